@@ -1,0 +1,109 @@
+//! What happens during a run, as it happens. The library never prints: it tells an [`Observer`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::error::Step;
+use crate::identity::KeyType;
+use crate::store::State;
+
+/// One thing that happened. Serialized as one NDJSON line with the tag `event`; documented in
+/// `docs/protocol.md`. Fields are only ever added.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A step begins that may take a while (a key of this type, an answer of the server).
+    Started {
+        /// The step.
+        step: Step,
+        /// What is being waited for, in words.
+        what: String,
+    },
+    /// A new key and certificate exist in memory.
+    IdentityCreated {
+        /// The key's type.
+        key_type: KeyType,
+    },
+    /// An identity of an earlier run was found in the store and is used.
+    IdentityFound {
+        /// How far the earlier run had come.
+        state: State,
+    },
+    /// The device's record reached a state, on disk.
+    StateReached {
+        /// The state.
+        state: State,
+        /// The device's folder.
+        directory: PathBuf,
+    },
+    /// TCP is connected.
+    TcpConnected {
+        /// The server's address.
+        address: String,
+    },
+    /// The server is authenticated.
+    TlsEstablished {
+        /// `TLSv1.2` or `TLSv1.3`.
+        version: &'static str,
+    },
+    /// CONNACK 0 arrived.
+    Connected {
+        /// Whether a client certificate was presented.
+        mutual_tls: bool,
+    },
+    /// The provision request left.
+    RequestSent,
+    /// The server answered the provision request.
+    AnswerReceived {
+        /// `SUCCESS`, `FAILURE`, `NOT_FOUND` or whatever the server said.
+        status: String,
+    },
+    /// The outcome is unknown or was refused: the staged identity is tried.
+    Settling {
+        /// Why.
+        reason: String,
+    },
+    /// The saved identity was accepted by the server.
+    Proved,
+    /// One telemetry message was acknowledged by its PUBACK.
+    Acknowledged {
+        /// How many so far.
+        acknowledged: u64,
+        /// The payload.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<String>,
+    },
+    /// The connection was lost and will be made again.
+    Reconnecting {
+        /// Counted from 1 since the last success.
+        attempt: u32,
+        /// How long until then, in milliseconds.
+        #[serde(rename = "delay_ms", serialize_with = "as_milliseconds")]
+        delay: Duration,
+        /// What ended the connection.
+        reason: String,
+    },
+    /// Something that deserves attention and does not stop the run.
+    Warning {
+        /// In words.
+        message: String,
+    },
+}
+
+fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Hears what happens. Every method has a default that does nothing.
+pub trait Observer: Send + Sync {
+    /// Called for each event, in order, on the thread that runs the work: return soon.
+    fn event(&self, event: &Event) {
+        let _ = event;
+    }
+}
+
+/// The observer that does nothing.
+impl Observer for () {}

@@ -1,0 +1,120 @@
+//! The three kinds of credentials that ThingsBoard's provisioning knows.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::certificate::Certificate;
+use super::key::SoftwareKey;
+use crate::error::Result;
+use crate::secret::Secret;
+
+/// The kind of credentials to provision. Source: ThingsBoard's `DeviceCredentialsType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum CredentialsType {
+    /// An X.509 certificate: what tbprov is for.
+    #[default]
+    #[serde(rename = "x509")]
+    X509,
+    /// A token, sent as the MQTT user name.
+    #[serde(rename = "access-token")]
+    AccessToken,
+    /// MQTT client id, user name and password.
+    #[serde(rename = "mqtt-basic")]
+    MqttBasic,
+}
+
+impl CredentialsType {
+    /// Every kind.
+    pub const ALL: &[Self] = &[Self::X509, Self::AccessToken, Self::MqttBasic];
+
+    /// The name on the command line and in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X509 => "x509",
+            Self::AccessToken => "access-token",
+            Self::MqttBasic => "mqtt-basic",
+        }
+    }
+
+    /// The name in requests and answers (`credentialsType`).
+    pub const fn wire_name(self) -> &'static str {
+        match self {
+            Self::X509 => "X509_CERTIFICATE",
+            Self::AccessToken => "ACCESS_TOKEN",
+            Self::MqttBasic => "MQTT_BASIC",
+        }
+    }
+}
+
+impl fmt::Display for CredentialsType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CredentialsType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|credentials_type| credentials_type.as_str() == text)
+            .ok_or_else(|| format!("unknown credentials type '{text}'"))
+    }
+}
+
+/// A certificate chain, leaf first, and the leaf's key.
+#[derive(Debug, Clone)]
+pub struct X509Identity {
+    /// The device's own certificate.
+    pub leaf: Certificate,
+    /// The certificates above the leaf, presented at connect for the X509_CERTIFICATE_CHAIN strategy.
+    pub intermediates: Vec<Certificate>,
+    /// The leaf's key.
+    pub key: Arc<SoftwareKey>,
+}
+
+/// MQTT client id, user name and password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasicCredentials {
+    /// The MQTT client id.
+    pub client_id: String,
+    /// The MQTT user name.
+    pub user_name: String,
+    /// The MQTT password.
+    pub password: Secret,
+}
+
+/// What a device proves itself with.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// A certificate and its key, presented during TLS.
+    X509(X509Identity),
+    /// A token, sent as the MQTT user name.
+    AccessToken(Secret),
+    /// Client id, user name and password.
+    MqttBasic(BasicCredentials),
+}
+
+impl Credentials {
+    /// The kind.
+    pub const fn credentials_type(&self) -> CredentialsType {
+        match self {
+            Self::X509(_) => CredentialsType::X509,
+            Self::AccessToken(_) => CredentialsType::AccessToken,
+            Self::MqttBasic(_) => CredentialsType::MqttBasic,
+        }
+    }
+
+    /// The certificate and key, where that is what this is.
+    pub const fn x509(&self) -> Option<&X509Identity> {
+        match self {
+            Self::X509(identity) => Some(identity),
+            _ => None,
+        }
+    }
+}
