@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::Step;
 use crate::identity::KeyType;
-use crate::store::State;
+use crate::state::State;
 
 /// One thing that happened. Serialized as one NDJSON line with the tag `event`; documented in
 /// `docs/protocol.md`. Fields are only ever added.

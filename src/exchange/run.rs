@@ -1,0 +1,71 @@
+//! One request, one answer, one connection.
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::message::Answer;
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::event::{Event, Observer};
+use crate::mqtt::{Incoming, Login, Session, Target};
+
+/// Where requests go. With a leading slash, unlike every other topic (ThingsBoard's `MqttTopics`).
+const REQUEST_TOPIC: &str = "/provision/request";
+/// Where the answer comes.
+const RESPONSE_TOPIC: &str = "/provision/response";
+
+/// What is known after the request may have left.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The server answered, and the answer could be read.
+    Answered(Answer),
+    /// No readable answer came, and why: the server may or may not have made the device.
+    Lost(Error),
+}
+
+/// Sends `request`, made by [`ProvisionRequest::to_json`](super::ProvisionRequest::to_json), and waits for its
+/// answer.
+///
+/// `before_send` runs between CONNACK and the request: it records on disk that the request may have left.
+/// The answer's PUBLISH is the only answer there is: ThingsBoard acknowledges requests that it then drops,
+/// and up to 3.8 never acknowledges the subscription.
+///
+/// # Errors
+/// Whatever happens before the request left. Afterwards nothing is an error: see [`Outcome::Lost`].
+pub async fn run(
+    target: &Target, request: Zeroizing<Vec<u8>>, observer: &dyn Observer, before_send: impl FnOnce() -> Result<()>,
+) -> Result<Outcome> {
+    let mut session = Session::open(target, &Login::Provision, observer).await?;
+    session.subscribe(RESPONSE_TOPIC).await?;
+    before_send()?;
+    if let Err(error) = session.publish(REQUEST_TOPIC, Bytes::from_owner(request)).await {
+        return Ok(Outcome::Lost(error));
+    }
+    observer.event(&Event::RequestSent);
+    observer.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });
+    let received = tokio::time::timeout(target.timeout, answer(&mut session)).await;
+    session.close().await;
+    Ok(match received {
+        Ok(Ok(answer)) => {
+            observer.event(&Event::AnswerReceived { status: answer.status.as_str().to_owned() });
+            Outcome::Answered(answer)
+        }
+        Ok(Err(error)) => Outcome::Lost(error.at(Step::Exchange)),
+        Err(_) => Outcome::Lost(no_answer(target)),
+    })
+}
+
+async fn answer(session: &mut Session) -> Result<Answer> {
+    loop {
+        if let Incoming::Message { topic, payload } = session.next().await?
+            && topic == RESPONSE_TOPIC
+        {
+            return Answer::parse(&payload);
+        }
+    }
+}
+
+fn no_answer(target: &Target) -> Error {
+    let message = format!("{target} did not answer the provision request within {:?}", target.timeout);
+    Error::new(ErrorCode::NetworkTimeout, Step::Exchange, message)
+        .help("run the same command again: if the server did create the device, that run finds out; ThingsBoard itself gives up after 10 s")
+}

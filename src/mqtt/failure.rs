@@ -1,0 +1,66 @@
+//! The client crate's errors, turned into ours: the one place that knows its types.
+
+use std::io;
+
+use rumqttc::mqttbytes::Error as PacketError;
+use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
+
+use crate::error::{Error, ErrorCode, Step};
+use crate::tls;
+
+/// What `error` means at `step`; `peer` is `host:port`.
+pub(super) fn translate(error: ConnectionError, step: Step, peer: &str) -> Error {
+    match error {
+        ConnectionError::ConnectionRefused(code) => refused(code, peer),
+        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => closed(error, step, peer),
+        ConnectionError::MqttState(StateError::Deserialization(error)) => packet(error, step, peer),
+        ConnectionError::MqttState(StateError::ConnectionAborted) | ConnectionError::RequestsDone => {
+            Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection"))
+        }
+        ConnectionError::MqttState(StateError::AwaitPingResp)
+        | ConnectionError::NetworkTimeout
+        | ConnectionError::FlushTimeout
+        | ConnectionError::DisconnectTimeout => {
+            Error::new(ErrorCode::NetworkTimeout, step, format!("{peer} stopped answering"))
+        }
+        other => protocol(other.to_string(), step, peer),
+    }
+}
+
+fn packet(error: PacketError, step: Step, peer: &str) -> Error {
+    match error {
+        PacketError::Io(error) => closed(error, step, peer),
+        PacketError::InvalidConnectReturnCode(code) => {
+            let message = format!("{peer} refused the connection with return code {code}, which MQTT 3.1.1 does not know");
+            Error::new(ErrorCode::ServerRefused, Step::Connect, message)
+        }
+        PacketError::PayloadSizeLimitExceeded(size) => {
+            protocol(format!("a packet of {size} bytes, more than ThingsBoard's 65,536"), step, peer)
+        }
+        other => protocol(other.to_string(), step, peer),
+    }
+}
+
+fn protocol(what: String, step: Step, peer: &str) -> Error {
+    Error::new(ErrorCode::NetworkProtocol, step, format!("{peer} sent something that is not MQTT 3.1.1: {what}"))
+}
+
+fn closed(error: io::Error, step: Step, peer: &str) -> Error {
+    if let Some(error) = tls::translate(&error, step, peer) {
+        return error;
+    }
+    Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection ({error})")).source(error)
+}
+
+/// The meaning of each code in ThingsBoard: `ReturnCodeResolver` and `MqttTransportHandler`, v4.3.1.3.
+fn refused(code: ConnectReturnCode, peer: &str) -> Error {
+    use ConnectReturnCode as Code;
+    let (error_code, what) = match code {
+        Code::BadClientId => (ErrorCode::ServerIdentifierRejected, "2: identifier rejected"),
+        Code::ServiceUnavailable => (ErrorCode::ServerUnavailable, "3: server unavailable"),
+        Code::BadUserNamePassword => (ErrorCode::ServerNotAuthorized, "4: bad user name or password"),
+        Code::NotAuthorized => (ErrorCode::ServerNotAuthorized, "5: not authorized"),
+        _ => (ErrorCode::ServerRefused, "1: unacceptable protocol version"),
+    };
+    Error::new(error_code, Step::Connect, format!("{peer} refused the connection (CONNACK {what})"))
+}

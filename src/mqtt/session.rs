@@ -1,0 +1,211 @@
+//! One MQTT connection, from CONNECT to DISCONNECT. It never reconnects by itself.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{
+    AsyncClient, Broker, ConnectionError, Event as ClientEvent, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet,
+    PublishOptions, QoS,
+};
+use tokio::sync::mpsc;
+
+use super::connack::NoSessionPresent;
+use super::dial::{Link, dial, timed_out};
+use super::{LARGEST_PACKET, Target, failure};
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::event::{Event, Observer};
+use crate::identity::Credentials;
+use crate::secret::Secret;
+
+/// The user name that opens a provisioning session: compared exactly by ThingsBoard (`MqttTransportHandler`).
+const PROVISION_USER: &str = "provision";
+
+/// Messages that may wait for their PUBACK: ThingsBoard's `MQTT_MSG_QUEUE_SIZE_PER_DEVICE_LIMIT`.
+pub const IN_FLIGHT: u16 = 100;
+
+/// Seconds between pings when nothing else is sent; far below ThingsBoard's inactivity limit of 300 s.
+const KEEP_ALIVE: u16 = 60;
+
+/// How long a DISCONNECT may take before the connection is simply dropped.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Who connects.
+#[derive(Debug, Clone, Copy)]
+pub enum Login<'a> {
+    /// Nobody yet: a provisioning session. Never with a client certificate, which ThingsBoard up to 3.4
+    /// refuses before it is registered.
+    Provision,
+    /// A device.
+    Device(&'a Credentials),
+}
+
+/// What arrives on a connection.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A PUBLISH from the server.
+    Message {
+        /// Its topic.
+        topic: String,
+        /// Its payload.
+        payload: Bytes,
+    },
+    /// The next message in the order of [`Session::publish`] was written, under this packet id.
+    Sent(u16),
+    /// The PUBACK of the message with this packet id.
+    Acknowledged(u16),
+}
+
+/// An open MQTT connection.
+#[derive(Debug)]
+pub struct Session {
+    client: AsyncClient,
+    incoming: mpsc::Receiver<Result<Incoming, ConnectionError>>,
+    peer: String,
+    tls_version: &'static str,
+}
+
+impl Session {
+    /// Connects: TCP, TLS, CONNECT, CONNACK.
+    ///
+    /// # Errors
+    /// At the step that failed: `network/...`, `tls/...`, or `server/...` for a refusing CONNACK.
+    pub async fn open(target: &Target, login: &Login<'_>, observer: &dyn Observer) -> Result<Self> {
+        let identity = match login {
+            Login::Provision => None,
+            Login::Device(credentials) => credentials.x509(),
+        };
+        let link = dial(target, identity, observer).await?;
+        let session = Self::over(link, target, login).await?;
+        observer.event(&Event::Connected { mutual_tls: identity.is_some() });
+        Ok(session)
+    }
+
+    /// Opens the MQTT session over an authenticated connection.
+    ///
+    /// # Errors
+    /// As [`Session::open`], from CONNECT on.
+    pub async fn over(link: Link, target: &Target, login: &Login<'_>) -> Result<Self> {
+        let peer = target.to_string();
+        let tls_version = link.tls_version;
+        let (client, mut events) =
+            AsyncClient::builder(options(link, target, login)?).capacity(usize::from(IN_FLIGHT)).build();
+        // Each step has its deadline here; the crate's own, in whole seconds, must not come first.
+        let mut network = NetworkOptions::new();
+        network.set_connection_timeout(target.timeout.as_secs().saturating_add(5));
+        events.set_network_options(network);
+        match tokio::time::timeout(target.timeout, events.poll()).await {
+            Err(_) => return Err(timed_out(target, Step::Connect, "MQTT (no CONNACK)")),
+            Ok(Err(error)) => return Err(failure::translate(error, Step::Connect, &peer)),
+            Ok(Ok(_connack)) => {}
+        }
+        let (sender, incoming) = mpsc::channel(usize::from(IN_FLIGHT) * 4);
+        tokio::spawn(drive(events, sender));
+        Ok(Self { client, incoming, peer, tls_version })
+    }
+
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub const fn tls_version(&self) -> &'static str {
+        self.tls_version
+    }
+
+    /// Subscribes, and does not wait for the SUBACK: in a provisioning session ThingsBoard sends none before 3.9.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn subscribe(&self, topic: &str) -> Result<()> {
+        self.client.subscribe(topic, QoS::AtLeastOnce).await.map_err(|_| self.ended())
+    }
+
+    /// Sends a message at QoS 1; its PUBACK comes from [`Session::next`]. QoS 2 stalls on ThingsBoard.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn publish(&self, topic: &str, payload: Bytes) -> Result<()> {
+        self.client.publish(topic, payload, PublishOptions::at_least_once()).await.map_err(|_| self.ended())
+    }
+
+    /// Waits for what arrives next. May be dropped and called again without losing anything.
+    ///
+    /// # Errors
+    /// What ended the connection.
+    pub async fn next(&mut self) -> Result<Incoming> {
+        match self.incoming.recv().await {
+            Some(Ok(incoming)) => Ok(incoming),
+            Some(Err(error)) => Err(failure::translate(error, Step::Connect, &self.peer)),
+            None => Err(self.ended()),
+        }
+    }
+
+    /// Says DISCONNECT and closes.
+    pub async fn close(mut self) {
+        if self.client.try_disconnect().is_err() {
+            return;
+        }
+        let _ = tokio::time::timeout(GOODBYE, async { while self.incoming.recv().await.is_some_and(|end| end.is_ok()) {} }).await;
+    }
+
+    fn ended(&self) -> Error {
+        Error::new(ErrorCode::NetworkClosed, Step::Connect, format!("the connection to {} has ended", self.peer))
+    }
+}
+
+/// Runs the client crate's event loop until the connection ends. It has a task of its own because its `poll`
+/// may not be dropped half-way.
+async fn drive(mut events: EventLoop, sender: mpsc::Sender<Result<Incoming, ConnectionError>>) {
+    loop {
+        let incoming = match events.poll().await {
+            Ok(ClientEvent::Incoming(Packet::Publish(message))) => {
+                let topic = String::from_utf8_lossy(&message.topic).into_owned();
+                Ok(Incoming::Message { topic, payload: message.payload })
+            }
+            Ok(ClientEvent::Incoming(Packet::PubAck(ack))) => Ok(Incoming::Acknowledged(ack.pkid)),
+            Ok(ClientEvent::Outgoing(Outgoing::Publish(id))) => Ok(Incoming::Sent(id)),
+            Ok(_) => continue,
+            Err(error) => Err(error),
+        };
+        let ended = incoming.is_err();
+        if sender.send(incoming).await.is_err() || ended {
+            return;
+        }
+    }
+}
+
+fn options(link: Link, target: &Target, login: &Login<'_>) -> Result<MqttOptions> {
+    let broker = Broker::tcp(target.host.clone(), target.port);
+    let mut options = match login {
+        Login::Provision => {
+            let mut options = MqttOptions::new(random_client_id()?, broker);
+            options.set_username(PROVISION_USER);
+            options
+        }
+        Login::Device(Credentials::X509(_)) => MqttOptions::new(random_client_id()?, broker),
+        Login::Device(Credentials::AccessToken(token)) => {
+            let mut options = MqttOptions::new(random_client_id()?, broker);
+            options.set_username(token.expose());
+            options
+        }
+        Login::Device(Credentials::MqttBasic(basic)) => {
+            let mut options = MqttOptions::new(basic.client_id.clone(), broker);
+            options.set_credentials(basic.user_name.clone(), basic.password.expose().to_owned());
+            options
+        }
+    };
+    options
+        .set_keep_alive(KEEP_ALIVE)
+        .set_clean_session(true)
+        .set_inflight(IN_FLIGHT)
+        .set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
+    let once = Arc::new(Mutex::new(Some(NoSessionPresent::new(link.stream))));
+    options.set_socket_connector(move |_, _| {
+        let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { stream.ok_or_else(|| io::Error::other("this session does not reconnect")) }
+    });
+    Ok(options)
+}
+
+/// Never the device's name: `provision` as a client id would open a provisioning session.
+fn random_client_id() -> Result<String> {
+    Ok(format!("tbprov-{}", Secret::random(12)?.expose()))
+}

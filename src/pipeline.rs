@@ -1,0 +1,321 @@
+//! The only place that knows the order:
+//!
+//! ```text
+//! plan -> identity -> stage -> exchange -> verify (answer, mutual TLS) -> promote -> telemetry
+//! ```
+//!
+//! The key is on the disk before the request leaves, and the record says `sent` before it does. Whatever
+//! happens then, a rerun finds `staged` (ask), `sent` (try the identity first, ask if it is unknown),
+//! `accepted` or `proved` (try the identity, never ask again).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::event::{Event, Observer};
+use crate::exchange::{self, ProvisionRequest};
+use crate::identity::{
+    BasicCredentials, Certificate, Credentials, Profile, SoftwareKey, Validity, X509Identity,
+};
+use crate::plan::{DEFAULT_KEY_TYPE, DeviceName, IdentityPlan, ProvisionPlan};
+use crate::secret::Secret;
+use crate::state::State;
+use crate::store::{Device, DeviceLock, NewDevice};
+use crate::telemetry::{self, Report};
+use crate::verify::{self, Proof};
+
+/// Characters of a generated token or password; ThingsBoard's own have 20.
+const SECRET_LENGTH: usize = 20;
+
+/// How long to wait for another tbprov that works on the same device.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// How it ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server accepted the request of this run.
+    Provisioned,
+    /// An earlier request, or one whose answer was lost, turned out to have been accepted.
+    Recovered,
+    /// The device was proved before, and still is.
+    Verified,
+}
+
+impl Outcome {
+    /// The word in results.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioned => "provisioned",
+            Self::Recovered => "recovered",
+            Self::Verified => "verified",
+        }
+    }
+}
+
+/// How long the parts took. Zero for a part that was not needed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// Making the key and the certificate.
+    pub key: Duration,
+    /// The request and its answer, connection included.
+    pub exchange: Duration,
+    /// The connect with the identity.
+    pub verify: Duration,
+}
+
+/// A device that is in the store and known to the server.
+#[derive(Debug)]
+pub struct Provisioned {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The device.
+    pub device: Device,
+    /// Whether an answer of this run was compared with what was sent.
+    pub answer_verified: bool,
+    /// The connect with the identity, where there was one.
+    pub proof: Option<Proof>,
+    /// What was sent, where telemetry was asked for.
+    pub telemetry: Option<Report>,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// Provisions one device, or finishes what an earlier run began. Safe to repeat, and to drop at any point.
+///
+/// # Errors
+/// Any [`ErrorCode`], at the step that was reached. What is on disk stays, and a rerun goes on from there.
+pub async fn provision(
+    plan: &ProvisionPlan, interrupt: &CancellationToken, observer: &dyn Observer,
+) -> Result<Provisioned> {
+    let name = plan.device_name.as_ref().map(DeviceName::as_str);
+    let lock = wait_for_lock(plan, name, observer).await?;
+    let mut run = Run { plan, observer, timings: Timings::default() };
+    let found = match name {
+        Some(name) => plan.store.find(name)?,
+        None => plan.store.find_unfinished_unnamed(&plan.target.host, plan.target.port)?,
+    };
+    let (mut device, credentials) = match found {
+        Some(device) => run.take_up(device)?,
+        None => run.stage(&lock, name)?,
+    };
+    let (outcome, answer_verified, proof) = run.finish(&mut device, &credentials).await?;
+    let telemetry = match &plan.telemetry {
+        None => None,
+        Some(telemetry) => Some(telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?),
+    };
+    Ok(Provisioned { outcome, device, answer_verified, proof, telemetry, timings: run.timings })
+}
+
+/// Waits until no other tbprov works on the device.
+async fn wait_for_lock(plan: &ProvisionPlan, name: Option<&str>, observer: &dyn Observer) -> Result<DeviceLock> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let mut told = false;
+    loop {
+        match plan.store.lock(name) {
+            Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
+                if !told {
+                    observer.event(&Event::Started { step: Step::Stage, what: format!("waiting: {}", error.message) });
+                    told = true;
+                }
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            taken_or_failed => return taken_or_failed,
+        }
+    }
+}
+
+struct Run<'a> {
+    plan: &'a ProvisionPlan,
+    observer: &'a dyn Observer,
+    timings: Timings,
+}
+
+impl Run<'_> {
+    /// Makes the credentials and writes them to the store.
+    fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
+        let started = Instant::now();
+        let credentials = make_credentials(&self.plan.identity, name, self.observer)?;
+        self.timings.key = started.elapsed();
+        let new = NewDevice { name, target: &self.plan.target, credentials: &credentials, state: State::Staged };
+        let device = self.plan.store.stage(lock, &new)?;
+        self.observer.event(&Event::StateReached { state: State::Staged, directory: device.directory.clone() });
+        Ok((device, credentials))
+    }
+
+    /// Goes on with a device of the store, if it is what the plan asks for.
+    fn take_up(&self, device: Device) -> Result<(Device, Credentials)> {
+        let record = &device.record;
+        let credentials = device.credentials()?;
+        let conflict = |what: String| {
+            let message = format!("the store already has '{}' in {}, {what}", device.shown_name(), device.directory.display());
+            Err(Error::new(ErrorCode::StoreExists, Step::Stage, message)
+                .help("drop the differing option to go on with the saved identity, or choose another --device-name or --store"))
+        };
+        let target = &self.plan.target;
+        if record.state != State::Staged && (record.host != target.host || record.port != target.port) {
+            return conflict(format!("for the server {}:{}", record.host, record.port));
+        }
+        if record.credentials_type != self.plan.identity.credentials_type() {
+            return conflict(format!("with credentials of type {}", record.credentials_type));
+        }
+        match (&self.plan.identity, &credentials, record.key_type) {
+            (IdentityPlan::Generate { key_type: Some(wanted), .. }, _, Some(held)) if *wanted != held => {
+                return conflict(format!("with a key of type {held}"));
+            }
+            (IdentityPlan::Existing(wanted), Credentials::X509(held), _) if wanted.leaf != held.leaf => {
+                return conflict("with another certificate".to_owned());
+            }
+            _ => {}
+        }
+        self.observer.event(&Event::IdentityFound { state: record.state });
+        Ok((device, credentials))
+    }
+
+    async fn finish(
+        &mut self, device: &mut Device, credentials: &Credentials,
+    ) -> Result<(Outcome, bool, Option<Proof>)> {
+        match device.record.state {
+            State::Proved => {
+                let proof = self.prove(device, credentials).await.map_err(gone)?;
+                Ok((Outcome::Verified, false, Some(proof)))
+            }
+            State::Accepted => {
+                let proof = self.prove(device, credentials).await.map_err(accepted_and_refused)?;
+                Ok((Outcome::Recovered, false, Some(proof)))
+            }
+            State::Sent => {
+                self.settling("an earlier request has no known outcome");
+                match self.prove(device, credentials).await {
+                    Ok(proof) => Ok((Outcome::Recovered, false, Some(proof))),
+                    Err(error) if verify::is_unknown_to_server(&error) => self.ask(device, credentials).await,
+                    Err(error) => Err(error),
+                }
+            }
+            State::Staged => self.ask(device, credentials).await,
+        }
+    }
+
+    /// Sends the request and judges its answer.
+    async fn ask(&mut self, device: &mut Device, credentials: &Credentials) -> Result<(Outcome, bool, Option<Proof>)> {
+        let plan = self.plan;
+        let request = ProvisionRequest {
+            device_name: device.record.device.as_deref(),
+            provision_key: &plan.provision_key,
+            provision_secret: &plan.provision_secret,
+            credentials,
+            gateway: plan.gateway,
+        }
+        .to_json()?;
+        let started = Instant::now();
+        let outcome =
+            exchange::run(&plan.target, request, self.observer, || self.reach(device, State::Sent)).await?;
+        self.timings.exchange = started.elapsed();
+        let refusal = match outcome {
+            exchange::Outcome::Lost(error) => error,
+            exchange::Outcome::Answered(answer) => match verify::answer(&answer, credentials) {
+                Ok(()) => return self.accepted(device, credentials).await,
+                Err(error) => error,
+            },
+        };
+        self.settle(device, credentials, refusal).await
+    }
+
+    async fn accepted(&mut self, device: &mut Device, credentials: &Credentials) -> Result<(Outcome, bool, Option<Proof>)> {
+        self.reach(device, State::Accepted)?;
+        if !self.plan.verify_connect {
+            return Ok((Outcome::Provisioned, true, None));
+        }
+        let proof = self.prove(device, credentials).await.map_err(accepted_and_refused)?;
+        Ok((Outcome::Provisioned, true, Some(proof)))
+    }
+
+    /// After a refusal or a lost answer: the server may have the device all the same. `FAILURE` is also what
+    /// it says when the device was made by an earlier request with this very certificate.
+    async fn settle(
+        &mut self, device: &mut Device, credentials: &Credentials, refusal: Error,
+    ) -> Result<(Outcome, bool, Option<Proof>)> {
+        match refusal.code {
+            ErrorCode::ServerNotFound => {
+                self.reach(device, State::Staged)?;
+                return Err(refusal);
+            }
+            // Other credentials than ours: what the server has is known, and it is not this identity.
+            ErrorCode::AnswerOtherType | ErrorCode::AnswerOtherCertificate | ErrorCode::AnswerOtherCredentials => {
+                return Err(refusal);
+            }
+            _ => {}
+        }
+        self.settling(&refusal.message);
+        match self.prove(device, credentials).await {
+            Ok(proof) => Ok((Outcome::Recovered, false, Some(proof))),
+            Err(error) if verify::is_unknown_to_server(&error) && refusal.code == ErrorCode::ServerFailure => {
+                self.reach(device, State::Staged)?;
+                Err(refusal)
+            }
+            Err(_) => Err(refusal),
+        }
+    }
+
+    /// Connects with the identity and, if the server accepts it, records that.
+    async fn prove(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Proof> {
+        let started = Instant::now();
+        let proof = verify::connect(&self.plan.target, credentials, self.observer).await?;
+        self.timings.verify = started.elapsed();
+        self.reach(device, State::Proved)?;
+        Ok(proof)
+    }
+
+    fn reach(&self, device: &mut Device, state: State) -> Result<()> {
+        device.reach(state, &self.plan.target)?;
+        self.observer.event(&Event::StateReached { state, directory: device.directory.clone() });
+        Ok(())
+    }
+
+    fn settling(&self, reason: &str) {
+        self.observer.event(&Event::Settling { reason: reason.to_owned() });
+    }
+}
+
+fn make_credentials(plan: &IdentityPlan, name: Option<&str>, observer: &dyn Observer) -> Result<Credentials> {
+    match plan {
+        IdentityPlan::Existing(identity) => Ok(Credentials::X509(identity.clone())),
+        IdentityPlan::AccessToken => Secret::random(SECRET_LENGTH).map(Credentials::AccessToken),
+        IdentityPlan::MqttBasic => Ok(Credentials::MqttBasic(BasicCredentials {
+            client_id: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
+            user_name: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
+            password: Secret::random(SECRET_LENGTH)?,
+        })),
+        IdentityPlan::Generate { key_type, days } => {
+            let key_type = key_type.unwrap_or(DEFAULT_KEY_TYPE);
+            observer.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
+            let key = Arc::new(SoftwareKey::generate(key_type)?);
+            let leaf =
+                Certificate::self_signed(name.unwrap_or_default(), &Profile::Device, Validity::days(*days), &*key)?;
+            observer.event(&Event::IdentityCreated { key_type });
+            Ok(Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key }))
+        }
+    }
+}
+
+/// The server answered SUCCESS, and does not let the identity in.
+fn accepted_and_refused(error: Error) -> Error {
+    if !verify::is_unknown_to_server(&error) && error.code != ErrorCode::ServerIdentifierRejected {
+        return error;
+    }
+    let message = format!("the server accepted the identity and then refused it at connect: {}", error.message);
+    Error::new(ErrorCode::VerifyRefused, Step::Verify, message).source(error)
+}
+
+/// The identity was proved, and the server does not know it any more.
+fn gone(error: Error) -> Error {
+    if !verify::is_unknown_to_server(&error) {
+        return error;
+    }
+    let message = format!("the device was proved before, and is now refused: {}", error.message);
+    Error::new(ErrorCode::VerifyRefused, Step::Verify, message).source(error).help(
+        "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store and run the same command again",
+    )
+}

@@ -1,0 +1,267 @@
+//! One device's folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::atomic::{self, Access};
+use super::record::{Reached, Record, SCHEMA};
+use super::{io_error, layout};
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::identity::{
+    BasicCredentials, Certificate, Credentials, Signer as _, SoftwareKey, X509Identity, pem, read_certificates,
+};
+use crate::mqtt::Target;
+use crate::secret::Secret;
+use crate::state::State;
+use crate::tls::{Trust, TrustSource};
+
+const KEY: &str = "key.pem";
+const CERTIFICATE: &str = "cert.pem";
+const CREDENTIALS: &str = "credentials.json";
+const SERVER: &str = "server.pem";
+const RECORD: &str = "device.json";
+
+/// Digits of the fingerprint in the folder's name of a device that the server names.
+const UNNAMED_DIGITS: usize = 12;
+
+/// A device that the store shall take in.
+#[derive(Debug)]
+pub struct NewDevice<'a> {
+    /// Its name, unless the server makes one up.
+    pub name: Option<&'a str>,
+    /// The server, and what authenticates it; the certificates of a file are kept.
+    pub target: &'a Target,
+    /// What it proves itself with.
+    pub credentials: &'a Credentials,
+    /// How far it has come already: `staged`, or `proved` for one that was tried before it was added.
+    pub state: State,
+}
+
+impl NewDevice<'_> {
+    pub(super) fn folder_name(&self) -> String {
+        self.name.map_or_else(|| format!("{}-{}", layout::UNNAMED, fingerprint(self.credentials)), layout::folder_name)
+    }
+
+    /// Writes every file of the device into the new folder `directory`, durably.
+    pub(super) fn write(&self, directory: &Path) -> Result<()> {
+        atomic::create_directory(directory)?;
+        let write = |name: &str, content: &[u8], access| atomic::write_new(&directory.join(name), content, access);
+        match self.credentials {
+            Credentials::X509(identity) => {
+                write(KEY, identity.key.to_pem().expose().as_bytes(), Access::Owner)?;
+                let chain: String =
+                    std::iter::once(&identity.leaf).chain(&identity.intermediates).map(Certificate::to_pem).collect();
+                write(CERTIFICATE, chain.as_bytes(), Access::Everybody)?;
+            }
+            other => write(CREDENTIALS, secrets_to_json(other)?.expose().as_bytes(), Access::Owner)?,
+        }
+        if let Some(server) = server_pem(&self.target.trust) {
+            write(SERVER, server.as_bytes(), Access::Everybody)?;
+        }
+        write(RECORD, &record_to_json(&self.record())?, Access::Everybody)?;
+        atomic::sync_directory(directory)
+    }
+
+    fn record(&self) -> Record {
+        let identity = self.credentials.x509();
+        Record {
+            schema: SCHEMA.to_owned(),
+            device: self.name.map(str::to_owned),
+            host: self.target.host.clone(),
+            port: self.target.port,
+            skip_name_check: self.target.trust.skip_name_check,
+            credentials_type: self.credentials.credentials_type(),
+            credentials_id: identity.map(|identity| identity.leaf.credentials_id()),
+            key_type: identity.map(|identity| identity.key.key_type()),
+            not_before: identity.map(|identity| identity.leaf.validity.not_before),
+            not_after: identity.map(|identity| identity.leaf.validity.not_after),
+            state: State::Staged,
+            reached: Reached::default(),
+        }
+        .in_state(self.state, OffsetDateTime::now_utc())
+    }
+}
+
+/// A device in the store.
+#[derive(Debug)]
+pub struct Device {
+    /// Its folder.
+    pub directory: PathBuf,
+    /// What is known about it.
+    pub record: Record,
+}
+
+impl Device {
+    /// Reads the record in `directory`.
+    ///
+    /// # Errors
+    /// `store/corrupt` when it is missing, damaged or of another version; `store/io`.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let path = directory.join(RECORD);
+        let corrupt = |why: String| {
+            let message = format!("{} is not the record of a device: {why}", path.display());
+            Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
+        };
+        let content = fs::read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => corrupt("the file is missing".to_owned()),
+            _ => io_error("read", &path, error),
+        })?;
+        let record: Record = serde_json::from_slice(&content).map_err(|error| corrupt(error.to_string()))?;
+        if record.schema != SCHEMA {
+            return Err(corrupt(format!("its schema is {:?}, not {SCHEMA:?}", record.schema))
+                .help("it was written by another version of tbprov: use that one"));
+        }
+        Ok(Self { directory: directory.to_owned(), record })
+    }
+
+    /// The name to show: the device's own, else its folder's.
+    pub fn shown_name(&self) -> String {
+        let folder = || self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.record.device.clone().unwrap_or_else(folder)
+    }
+
+    /// Records, durably, that the device is in `state`, with the server and the trust that led there: an
+    /// earlier run may have failed because of a mistyped host or the wrong certificate.
+    ///
+    /// # Errors
+    /// `store/io`; the record is unchanged then.
+    pub fn reach(&mut self, state: State, target: &Target) -> Result<()> {
+        let mut record = self.record.clone().in_state(state, OffsetDateTime::now_utc());
+        record.host.clone_from(&target.host);
+        record.port = target.port;
+        record.skip_name_check = target.trust.skip_name_check;
+        self.keep_trust(&target.trust)?;
+        atomic::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
+        self.record = record;
+        Ok(())
+    }
+
+    fn keep_trust(&self, trust: &Trust) -> Result<()> {
+        let path = self.directory.join(SERVER);
+        let wanted = server_pem(trust);
+        let kept = fs::read_to_string(&path).ok();
+        match wanted {
+            wanted if wanted == kept => Ok(()),
+            Some(text) => atomic::replace(&path, text.as_bytes(), Access::Everybody),
+            None => fs::remove_file(&path).map_err(|error| io_error("remove", &path, error)),
+        }
+    }
+
+    /// The saved credentials, read and checked against the record.
+    ///
+    /// # Errors
+    /// `store/corrupt` when a file is missing or does not fit, and those of reading keys and certificates.
+    pub fn credentials(&self) -> Result<Credentials> {
+        let path = self.directory.join(CREDENTIALS);
+        let credentials = if self.directory.join(KEY).exists() || !path.exists() {
+            read_pair(&self.directory.join(CERTIFICATE), &self.directory.join(KEY)).map(Credentials::X509)
+        } else {
+            let text = fs::read_to_string(&path).map_err(|error| io_error("read", &path, error))?;
+            secrets_from_json(&Secret::new(text), &path)
+        }?;
+        let id = credentials.x509().map(|identity| identity.leaf.credentials_id());
+        if credentials.credentials_type() != self.record.credentials_type || id != self.record.credentials_id {
+            let message = format!("the credentials in {} are not those of its {RECORD}", self.directory.display());
+            return Err(Error::new(ErrorCode::StoreCorrupt, Step::Plan, message));
+        }
+        Ok(credentials)
+    }
+
+    /// What authenticates the device's server: the kept certificates, else the system's roots.
+    ///
+    /// # Errors
+    /// Those of reading the certificates.
+    pub fn trust(&self) -> Result<Trust> {
+        let path = self.directory.join(SERVER);
+        if path.exists() {
+            Trust::from_file(&path, self.record.skip_name_check)
+        } else {
+            Trust::system(self.record.skip_name_check)
+        }
+    }
+}
+
+/// Reads a certificate (with any above it) and its key from two files.
+///
+/// # Errors
+/// Those of reading either, and `file/key-mismatch`.
+pub(crate) fn read_pair(certificate: &Path, key: &Path) -> Result<X509Identity> {
+    let key_shown = key.display().to_string();
+    let certificate_shown = certificate.display().to_string();
+    let mut chain = read_certificates(&pem::read_file(certificate)?, &certificate_shown)?;
+    let signer = SoftwareKey::from_pem(&pem::read_file(key)?, &key_shown)?;
+    let leaf = chain.remove(0);
+    if leaf.public_key != signer.public_key_der() {
+        let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
+        return Err(Error::new(ErrorCode::FileMismatch, Step::Plan, message));
+    }
+    Ok(X509Identity { leaf, intermediates: chain, key: Arc::new(signer) })
+}
+
+/// The content of `server.pem`; none where the system's roots are trusted.
+fn server_pem(trust: &Trust) -> Option<String> {
+    match trust.source {
+        TrustSource::System => None,
+        TrustSource::File(_) => Some(trust.certificates.iter().map(Certificate::to_pem).collect()),
+    }
+}
+
+fn record_to_json(record: &Record) -> Result<Vec<u8>> {
+    let mut json = serde_json::to_vec_pretty(record).map_err(not_written)?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+/// The content of `credentials.json`, with ThingsBoard's own member names.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "credentialsType")]
+enum SavedSecrets {
+    #[serde(rename = "ACCESS_TOKEN")]
+    AccessToken { token: String },
+    #[serde(rename = "MQTT_BASIC", rename_all = "camelCase")]
+    MqttBasic { client_id: String, user_name: String, password: String },
+}
+
+fn secrets_to_json(credentials: &Credentials) -> Result<Secret> {
+    let saved = match credentials {
+        Credentials::AccessToken(token) => SavedSecrets::AccessToken { token: token.expose().to_owned() },
+        Credentials::MqttBasic(basic) => SavedSecrets::MqttBasic {
+            client_id: basic.client_id.clone(),
+            user_name: basic.user_name.clone(),
+            password: basic.password.expose().to_owned(),
+        },
+        Credentials::X509(_) => return Err(Error::new(ErrorCode::Bug, Step::Stage, "a certificate is not saved as JSON")),
+    };
+    serde_json::to_string_pretty(&saved).map(Secret::new).map_err(not_written)
+}
+
+fn secrets_from_json(text: &Secret, path: &Path) -> Result<Credentials> {
+    let saved = serde_json::from_str(text.expose()).map_err(|error| {
+        let message = format!("{} holds no credentials (line {})", path.display(), error.line());
+        Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
+    })?;
+    Ok(match saved {
+        SavedSecrets::AccessToken { token } => Credentials::AccessToken(Secret::new(token)),
+        SavedSecrets::MqttBasic { client_id, user_name, password } => {
+            Credentials::MqttBasic(BasicCredentials { client_id, user_name, password: Secret::new(password) })
+        }
+    })
+}
+
+fn not_written(error: serde_json::Error) -> Error {
+    Error::new(ErrorCode::Bug, Step::Stage, "the device's record could not be written as JSON").source(error)
+}
+
+fn fingerprint(credentials: &Credentials) -> String {
+    let mut text = match credentials {
+        Credentials::X509(identity) => identity.leaf.credentials_id(),
+        Credentials::AccessToken(token) => crate::identity::sha256_hex(token.expose().as_bytes()),
+        Credentials::MqttBasic(basic) => crate::identity::sha256_hex(basic.client_id.as_bytes()),
+    };
+    text.truncate(UNNAMED_DIGITS);
+    text
+}

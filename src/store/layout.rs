@@ -1,0 +1,96 @@
+//! How a device's name becomes a folder's.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// What some file system forbids, and `%` itself.
+const FORBIDDEN: &AsciiSet =
+    &CONTROLS.add(b'/').add(b'\\').add(b':').add(b'*').add(b'?').add(b'"').add(b'<').add(b'>').add(b'|').add(b'%');
+
+/// The longest folder name, in bytes; file systems allow 255, and a lock or a temporary name adds some.
+const LONGEST: usize = 200;
+
+/// Hex digits of the name's SHA-256 that tell shortened names apart.
+const DIGEST_DIGITS: usize = 16;
+
+/// The folder, and the prefix of folders, of devices that the server names.
+pub(super) const UNNAMED: &str = "unnamed";
+
+/// Names that Windows keeps for itself, with or without an extension.
+const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com", "lpt"];
+
+/// The folder of a device called `name`: the name itself wherever every file system allows it.
+///
+/// Forbidden characters are percent-encoded, as are a dot at the beginning (hidden, or `..`) and a dot or a
+/// space at the end; a very long name is cut and told apart by a hash.
+pub fn folder_name(name: &str) -> String {
+    let mut encoded: String = name.chars().map(encode).collect();
+    if let Some(rest) = encoded.strip_prefix('.') {
+        encoded = format!("%2E{rest}");
+    }
+    if let Some(last) = encoded.chars().last().filter(|last| ['.', ' '].contains(last)) {
+        encoded.truncate(encoded.len() - 1);
+        encoded.push_str(if last == '.' { "%2E" } else { "%20" });
+    }
+    if is_reserved(&encoded) {
+        encoded.insert_str(0, "%");
+    }
+    if encoded.len() <= LONGEST {
+        return encoded;
+    }
+    let digest = crate::identity::sha256_hex(name.as_bytes());
+    let mut end = LONGEST - DIGEST_DIGITS - 1;
+    while !encoded.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}%{}", &encoded[..end], &digest[..DIGEST_DIGITS])
+}
+
+fn encode(character: char) -> String {
+    let mut buffer = [0u8; 4];
+    let text = character.encode_utf8(&mut buffer);
+    if character.is_ascii() { utf8_percent_encode(text, FORBIDDEN).to_string() } else { text.to_owned() }
+}
+
+fn is_reserved(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let letters = stem.trim_end_matches(|character: char| character.is_ascii_digit());
+    RESERVED.contains(&letters) && stem.len() <= 4
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ordinary_names_stay_as_they_are() {
+        for name in ["sensor-01", "Temperatur Küche", "传感器"] {
+            assert_eq!(folder_name(name), name);
+        }
+    }
+
+    #[test]
+    fn names_that_look_like_paths_are_harmless() {
+        for (name, folder) in [
+            ("../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd"),
+            ("..", "%2E%2E"),
+            (".hidden", "%2Ehidden"),
+            ("C:\\x", "C%3A\\x".replace('\\', "%5C").as_str()),
+            ("nul.txt", "%nul.txt"),
+            ("tab\there", "tab%09here"),
+        ] {
+            assert_eq!(folder_name(name), folder);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_one_folder_and_different_names_are_different_folders(first in ".{1,300}", second in ".{1,300}") {
+            let folder = folder_name(&first);
+            prop_assert!(folder.len() <= LONGEST && !folder.is_empty());
+            prop_assert!(!folder.contains(['/', '\\', '\0']) && !folder.starts_with('.') && !folder.ends_with(['.', ' ']));
+            prop_assert_eq!(first == second, folder == folder_name(&second));
+        }
+    }
+}

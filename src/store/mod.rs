@@ -1,0 +1,172 @@
+//! The folder of devices. Whatever is in it is complete, and nothing in it is ever overwritten but
+//! `device.json`, by one atomic rename.
+//!
+//! ```text
+//! devices/<name>/          0700; characters that a file system forbids are percent-encoded
+//!   key.pem                0600, PKCS#8
+//!   cert.pem               the device's certificate, then any above it
+//!   credentials.json       0600, instead of the two, for an access token or MQTT basic credentials
+//!   server.pem             the certificates trusted, when a file was given
+//!   device.json            the record
+//! devices/.locks/          one file a device, held while a tbprov works on it
+//! ```
+
+pub mod atomic;
+mod device;
+mod layout;
+mod lock;
+mod record;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use device::{Device, NewDevice};
+pub use layout::folder_name;
+pub use lock::DeviceLock;
+pub use record::{Reached, Record};
+
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::state::State;
+
+/// A folder of devices. Nothing is created before the first device.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// The store in the folder `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes the lock of `device` (`None`: of all devices that the server names), if it is free.
+    ///
+    /// # Errors
+    /// `store/locked` naming the holder, `store/io`.
+    pub fn lock(&self, device: Option<&str>) -> Result<DeviceLock> {
+        let folder = device.map_or_else(|| layout::UNNAMED.to_owned(), folder_name);
+        DeviceLock::take(&self.root, &folder, device.unwrap_or("(unnamed)"))
+    }
+
+    /// The device called `name`, if the store has it.
+    ///
+    /// # Errors
+    /// `store/corrupt` when its record cannot be read, `store/exists` when its folder belongs to another
+    /// name (a file system that does not tell upper from lower case), `store/io`.
+    pub fn find(&self, name: &str) -> Result<Option<Device>> {
+        let directory = self.root.join(folder_name(name));
+        if !exists(&directory)? {
+            return Ok(None);
+        }
+        let device = Device::open(&directory)?;
+        match &device.record.device {
+            Some(held) if held != name => {
+                let message = format!("{} already holds a device called '{held}'", directory.display());
+                Err(Error::new(ErrorCode::StoreExists, Step::Stage, message))
+            }
+            _ => Ok(Some(device)),
+        }
+    }
+
+    /// The device called `name`, or with that folder.
+    ///
+    /// # Errors
+    /// `store/not-found`, and those of [`Store::find`].
+    pub fn open(&self, name: &str) -> Result<Device> {
+        self.find(name)?.ok_or_else(|| {
+            let message = format!("the store {} has no device called '{name}'", self.root.display());
+            Error::new(ErrorCode::StoreNotFound, Step::Plan, message)
+        })
+    }
+
+    /// The store's only device.
+    ///
+    /// # Errors
+    /// `store/not-found` when there is none, `usage/missing-value` when there are several.
+    pub fn only(&self) -> Result<Device> {
+        let mut devices = self.devices()?;
+        let message = match devices.len() {
+            1 => return devices.remove(0).1,
+            0 => format!("the store {} has no device", self.root.display()),
+            count => {
+                let message = format!("the store {} has {count} devices: name one", self.root.display());
+                return Err(Error::new(ErrorCode::UsageMissing, Step::Plan, message)
+                    .help("'tbprov devices list' shows them; give the name as the first argument"));
+            }
+        };
+        Err(Error::new(ErrorCode::StoreNotFound, Step::Plan, message)
+            .help("make one with 'tbprov provision', or adopt one with 'tbprov devices add'"))
+    }
+
+    /// Every device, ordered by folder, each readable or not.
+    ///
+    /// # Errors
+    /// `store/io` when the store's folder cannot be read. A store that does not exist is empty.
+    pub fn devices(&self) -> Result<Vec<(String, Result<Device>)>> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error("read", &self.root, error)),
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| io_error("read", &self.root, error))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') && entry.path().is_dir() {
+                folders.push(name);
+            }
+        }
+        folders.sort();
+        Ok(folders.into_iter().map(|name| (name.clone(), Device::open(&self.root.join(name)))).collect())
+    }
+
+    /// An unfinished device that the server was to name, of this server: a rerun finishes it.
+    ///
+    /// # Errors
+    /// Those of [`Store::devices`].
+    pub fn find_unfinished_unnamed(&self, host: &str, port: u16) -> Result<Option<Device>> {
+        Ok(self.devices()?.into_iter().filter_map(|(_, device)| device.ok()).find(|device| {
+            let record = &device.record;
+            record.device.is_none() && record.state != State::Proved && record.host == host && record.port == port
+        }))
+    }
+
+    /// Writes a new device, durably and completely or not at all.
+    ///
+    /// # Errors
+    /// `store/exists` when its folder exists, `store/io`.
+    pub fn stage(&self, lock: &DeviceLock, new: &NewDevice<'_>) -> Result<Device> {
+        let folder = new.folder_name();
+        let directory = self.root.join(&folder);
+        if exists(&directory)? {
+            let message = format!("{} exists already", directory.display());
+            return Err(Error::new(ErrorCode::StoreExists, Step::Stage, message));
+        }
+        // Under the lock, a folder of this name is what a killed run left before it ever asked the server.
+        let unfinished = self.root.join(format!(".new-{}", lock.folder()));
+        if exists(&unfinished)? {
+            fs::remove_dir_all(&unfinished).map_err(|error| io_error("remove", &unfinished, error))?;
+        }
+        new.write(&unfinished)?;
+        fs::rename(&unfinished, &directory).map_err(|error| io_error("create", &directory, error))?;
+        atomic::sync_directory(&self.root)?;
+        Device::open(&directory)
+    }
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|error| io_error("look at", path, error))
+}
+
+/// `store/io`: `cannot <verb> <path>: <error>`.
+pub(crate) fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
+    let message = format!("cannot {verb} {}: {error}", path.display());
+    Error::new(ErrorCode::StoreIo, Step::Stage, message).source(error)
+}

@@ -1,0 +1,97 @@
+//! TLS errors, turned into what happened and what to do: the one place that knows rustls' types.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
+use time::OffsetDateTime;
+
+use super::trust::TrustSource;
+use crate::error::{Error, ErrorCode, Step};
+
+/// Why the server was not believed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TrustFailure {
+    #[error("the server's certificate expired on {}", .0.date())]
+    Expired(OffsetDateTime),
+    #[error("the server's certificate is for {}, not for {wanted}", list(.held))]
+    Name { wanted: String, held: Vec<String> },
+    #[error("the server's certificate is valid only from {}", .0.date())]
+    NotYetValid(OffsetDateTime),
+    #[error("the server's certificate cannot be read")]
+    Unreadable,
+    #[error("{}; it presented '{subject}' (SHA-256 {sha256})", untrusted(.believed))]
+    Untrusted { believed: TrustSource, subject: String, sha256: String },
+}
+
+impl TrustFailure {
+    const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Expired(_) | Self::NotYetValid(_) => ErrorCode::TlsExpired,
+            Self::Name { .. } => ErrorCode::TlsName,
+            Self::Unreadable | Self::Untrusted { .. } => ErrorCode::TlsUntrusted,
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") }
+}
+
+fn untrusted(source: &TrustSource) -> String {
+    match source {
+        TrustSource::File(path) => {
+            format!("the server's certificate is not the certificate in {}, nor signed by it", path.display())
+        }
+        TrustSource::System => "the server's certificate is not signed by an authority that this system trusts".to_owned(),
+    }
+}
+
+/// Turns an I/O error of a TLS stream into one of ours, if it is about TLS. `peer` is `host:port`.
+pub(crate) fn translate(error: &io::Error, step: Step, peer: &str) -> Option<Error> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(explain(error, step, peer).source(error.clone()))
+}
+
+fn explain(error: &rustls::Error, step: Step, peer: &str) -> Error {
+    use rustls::Error as Tls;
+    match error {
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) => match other.downcast_ref::<TrustFailure>() {
+            Some(failure) => Error::new(failure.code(), step, failure.to_string()),
+            None => handshake(step, format!("the TLS handshake with {peer} failed: {other}")),
+        },
+        Tls::InvalidCertificate(CertificateError::BadSignature) => {
+            let message = format!("{peer} could not prove that it holds its certificate's key, or the key is too weak");
+            Error::new(ErrorCode::TlsUntrusted, step, message)
+        }
+        Tls::AlertReceived(alert) => alert_received(*alert, step, peer),
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            handshake(step, format!("{peer} does not speak TLS"))
+                .help("ThingsBoard speaks TLS on 8883 when MQTT_SSL_ENABLED=true; 1883 is its plain port")
+        }
+        other => handshake(step, format!("the TLS handshake with {peer} failed: {other}")),
+    }
+}
+
+/// ThingsBoard up to 3.4 answers an unknown client certificate with certificate_unknown (46), on TLS 1.3
+/// only after the client's handshake is done; other servers use the neighbouring alerts.
+fn alert_received(alert: AlertDescription, step: Step, peer: &str) -> Error {
+    use AlertDescription as Alert;
+    match alert {
+        Alert::AccessDenied
+        | Alert::BadCertificate
+        | Alert::CertificateExpired
+        | Alert::CertificateRequired
+        | Alert::CertificateRevoked
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::UnsupportedCertificate => {
+            let message = format!("{peer} refused the client certificate (TLS alert {alert:?})");
+            Error::new(ErrorCode::TlsClientCertificate, step, message)
+        }
+        _ => handshake(step, format!("{peer} ended the TLS handshake (alert {alert:?})")),
+    }
+}
+
+fn handshake(step: Step, message: String) -> Error {
+    Error::new(ErrorCode::TlsHandshake, step, message)
+}

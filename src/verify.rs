@@ -1,0 +1,121 @@
+//! Whether what the server says and does agrees with what was sent. Nothing is called done without this.
+
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::event::{Event, Observer};
+use crate::exchange::{Answer, Status, Value};
+use crate::identity::{Certificate, Credentials, CredentialsType};
+use crate::mqtt::{Login, Session, Target};
+
+/// Checks that an answer says SUCCESS and holds exactly the credentials that were sent.
+///
+/// # Errors
+/// `server/not-found` or `server/failure` for a refusal; `answer/other-type`, `answer/other-certificate` or
+/// `answer/other-credentials` when the server kept credentials of its own (a pre-provisioned device);
+/// `answer/malformed` when a member is missing.
+pub fn answer(answer: &Answer, sent: &Credentials) -> Result<()> {
+    match &answer.status {
+        Status::Success => {}
+        Status::NotFound => return Err(refused(ErrorCode::ServerNotFound, answer)),
+        Status::Failure => return Err(refused(ErrorCode::ServerFailure, answer)),
+        Status::Other(word) => {
+            let shown: String = word.chars().take(40).collect();
+            return Err(malformed(&format!("its status is {shown:?}")));
+        }
+    }
+    let Some(named) = &answer.credentials_type else {
+        return Err(malformed("it has no 'credentialsType'"));
+    };
+    let wanted = sent.credentials_type();
+    if answer.known_credentials_type() != Some(wanted) {
+        let named: String = named.chars().take(40).collect();
+        let message = format!("the server gave the device credentials of type {named:?}, not {}", wanted.wire_name());
+        return Err(Error::new(ErrorCode::AnswerOtherType, Step::Verify, message));
+    }
+    let Some(value) = &answer.credentials_value else {
+        return Err(malformed("it has no 'credentialsValue'"));
+    };
+    value_equals(value, sent)
+}
+
+fn value_equals(value: &Value, sent: &Credentials) -> Result<()> {
+    let equal = match (value, sent) {
+        (Value::Text(text), Credentials::X509(identity)) => {
+            return certificate_equals(text.expose(), &identity.leaf);
+        }
+        (Value::Text(text), Credentials::AccessToken(token)) => text == token,
+        (Value::Basic { client_id, user_name, password }, Credentials::MqttBasic(basic)) => {
+            *client_id == basic.client_id && *user_name == basic.user_name && *password == basic.password
+        }
+        _ => return Err(malformed("'credentialsValue' does not fit its 'credentialsType'")),
+    };
+    if equal {
+        return Ok(());
+    }
+    let kind = match sent.credentials_type() {
+        CredentialsType::AccessToken => "another access token",
+        _ => "other MQTT credentials",
+    };
+    Err(Error::new(ErrorCode::AnswerOtherCredentials, Step::Verify, format!("the server returned {kind} than was sent")))
+}
+
+/// Compares after the same trimming that the server does before it stores a certificate.
+fn certificate_equals(returned: &str, sent: &Certificate) -> Result<()> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let line: String = returned
+        .replace("-----BEGIN CERTIFICATE-----", "")
+        .replace("-----END CERTIFICATE-----", "")
+        .replace(['\r', '\n'], "");
+    if line == STANDARD.encode(sent.der()) {
+        return Ok(());
+    }
+    let other = STANDARD
+        .decode(line.trim())
+        .ok()
+        .and_then(|der| Certificate::from_der(der.into(), "the answer").ok())
+        .map_or_else(
+            || "something that is no certificate".to_owned(),
+            |other| format!("the certificate of '{}' (credentialsId {})", other.subject, other.credentials_id()),
+        );
+    let message = format!("the server returned another certificate than was sent: {other}");
+    Err(Error::new(ErrorCode::AnswerOtherCertificate, Step::Verify, message))
+}
+
+fn refused(code: ErrorCode, answer: &Answer) -> Error {
+    let text = answer.error_message.as_deref().unwrap_or("no reason given");
+    let text: String = text.chars().filter(|character| !character.is_control()).take(200).collect();
+    let message = format!("the server refused to provision the device: {} ({text})", answer.status.as_str());
+    Error::new(code, Step::Exchange, message)
+}
+
+fn malformed(why: &str) -> Error {
+    crate::exchange::malformed(why.to_owned()).at(Step::Verify)
+}
+
+/// What a connect with the saved identity proved.
+#[derive(Debug, Clone, Copy)]
+pub struct Proof {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub tls_version: &'static str,
+}
+
+/// Connects with `credentials` and leaves again: CONNACK 0 is the proof that the server knows them.
+///
+/// # Errors
+/// Those of [`Session::open`], at [`Step::Verify`].
+pub async fn connect(target: &Target, credentials: &Credentials, observer: &dyn Observer) -> Result<Proof> {
+    let session = Session::open(target, &Login::Device(credentials), observer)
+        .await
+        .map_err(|error| error.at(Step::Verify))?;
+    let tls_version = session.tls_version();
+    session.close().await;
+    observer.event(&Event::Proved);
+    Ok(Proof { tls_version })
+}
+
+/// Whether a failed [`connect`] means that the server does not know the credentials, as opposed to a network
+/// or a server that could not be asked. CONNACK 5, or up to ThingsBoard 3.4 a TLS alert.
+pub fn is_unknown_to_server(error: &Error) -> bool {
+    matches!(error.code, ErrorCode::ServerNotAuthorized | ErrorCode::TlsClientCertificate)
+}
