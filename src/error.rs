@@ -287,6 +287,11 @@ impl Error {
         self.code.kind().exit_code()
     }
 
+    /// The user ended the run.
+    pub fn interrupted() -> Self {
+        Self::new(ErrorCode::Interrupted, Step::Plan, "interrupted")
+    }
+
     pub(crate) fn no_randomness() -> Self {
         Self::new(ErrorCode::Bug, Step::Identity, "the operating system gave no random numbers")
             .help("check that the system's random number source works")

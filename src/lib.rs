@@ -1,5 +1,6 @@
 //! Gives IoT devices an X.509 identity in ThingsBoard. (Expanded below.)
 
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod exchange;

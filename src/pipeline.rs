@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use crate::exchange::{self, ProvisionRequest};
 use crate::identity::{
-    BasicCredentials, Certificate, Credentials, Profile, SoftwareKey, Validity, X509Identity,
+    BasicCredentials, Certificate, Credentials, KeyType, Profile, SoftwareKey, Validity, X509Identity,
 };
 use crate::plan::{DEFAULT_KEY_TYPE, DeviceName, IdentityPlan, ProvisionPlan};
 use crate::secret::Secret;
@@ -90,6 +90,18 @@ pub struct Provisioned {
 pub async fn provision(
     plan: &ProvisionPlan, interrupt: &CancellationToken, observer: &dyn Observer,
 ) -> Result<Provisioned> {
+    let (mut provisioned, credentials) = tokio::select! {
+        biased;
+        () = interrupt.cancelled() => return Err(Error::interrupted()),
+        done = to_proof(plan, observer) => done?,
+    };
+    if let Some(telemetry) = &plan.telemetry {
+        provisioned.telemetry = Some(telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?);
+    }
+    Ok(provisioned)
+}
+
+async fn to_proof(plan: &ProvisionPlan, observer: &dyn Observer) -> Result<(Provisioned, Credentials)> {
     let name = plan.device_name.as_ref().map(DeviceName::as_str);
     let lock = wait_for_lock(plan, name, observer).await?;
     let mut run = Run { plan, observer, timings: Timings::default() };
@@ -99,14 +111,11 @@ pub async fn provision(
     };
     let (mut device, credentials) = match found {
         Some(device) => run.take_up(device)?,
-        None => run.stage(&lock, name)?,
+        None => run.stage(&lock, name).await?,
     };
     let (outcome, answer_verified, proof) = run.finish(&mut device, &credentials).await?;
-    let telemetry = match &plan.telemetry {
-        None => None,
-        Some(telemetry) => Some(telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?),
-    };
-    Ok(Provisioned { outcome, device, answer_verified, proof, telemetry, timings: run.timings })
+    let provisioned = Provisioned { outcome, device, answer_verified, proof, telemetry: None, timings: run.timings };
+    Ok((provisioned, credentials))
 }
 
 /// Waits until no other tbprov works on the device.
@@ -135,9 +144,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Makes the credentials and writes them to the store.
-    fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
+    async fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
         let started = Instant::now();
-        let credentials = make_credentials(&self.plan.identity, name, self.observer)?;
+        let credentials = make_credentials(&self.plan.identity, name, self.observer).await?;
         self.timings.key = started.elapsed();
         let new = NewDevice { name, target: &self.plan.target, credentials: &credentials, state: State::Staged };
         let device = self.plan.store.stage(lock, &new)?;
@@ -279,7 +288,7 @@ impl Run<'_> {
     }
 }
 
-fn make_credentials(plan: &IdentityPlan, name: Option<&str>, observer: &dyn Observer) -> Result<Credentials> {
+async fn make_credentials(plan: &IdentityPlan, name: Option<&str>, observer: &dyn Observer) -> Result<Credentials> {
     match plan {
         IdentityPlan::Existing(identity) => Ok(Credentials::X509(identity.clone())),
         IdentityPlan::AccessToken => Secret::random(SECRET_LENGTH).map(Credentials::AccessToken),
@@ -291,13 +300,20 @@ fn make_credentials(plan: &IdentityPlan, name: Option<&str>, observer: &dyn Obse
         IdentityPlan::Generate { key_type, days } => {
             let key_type = key_type.unwrap_or(DEFAULT_KEY_TYPE);
             observer.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
-            let key = Arc::new(SoftwareKey::generate(key_type)?);
+            let key = Arc::new(generate(key_type).await?);
             let leaf =
                 Certificate::self_signed(name.unwrap_or_default(), &Profile::Device, Validity::days(*days), &*key)?;
             observer.event(&Event::IdentityCreated { key_type });
             Ok(Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key }))
         }
     }
+}
+
+/// Makes the key on a thread of its own: an RSA key takes seconds, and the run can be interrupted meanwhile.
+async fn generate(key_type: KeyType) -> Result<SoftwareKey> {
+    tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type))
+        .await
+        .map_err(|error| Error::new(ErrorCode::Bug, Step::Identity, "making the key failed").source(error))?
 }
 
 /// The server answered SUCCESS, and does not let the identity in.

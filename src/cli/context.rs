@@ -1,0 +1,77 @@
+//! What every command is given: where to say things, the configuration, the store, and Ctrl-C.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::GlobalArgs;
+use super::config::Config;
+use crate::output::Output;
+use tbprov::event::Observer;
+use tbprov::store::Store;
+use tbprov::{Error, Result};
+
+pub(super) struct Context {
+    pub(super) output: Output,
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) observer: Arc<dyn Observer>,
+    /// Cancelled by the first Ctrl-C or SIGTERM.
+    pub(super) interrupt: CancellationToken,
+    /// Whether questions can be asked.
+    pub(super) may_ask: bool,
+}
+
+impl Context {
+    /// Reads the configuration and begins to listen for Ctrl-C. Called within the runtime.
+    pub(super) fn new(global: &GlobalArgs, output: Output) -> Result<Self> {
+        let config = Config::read(global.config.as_deref())?;
+        // clap's default cannot be told from a value, and the file comes before the default.
+        let default_store = global.store == PathBuf::from("./devices");
+        let root = config.store.clone().filter(|_| default_store).unwrap_or_else(|| global.store.clone());
+        let interrupt = CancellationToken::new();
+        tokio::spawn(listen(interrupt.clone()));
+        Ok(Self {
+            observer: output.observer(),
+            output,
+            config,
+            store: Store::new(root),
+            interrupt,
+            may_ask: !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+        })
+    }
+
+    /// Runs `work` until it ends or the user interrupts it.
+    pub(super) async fn interruptible<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.interrupt.cancelled() => Err(Error::interrupted()),
+            done = work => done,
+        }
+    }
+}
+
+async fn listen(interrupt: CancellationToken) {
+    first_signal().await;
+    interrupt.cancel();
+}
+
+#[cfg(unix)]
+async fn first_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn first_signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,204 @@
+//! The command line: one file a verb, each with its arguments (whose doc comments are the help) and its
+//! function.
+
+mod certs;
+mod completions;
+mod config;
+mod connect;
+mod context;
+mod demo;
+mod devices;
+mod doctor;
+mod man;
+mod prompt;
+mod provision;
+mod server_args;
+mod sim;
+mod telemetry_args;
+mod terminal;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::output::{Format, Output};
+use context::Context;
+use tbprov::{Error, ErrorCode, Result, Step};
+
+/// Gives IoT devices an X.509 identity in ThingsBoard: key, certificate, provisioning, proof, telemetry.
+#[derive(Debug, Parser)]
+#[command(name = "tbprov", version, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Try it without a server:      tbprov demo
+A first device:               tbprov provision
+Why does it not connect:      tbprov doctor --host HOST
+
+Exit codes: 0 done, 1 refused by the server, 2 usage or configuration, 3 network or TLS, 4 the answer or the \
+identity does not verify, 5 store or files, 70 a bug, 130 interrupted (run again to continue).";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Print one JSON object on stdout at the end.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print events as NDJSON on stdout, the result last.
+    #[arg(long, global = true)]
+    pub(crate) events: bool,
+    /// Say nothing but the result and errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; -vv adds the log of the libraries underneath.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Colour on stderr; NO_COLOR is honoured.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+    /// Never prompt; implied when stdin is no terminal.
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
+    /// The folder of devices.
+    #[arg(long, global = true, env = "TBPROV_STORE", value_name = "DIR", default_value = "./devices")]
+    pub(crate) store: PathBuf,
+    /// The configuration file [default: ./tbprov.toml where it exists].
+    #[arg(long, global = true, env = "TBPROV_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Provision(provision::ProvisionArgs),
+    Connect(connect::ConnectArgs),
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
+    #[command(subcommand)]
+    Devices(devices::DevicesCommand),
+    Doctor(doctor::DoctorArgs),
+    Sim(sim::SimArgs),
+    Demo(demo::DemoArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+impl Command {
+    /// The command's name in results.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Provision(_) => "provision",
+            Self::Connect(_) => "connect",
+            Self::Certs(command) => command.name(),
+            Self::Devices(command) => command.name(),
+            Self::Doctor(_) => "doctor",
+            Self::Sim(_) => "sim",
+            Self::Demo(_) => "demo",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+
+    /// Whether it serves many connections, and so profits from a thread for each core.
+    const fn is_server(&self) -> bool {
+        matches!(self, Self::Sim(_) | Self::Demo(_))
+    }
+
+    async fn run(self, context: &Context) -> Result<ExitCode> {
+        match self {
+            Self::Provision(args) => args.run(context).await,
+            Self::Connect(args) => args.run(context).await,
+            Self::Certs(command) => context.interruptible(command.run(context)).await,
+            Self::Devices(command) => context.interruptible(command.run(context)).await,
+            Self::Doctor(args) => context.interruptible(args.run(context)).await,
+            Self::Sim(args) => args.run(context).await,
+            Self::Demo(args) => args.run(context).await,
+            Self::Completions(args) => args.run(context),
+            Self::Man(args) => args.run(context),
+        }
+    }
+}
+
+/// Parses, runs, and maps the outcome to an exit code.
+pub(crate) fn main() -> ExitCode {
+    terminal::report_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused_arguments(&error),
+    };
+    terminal::log(cli.global.verbose);
+    let output = Output::new(&cli.global);
+    let name = cli.command.name();
+    match run(cli, output.clone()) {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(name, &error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli, output: Output) -> Result<ExitCode> {
+    let terminal = terminal::Saved::new();
+    let mut builder = if cli.command.is_server() {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder.enable_all().build().map_err(|error| {
+        Error::new(ErrorCode::Bug, Step::Plan, format!("the runtime cannot start: {error}")).source(error)
+    })?;
+    let outcome = runtime.block_on(async {
+        let context = Context::new(&cli.global, output)?;
+        cli.command.run(&context).await
+    });
+    terminal.restore();
+    // A prompt or a pipe on stdin may be read by a thread that would never end.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// clap's own message, or the same in JSON where that was asked for.
+fn refused_arguments(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let machine = arguments.iter().any(|argument| argument == "--json" || argument == "--events");
+    if !(machine && error.use_stderr()) {
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    let text = error.render().to_string();
+    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let global = GlobalArgs {
+        json: true,
+        events: false,
+        quiet: false,
+        verbose: 0,
+        color: ColorChoice::Never,
+        no_input: true,
+        store: PathBuf::new(),
+        config: None,
+    };
+    let error = Error::new(ErrorCode::UsageInvalid, Step::Plan, message);
+    let output = Output::new(&global);
+    debug_assert_eq!(output.format(), Format::Json);
+    output.error("tbprov", &error);
+    ExitCode::from(error.exit_code())
+}

@@ -1,0 +1,108 @@
+//! The flags that name a server and how to believe it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::context::Context;
+use tbprov::mqtt::Target;
+use tbprov::plan::{DEFAULT_PORT, DEFAULT_TIMEOUT};
+use tbprov::tls::{self, Trust};
+use tbprov::{Error, ErrorCode, Result, Step};
+
+/// The server certificate's file in the examples of ThingsBoard's documentation.
+const CUSTOMARY_SERVER_CERT: &str = "./mqttserver.pub.pem";
+
+/// How to believe the server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(super) struct TrustArgs {
+    /// Certificates to believe, PEM: each is a pin and a trust anchor [default: ./mqttserver.pub.pem where it
+    /// exists, else the system's roots].
+    #[arg(long, env = "TBPROV_SERVER_CERT", value_name = "FILE")]
+    pub(super) server_cert: Option<PathBuf>,
+    /// Do not compare the server's name. Its certificate is checked all the same; with an authority in the file,
+    /// any certificate of that authority is then accepted.
+    #[arg(long)]
+    pub(super) skip_name_check: bool,
+    /// How long each step may take, such as 15s or 1m [default: 15s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    pub(super) timeout: Option<Duration>,
+}
+
+impl TrustArgs {
+    /// By flag, variable, file, custom, else the system.
+    pub(super) fn trust(&self, context: &Context) -> Result<Trust> {
+        let skip = self.skip_name_check || context.config.skip_name_check;
+        let customary = Path::new(CUSTOMARY_SERVER_CERT);
+        match self.server_cert.as_deref().or(context.config.server_cert.as_deref()) {
+            Some(path) => Trust::from_file(path, skip),
+            None if customary.exists() => Trust::from_file(customary, skip),
+            None => Trust::system(skip),
+        }
+    }
+
+    pub(super) fn timeout(&self, context: &Context) -> Result<Duration> {
+        match (self.timeout, &context.config.timeout) {
+            (Some(timeout), _) => Ok(timeout),
+            (None, Some(text)) => parse_timeout(text).map_err(|why| {
+                Error::new(ErrorCode::ConfigInvalid, Step::Plan, format!("the configuration's timeout is {why}"))
+            }),
+            (None, None) => Ok(DEFAULT_TIMEOUT),
+        }
+    }
+
+    /// The server at `host` and `port`.
+    pub(super) fn target(&self, context: &Context, host: String, port: u16) -> Result<Target> {
+        Ok(Target { host, port, trust: Arc::new(self.trust(context)?), timeout: self.timeout(context)? })
+    }
+}
+
+/// The port by flag, file, or default.
+pub(super) fn port_or_default(flag: Option<u16>, context: &Context) -> u16 {
+    flag.or(context.config.port).unwrap_or(DEFAULT_PORT)
+}
+
+/// A host: a name or an address, without scheme, port or path.
+pub(super) fn parse_host(text: &str) -> Result<String> {
+    let host = text.trim();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    tls::server_name(bare)?;
+    Ok(bare.to_owned())
+}
+
+/// A TCP port.
+pub(super) fn parse_port(text: &str) -> Result<u16> {
+    match text.trim().parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("'{text}' is no port (1 to 65535)"))),
+    }
+}
+
+/// For clap, which wants a plain message.
+pub(super) fn clap_host(text: &str) -> Result<String, String> {
+    parse_host(text).map_err(|error| format!("{}; {}", error.message, error.help))
+}
+
+/// For clap.
+pub(super) fn clap_port(text: &str) -> Result<u16, String> {
+    parse_port(text).map_err(|error| error.message)
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        timeout if timeout.is_zero() => Err("zero: nothing could ever answer".to_owned()),
+        timeout if timeout > Duration::from_secs(3600) => Err("longer than an hour".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// A duration such as `500ms`, `15s` or `1m`; a bare number is seconds.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    match text.trim().parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(u64::from(seconds))),
+        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| format!("'{text}', not a duration such as 500ms, 15s or 1m")),
+    }
+}

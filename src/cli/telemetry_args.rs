@@ -1,0 +1,104 @@
+//! The flags of telemetry, the same for `provision` and `connect`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::server_args::parse_duration;
+use tbprov::telemetry::{self, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
+use tbprov::{Error, ErrorCode, Result, Step};
+
+/// The pause between two sample readings, as the example firmware makes it.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Telemetry")]
+pub(super) struct TelemetryArgs {
+    /// Send telemetry: alone, sample readings of temperature and humidity; =JSON, that; =@FILE or =-, each line of
+    /// the file or of stdin.
+    #[arg(long, value_name = "JSON|@FILE|-", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(super) send_telemetry: Option<String>,
+    /// How many messages, 0 for no end [default: 1; every line of a file or of stdin].
+    #[arg(long, value_name = "N", requires = "send_telemetry")]
+    pub(super) count: Option<u64>,
+    /// The pause between messages [default: 5s; none for a file or stdin].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "send_telemetry")]
+    pub(super) interval: Option<Duration>,
+    /// Client attributes to send first, a JSON object.
+    #[arg(long, value_name = "JSON", requires = "send_telemetry")]
+    pub(super) attributes: Option<String>,
+    /// The topic, where the device profile names its own.
+    #[arg(long, value_name = "TOPIC", requires = "send_telemetry", default_value = TELEMETRY_TOPIC)]
+    pub(super) telemetry_topic: String,
+}
+
+impl TelemetryArgs {
+    /// What to send, if anything.
+    pub(super) fn plan(&self) -> Result<Option<TelemetryPlan>> {
+        let Some(what) = &self.send_telemetry else { return Ok(None) };
+        let readings = match what.as_str() {
+            "" => Readings::Samples,
+            "-" => Readings::Stdin,
+            path if path.starts_with('@') => Readings::File(PathBuf::from(&path[1..])),
+            json => {
+                telemetry::validate(json.as_bytes(), "the value of --send-telemetry").map_err(|error| error.at(Step::Plan))?;
+                Readings::Json(json.to_owned())
+            }
+        };
+        if let Some(attributes) = &self.attributes {
+            check_attributes(attributes)?;
+        }
+        if self.telemetry_topic.is_empty() || self.telemetry_topic.contains(['+', '#', '\0']) {
+            let message = format!("'{}' is no topic to publish to", self.telemetry_topic);
+            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
+        }
+        let stream = readings.is_stream();
+        Ok(Some(TelemetryPlan {
+            topic: self.telemetry_topic.clone(),
+            readings,
+            count: match self.count {
+                Some(0) => None,
+                Some(count) => Some(count),
+                None => (!stream).then_some(1),
+            },
+            interval: self.interval.unwrap_or(if stream { Duration::ZERO } else { DEFAULT_INTERVAL }),
+            attributes: self.attributes.clone(),
+        }))
+    }
+}
+
+fn check_attributes(json: &str) -> Result<()> {
+    match serde_json::from_str(json) {
+        Ok(serde_json::Value::Object(_)) => Ok(()),
+        _ => Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "--attributes is no JSON object")
+            .help(r#"for example --attributes '{"firmware":"1.2.0"}'"#)),
+    }
+}
+
+/// Telemetry in results.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct TelemetryResult {
+    sent: u64,
+    acknowledged: u64,
+    reconnects: u32,
+}
+
+impl From<Option<Report>> for TelemetryResult {
+    fn from(report: Option<Report>) -> Self {
+        let Report { sent, acknowledged, reconnects, .. } = report.unwrap_or_default();
+        Self { sent, acknowledged, reconnects }
+    }
+}
+
+impl fmt::Display for TelemetryResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} sent, {} acknowledged", self.sent, self.acknowledged)?;
+        match self.reconnects {
+            0 => Ok(()),
+            count => write!(formatter, ", {count} reconnects"),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The terminal itself: its state before any prompt, the log, and what a panic shows.
+
+use std::io::Write as _;
+
+/// The state of the terminal at the start, so that an interrupted password prompt does not leave it mute.
+pub(super) struct Saved {
+    #[cfg(unix)]
+    attributes: Option<rustix::termios::Termios>,
+}
+
+impl Saved {
+    pub(super) fn new() -> Self {
+        Self {
+            #[cfg(unix)]
+            attributes: rustix::termios::tcgetattr(std::io::stdin()).ok(),
+        }
+    }
+
+    pub(super) fn restore(&self) {
+        #[cfg(unix)]
+        if let Some(attributes) = &self.attributes {
+            let now = rustix::termios::OptionalActions::Now;
+            let _ = rustix::termios::tcsetattr(std::io::stdin(), now, attributes);
+        }
+    }
+}
+
+/// Sends the log of the libraries underneath to stderr, with `-vv` and more. They log no payloads at these
+/// levels.
+pub(super) fn log(verbose: u8) {
+    let level = match verbose {
+        0 | 1 => return,
+        2 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().try_init();
+}
+
+/// A panic is a bug of ours: it says so, where it was, and ends with exit code 70. Its message is left out,
+/// because it may hold values.
+#[allow(clippy::disallowed_methods, reason = "a panic has no way back to main")]
+pub(super) fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+        let _ = writeln!(
+            std::io::stderr(),
+            "error[internal/bug]: tbprov has stopped{place}\n  help: please report it with the command that led here \
+             (without its secrets); nothing on disk was lost, the same command can be run again"
+        );
+        std::process::exit(70);
+    }));
+}

@@ -1,0 +1,180 @@
+//! What people read: step lines, a spinner while something takes long, warnings and failures.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Mark, Output};
+use tbprov::event::{Event, Observer};
+use tbprov::{Error, State};
+
+const BOLD_RED: &str = "\x1b[1;31m";
+const BOLD_YELLOW: &str = "\x1b[1;33m";
+const BOLD_CYAN: &str = "\x1b[1;36m";
+const RESET: &str = "\x1b[0m";
+
+/// Nothing that took less is worth a spinner.
+const PATIENCE: Duration = Duration::from_millis(700);
+const TICK: Duration = Duration::from_millis(100);
+
+/// Without control characters: what a server or a file says shall not steer the terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|character| *character == '\n' || !character.is_control()).collect()
+}
+
+fn painted(text: &str, style: &str, color: bool) -> String {
+    if color { format!("{style}{text}{RESET}") } else { text.to_owned() }
+}
+
+/// `error[code]: what happened`, the step, the help; with `verbose` the causes underneath.
+pub(super) fn error(error: &Error, color: bool, verbose: bool) -> String {
+    let label = painted(&format!("error[{}]", error.code.as_str()), BOLD_RED, color);
+    let mut text = format!("{label}: {}\n  step: {}\n", plain(&error.message), error.step);
+    if verbose {
+        let mut cause = error.source();
+        while let Some(under) = cause {
+            let _ = writeln!(text, "  cause: {}", plain(&under.to_string()));
+            cause = under.source();
+        }
+    }
+    let _ = write!(text, "  {}: {}", painted("help", BOLD_CYAN, color), error.help);
+    text
+}
+
+pub(super) fn warning(text: &str, color: bool) -> String {
+    format!("{}: {}", painted("warning", BOLD_YELLOW, color), plain(text))
+}
+
+pub(super) const fn mark(mark: Mark, color: bool) -> &'static str {
+    match (mark, color) {
+        (Mark::Passed, true) => "\x1b[1;32m✓\x1b[0m",
+        (Mark::Passed, false) => "✓",
+        (Mark::Failed, true) => "\x1b[1;31m✗\x1b[0m",
+        (Mark::Failed, false) => "✗",
+        (Mark::Warning, true) => "\x1b[1;33m!\x1b[0m",
+        (Mark::Warning, false) => "!",
+        (Mark::Skipped, _) => "-",
+    }
+}
+
+/// Shows what is being waited for, once it has taken a while.
+pub(super) struct Spinner {
+    enabled: bool,
+    current: Mutex<Option<Waiting>>,
+}
+
+/// Dropping the sender ends the thread that draws.
+struct Waiting {
+    _stop: std::sync::mpsc::Sender<()>,
+    bar: ProgressBar,
+}
+
+impl Spinner {
+    pub(super) const fn new(enabled: bool) -> Self {
+        Self { enabled, current: Mutex::new(None) }
+    }
+
+    fn clear(&self) {
+        if let Some(waiting) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waiting.bar.finish_and_clear();
+        }
+    }
+
+    fn wait_for(&self, what: &str) {
+        self.clear();
+        if !self.enabled {
+            return;
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
+            .with_style(ProgressStyle::default_spinner())
+            .with_message(what.to_owned());
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let drawn = bar.clone();
+        std::thread::spawn(move || {
+            if stopped.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                drawn.set_draw_target(ProgressDrawTarget::stderr());
+                drawn.enable_steady_tick(TICK);
+            }
+        });
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Waiting { _stop: stop, bar });
+    }
+}
+
+impl Observer for Spinner {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Started { what, .. } => self.wait_for(what),
+            _ => self.clear(),
+        }
+    }
+}
+
+/// One line for each step that was done.
+pub(super) struct Steps {
+    output: Output,
+    spinner: Spinner,
+}
+
+impl Steps {
+    pub(super) const fn new(output: Output, progress: bool) -> Self {
+        Self { output, spinner: Spinner::new(progress) }
+    }
+
+    fn done(&self, text: &str) {
+        self.output.talk(&format!("{} {}", self.output.mark(Mark::Passed), plain(text)));
+    }
+
+    fn attention(&self, text: &str) {
+        self.output.talk(&format!("{} {}", self.output.mark(Mark::Warning), plain(text)));
+    }
+
+    fn detail(&self, text: &str) {
+        if self.output.verbose > 0 {
+            self.output.talk(&format!("  {}", plain(text)));
+        }
+    }
+}
+
+impl Observer for Steps {
+    fn event(&self, event: &Event) {
+        self.spinner.event(event);
+        match event {
+            Event::Started { step, what } => self.detail(&format!("{step}: {what}")),
+            Event::IdentityCreated { key_type } => self.done(&format!("made a new {key_type} key and its certificate")),
+            Event::IdentityFound { state } => self.done(&format!("found the identity of an earlier run ({})", state.as_str())),
+            Event::StateReached { state: State::Staged, directory } => {
+                self.done(&format!("saved it in {}", directory.display()));
+            }
+            Event::StateReached { state, .. } => self.detail(&format!("state: {}", state.as_str())),
+            Event::TcpConnected { address } => self.detail(&format!("TCP connected to {address}")),
+            Event::TlsEstablished { version } => self.detail(&format!("{version}, the server is authenticated")),
+            Event::Connected { mutual_tls } => {
+                let how = if *mutual_tls { "with the device's certificate" } else { "without a client certificate" };
+                self.detail(&format!("MQTT connected {how}"));
+            }
+            Event::RequestSent => self.detail("the provision request was sent"),
+            Event::AnswerReceived { status } => self.done(&format!("the server answered {status}")),
+            Event::Settling { reason } => {
+                self.attention(&format!("{reason}; trying the saved identity to find out whether the server has it"));
+            }
+            Event::Proved => self.done("the server accepts the saved identity"),
+            Event::Acknowledged { acknowledged, payload: Some(payload) } => {
+                self.done(&format!("telemetry {acknowledged} acknowledged: {payload}"));
+            }
+            Event::Reconnecting { attempt, delay, reason } => {
+                self.attention(&format!("{reason}; connecting again in {:.1} s (attempt {attempt})", delay.as_secs_f64()));
+            }
+            Event::Warning { message } => self.output.warn(message),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,55 @@
+//! The machine formats: results, failures and events. Documented in `docs/protocol.md`.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Output;
+use tbprov::Error;
+use tbprov::event::{Event, Observer};
+
+/// The `schema` of every result.
+const SCHEMA: &str = "tbprov/1";
+
+#[derive(Serialize)]
+struct Envelope<'a, R> {
+    schema: &'static str,
+    command: &'a str,
+    #[serde(flatten)]
+    result: &'a R,
+}
+
+pub(super) fn result<R: Serialize>(command: &str, result: &R) -> String {
+    line(&Envelope { schema: SCHEMA, command, result })
+}
+
+pub(super) fn error(command: &str, error: &Error) -> String {
+    let failure = json!({
+        "error": {
+            "code": error.code.as_str(),
+            "step": error.step,
+            "message": error.message,
+            "help": error.help,
+        },
+        "exit_code": error.exit_code(),
+    });
+    result(command, &failure)
+}
+
+fn line<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| Value::String(error.to_string()).to_string())
+}
+
+/// Writes each event as one line.
+pub(super) struct Events(Output);
+
+impl Events {
+    pub(super) const fn new(output: Output) -> Self {
+        Self(output)
+    }
+}
+
+impl Observer for Events {
+    fn event(&self, event: &Event) {
+        self.0.data(&line(event));
+    }
+}

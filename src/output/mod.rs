@@ -1,0 +1,127 @@
+//! The only place that prints. Data goes to stdout, talk to stderr; quiet, verbose, JSON and events are
+//! modes of one object.
+
+mod human;
+mod json;
+
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::cli::{ColorChoice, GlobalArgs};
+use tbprov::event::Observer;
+use tbprov::Error;
+
+/// What appears on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Text for people.
+    Human,
+    /// One JSON object at the end.
+    Json,
+    /// NDJSON events, the result last.
+    Events,
+}
+
+/// Where everything that tbprov says goes through.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    format: Format,
+    quiet: bool,
+    verbose: u8,
+    /// Colours on stderr; on stdout there are none, so that what is piped is what is seen.
+    color: bool,
+    progress: bool,
+}
+
+impl Output {
+    pub(crate) fn new(global: &GlobalArgs) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let format = match (global.events, global.json) {
+            (true, _) => Format::Events,
+            (_, true) => Format::Json,
+            _ => Format::Human,
+        };
+        let color = match global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                terminal
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        };
+        Self { format, quiet: global.quiet, verbose: global.verbose, color, progress: terminal && !global.quiet }
+    }
+
+    pub(crate) const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The result of a command: JSON, or its text for people.
+    pub(crate) fn result<R: Serialize + fmt::Display>(&self, command: &str, result: &R) {
+        match self.format {
+            Format::Human => self.data(&human::plain(&result.to_string())),
+            Format::Json | Format::Events => self.data(&json::result(command, result)),
+        }
+    }
+
+    /// A failure: on stderr for people; in the machine formats on stdout, so that a pipeline reads one stream.
+    pub(crate) fn error(&self, command: &str, error: &Error) {
+        match self.format {
+            Format::Human => self.talk(&human::error(error, self.color, self.verbose > 0)),
+            Format::Json | Format::Events => self.data(&json::error(command, error)),
+        }
+    }
+
+    /// Something worth knowing; not in quiet mode.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet && self.format == Format::Human {
+            self.talk(text);
+        }
+    }
+
+    /// Something that deserves attention.
+    pub(crate) fn warn(&self, text: &str) {
+        if !self.quiet {
+            self.talk(&human::warning(text, self.color));
+        }
+    }
+
+    /// One line of data on stdout. A reader that has gone away is no error.
+    pub(crate) fn data(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| stdout.write_all(b"\n"));
+        let _ = stdout.flush();
+    }
+
+    fn talk(&self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let _ = stderr.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| stderr.write_all(b"\n"));
+    }
+
+    /// What follows a run as it happens.
+    pub(crate) fn observer(&self) -> Arc<dyn Observer> {
+        match self.format {
+            Format::Events => Arc::new(json::Events::new(self.clone())),
+            Format::Human if !self.quiet => Arc::new(human::Steps::new(self.clone(), self.progress)),
+            _ => Arc::new(human::Spinner::new(self.progress)),
+        }
+    }
+
+    /// A mark of success, failure or attention, coloured where colours help.
+    pub(crate) fn mark(&self, mark: Mark) -> &'static str {
+        human::mark(mark, self.color)
+    }
+}
+
+/// The beginning of a line about one step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mark {
+    Passed,
+    Failed,
+    Warning,
+    Skipped,
+}
