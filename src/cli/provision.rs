@@ -13,8 +13,7 @@ use super::context::Context;
 use super::prompt::Question;
 use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port};
 use super::telemetry_args::{TelemetryArgs, TelemetryResult};
-use super::{devices, telemetry_args};
-use tbprov::identity::{CredentialsType, KeyType};
+use tbprov::identity::{CredentialsType, KeyType, X509Identity};
 use tbprov::pipeline::{self, Provisioned};
 use tbprov::plan::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_KEY_TYPE, DEFAULT_PORT, DeviceName, IdentityPlan, ProvisionPlan};
 use tbprov::tls::TrustSource;
@@ -137,7 +136,7 @@ impl ProvisionArgs {
         let config = &context.config;
         let credentials_type = self.credentials_type.or(config.credentials_type).unwrap_or_default();
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
-            let identity = devices::read_pair(certificate, key)?;
+            let identity = X509Identity::read(certificate, key)?;
             identity.leaf.check_dates(&certificate.display().to_string())?;
             if credentials_type == CredentialsType::X509 {
                 return Ok(IdentityPlan::Existing(identity));
@@ -276,7 +275,7 @@ impl ProvisionResult {
             key_type: record.key_type,
             not_after: record.not_after,
             verified: Verified { answer: done.answer_verified, mutual_tls: done.proof.is_some() },
-            telemetry: telemetry_args::TelemetryResult::from(done.telemetry),
+            telemetry: TelemetryResult::from(done.telemetry),
             timings_ms: TimingsResult {
                 key: milliseconds(done.timings.key),
                 exchange: milliseconds(done.timings.exchange),

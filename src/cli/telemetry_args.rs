@@ -86,6 +86,13 @@ pub(super) struct TelemetryResult {
     reconnects: u32,
 }
 
+impl TelemetryResult {
+    /// Whether there was any.
+    pub(super) const fn is_any(&self) -> bool {
+        self.sent > 0
+    }
+}
+
 impl From<Option<Report>> for TelemetryResult {
     fn from(report: Option<Report>) -> Self {
         let Report { sent, acknowledged, reconnects, .. } = report.unwrap_or_default();

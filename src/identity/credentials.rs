@@ -1,14 +1,16 @@
 //! The three kinds of credentials that ThingsBoard's provisioning knows.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, read_certificates};
 use super::key::SoftwareKey;
-use crate::error::Result;
+use super::pem;
+use crate::error::{Error, ErrorCode, Result, Step};
 use crate::secret::Secret;
 
 /// The kind of credentials to provision. Source: ThingsBoard's `DeviceCredentialsType`.
@@ -76,6 +78,25 @@ pub struct X509Identity {
     pub intermediates: Vec<Certificate>,
     /// The leaf's key.
     pub key: Arc<SoftwareKey>,
+}
+
+impl X509Identity {
+    /// Reads a certificate (with any above it) and its key from two PEM files.
+    ///
+    /// # Errors
+    /// Those of reading either, and `file/key-mismatch`.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
+        let key_shown = key.display().to_string();
+        let certificate_shown = certificate.display().to_string();
+        let mut chain = read_certificates(&pem::read_file(certificate)?, &certificate_shown)?;
+        let signer = SoftwareKey::from_pem(&pem::read_file(key)?, &key_shown)?;
+        let leaf = chain.remove(0);
+        if leaf.public_key != signer.public_key_der() {
+            let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
+            return Err(Error::new(ErrorCode::FileMismatch, Step::Plan, message));
+        }
+        Ok(Self { leaf, intermediates: chain, key: Arc::new(signer) })
+    }
 }
 
 /// MQTT client id, user name and password.

@@ -94,7 +94,7 @@ pub async fn start_tls(target: &Target, stream: TcpStream, config: rustls::Clien
 ///
 /// # Errors
 /// Those of the steps, and `tls/handshake`.
-pub(crate) async fn peer_certificates(target: &Target) -> Result<(Vec<Certificate>, &'static str)> {
+pub async fn peer_certificates(target: &Target) -> Result<(Vec<Certificate>, &'static str)> {
     let addresses = resolve(target).await?;
     let stream = open_tcp(target, &addresses).await?;
     let seen = Recorder::new();

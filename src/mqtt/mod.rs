@@ -6,8 +6,7 @@ mod dial;
 mod failure;
 mod session;
 
-pub use dial::{Link, dial, open_tcp, resolve, start_tls};
-pub(crate) use dial::peer_certificates;
+pub use dial::{Link, dial, open_tcp, peer_certificates, resolve, start_tls};
 pub use session::{IN_FLIGHT, Incoming, Login, Session};
 
 use std::fmt;

@@ -124,11 +124,11 @@ impl Steps {
     }
 
     fn done(&self, text: &str) {
-        self.output.talk(&format!("{} {}", self.output.mark(Mark::Passed), plain(text)));
+        self.output.marked(Mark::Passed, text);
     }
 
     fn attention(&self, text: &str) {
-        self.output.talk(&format!("{} {}", self.output.mark(Mark::Warning), plain(text)));
+        self.output.marked(Mark::Warning, text);
     }
 
     fn detail(&self, text: &str) {

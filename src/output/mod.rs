@@ -111,9 +111,9 @@ impl Output {
         }
     }
 
-    /// A mark of success, failure or attention, coloured where colours help.
-    pub(crate) fn mark(&self, mark: Mark) -> &'static str {
-        human::mark(mark, self.color)
+    /// One line of talk about a step.
+    pub(crate) fn marked(&self, mark: Mark, text: &str) {
+        self.talk(&format!("{} {}", human::mark(mark, self.color), human::plain(text)));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -11,9 +10,7 @@ use super::atomic::{self, Access};
 use super::record::{Reached, Record, SCHEMA};
 use super::{io_error, layout};
 use crate::error::{Error, ErrorCode, Result, Step};
-use crate::identity::{
-    BasicCredentials, Certificate, Credentials, Signer as _, SoftwareKey, X509Identity, pem, read_certificates,
-};
+use crate::identity::{BasicCredentials, Certificate, Credentials, Signer as _, X509Identity};
 use crate::mqtt::Target;
 use crate::secret::Secret;
 use crate::state::State;
@@ -158,7 +155,7 @@ impl Device {
     pub fn credentials(&self) -> Result<Credentials> {
         let path = self.directory.join(CREDENTIALS);
         let credentials = if self.directory.join(KEY).exists() || !path.exists() {
-            read_pair(&self.directory.join(CERTIFICATE), &self.directory.join(KEY)).map(Credentials::X509)
+            X509Identity::read(&self.directory.join(CERTIFICATE), &self.directory.join(KEY)).map(Credentials::X509)
         } else {
             let text = fs::read_to_string(&path).map_err(|error| io_error("read", &path, error))?;
             secrets_from_json(&Secret::new(text), &path)
@@ -183,23 +180,6 @@ impl Device {
             Trust::system(self.record.skip_name_check)
         }
     }
-}
-
-/// Reads a certificate (with any above it) and its key from two files.
-///
-/// # Errors
-/// Those of reading either, and `file/key-mismatch`.
-pub(crate) fn read_pair(certificate: &Path, key: &Path) -> Result<X509Identity> {
-    let key_shown = key.display().to_string();
-    let certificate_shown = certificate.display().to_string();
-    let mut chain = read_certificates(&pem::read_file(certificate)?, &certificate_shown)?;
-    let signer = SoftwareKey::from_pem(&pem::read_file(key)?, &key_shown)?;
-    let leaf = chain.remove(0);
-    if leaf.public_key != signer.public_key_der() {
-        let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
-        return Err(Error::new(ErrorCode::FileMismatch, Step::Plan, message));
-    }
-    Ok(X509Identity { leaf, intermediates: chain, key: Arc::new(signer) })
 }
 
 /// The content of `server.pem`; none where the system's roots are trusted.

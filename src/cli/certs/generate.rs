@@ -1,0 +1,121 @@
+//! `tbprov certs gen`
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::context::Context;
+use super::super::prompt::Question;
+use super::output_files::PairFiles;
+use super::{NewCertificateArgs, SignerArgs, make};
+use tbprov::identity::{Certificate, KeyType, Profile};
+use tbprov::plan::{DEFAULT_DAYS, DeviceName};
+use tbprov::{Error, ErrorCode, Result, Secret, Step};
+
+/// Make a device's key and certificate (key.pem, cert.pem), and say what to paste in ThingsBoard's web form.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct GenArgs {
+    /// The device's name, which becomes the common name.
+    #[arg(long, env = "TBPROV_DEVICE_NAME", value_name = "NAME")]
+    name: String,
+    /// Days that the certificate is valid.
+    #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..))]
+    days: u32,
+    #[command(flatten)]
+    new: NewCertificateArgs,
+    #[command(flatten)]
+    signer: SignerArgs,
+    /// Encrypt the key with a password: asked for, or in TBPROV_KEY_PASSWORD.
+    #[arg(long)]
+    encrypt_key: bool,
+}
+
+const PASSWORD: Question =
+    Question { text: "Password of the key", otherwise: "TBPROV_KEY_PASSWORD, or leave out --encrypt-key" };
+
+impl GenArgs {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let Some(name) = DeviceName::parse(&self.name)? else {
+            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the device name is empty"));
+        };
+        let files = PairFiles::new(&self.new.out, "key.pem", "cert.pem")?;
+        let authority = self.signer.authority()?;
+        let password = if self.encrypt_key { Some(password(context).await?) } else { None };
+        let made = make(context, name.as_str(), &Profile::Device, self.days, self.new.key_type, authority).await?;
+        let key = match &password {
+            Some(password) => made.key.to_encrypted_pem(password)?,
+            None => made.key.to_pem(),
+        };
+        files.write(&key, &made.chain_pem())?;
+        let result = GenResult::new(&made.leaf, self.new.key_type, files, password.is_some());
+        context.output.result("certs gen", &result);
+        context.output.note(&result.advice());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn password(context: &Context) -> Result<Secret> {
+    let password = match std::env::var("TBPROV_KEY_PASSWORD") {
+        Ok(password) => Secret::new(password),
+        Err(_) => PASSWORD.ask_hidden(context, true).await?,
+    };
+    if password.expose().is_empty() {
+        return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the password of the key is empty"));
+    }
+    Ok(password)
+}
+
+#[derive(Serialize)]
+struct GenResult {
+    key: PathBuf,
+    certificate: PathBuf,
+    key_type: KeyType,
+    encrypted: bool,
+    subject: String,
+    #[serde(with = "time::serde::rfc3339")]
+    not_after: time::OffsetDateTime,
+    sha256: String,
+    credentials_id: String,
+    pem: String,
+}
+
+impl GenResult {
+    fn new(leaf: &Certificate, key_type: KeyType, files: PairFiles, encrypted: bool) -> Self {
+        Self {
+            key: files.key,
+            certificate: files.certificate,
+            key_type,
+            encrypted,
+            subject: leaf.subject.clone(),
+            not_after: leaf.validity.not_after,
+            sha256: leaf.sha256(),
+            credentials_id: leaf.credentials_id(),
+            pem: leaf.to_pem(),
+        }
+    }
+
+    fn advice(&self) -> String {
+        format!(
+            "\nTo register it by hand: ThingsBoard > Devices > your device > Manage credentials > X.509 Certificate, paste\n\n{}\n\
+             and save; ThingsBoard then shows the credentialsId above. Afterwards:\n  \
+             tbprov devices add NAME --cert {} --key {} --host HOST",
+            self.pem,
+            self.certificate.display(),
+            self.key.display()
+        )
+    }
+}
+
+impl fmt::Display for GenResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "key             {} ({}{})", self.key.display(), self.key_type, if self.encrypted { ", encrypted" } else { "" })?;
+        writeln!(formatter, "certificate     {}", self.certificate.display())?;
+        writeln!(formatter, "subject         {}", self.subject)?;
+        writeln!(formatter, "valid until     {}", self.not_after.date())?;
+        writeln!(formatter, "SHA-256         {}", self.sha256)?;
+        writeln!(formatter, "credentialsId   {}", self.credentials_id)
+    }
+}

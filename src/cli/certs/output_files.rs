@@ -1,0 +1,36 @@
+//! Writing a key and a certificate beside each other: both or none, and never over another file.
+
+use std::path::{Path, PathBuf};
+
+use tbprov::store::atomic::{self, Access};
+use tbprov::{Error, ErrorCode, Result, Secret, Step};
+
+/// Where a pair goes.
+pub(super) struct PairFiles {
+    pub(super) key: PathBuf,
+    pub(super) certificate: PathBuf,
+}
+
+impl PairFiles {
+    /// The files `key` and `certificate` in `directory`, neither of which exists.
+    pub(super) fn new(directory: &Path, key: &str, certificate: &str) -> Result<Self> {
+        let files = Self { key: directory.join(key), certificate: directory.join(certificate) };
+        for path in [&files.key, &files.certificate] {
+            if path.symlink_metadata().is_ok() {
+                let message = format!("{} exists already", path.display());
+                return Err(Error::new(ErrorCode::FileExists, Step::Plan, message));
+            }
+        }
+        Ok(files)
+    }
+
+    pub(super) fn write(&self, key: &Secret, certificate: &str) -> Result<()> {
+        let Some(directory) = self.key.parent() else { return Ok(()) };
+        if !directory.as_os_str().is_empty() && !directory.exists() {
+            atomic::create_directory(directory)?;
+        }
+        atomic::write_new(&self.key, key.expose().as_bytes(), Access::Owner)?;
+        atomic::write_new(&self.certificate, certificate.as_bytes(), Access::Everybody)?;
+        atomic::sync_directory(directory)
+    }
+}

@@ -1,0 +1,180 @@
+//! `tbprov connect`
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::context::Context;
+use super::server_args::{TrustArgs, clap_host, clap_port, port_or_default};
+use super::telemetry_args::{TelemetryArgs, TelemetryResult};
+use tbprov::event::Event;
+use tbprov::identity::{Credentials, X509Identity};
+use tbprov::mqtt::Target;
+use tbprov::store::Device;
+use tbprov::telemetry::{self, Report};
+use tbprov::{Error, ErrorCode, Result, State, Step, verify};
+
+/// Connect with a saved identity over mutual TLS, and send telemetry.
+#[derive(Debug, Args)]
+pub(super) struct ConnectArgs {
+    /// The device; may be left out where the store has one.
+    #[arg(conflicts_with_all = ["cert", "key"])]
+    device: Option<String>,
+    /// Another server than the device's own.
+    #[arg(long, value_name = "HOST", value_parser = clap_host)]
+    host: Option<String>,
+    /// Another port than the device's own.
+    #[arg(long, value_name = "PORT", value_parser = clap_port)]
+    port: Option<u16>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Connect with this certificate, which need not be in the store; needs --key and --host.
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "Identity")]
+    cert: Option<PathBuf>,
+    /// The key of --cert.
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Identity")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+impl ConnectArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let telemetry = self.telemetry.plan()?;
+        let mut subject = self.subject(context)?;
+        let report = match &telemetry {
+            None => {
+                let proof = verify::connect(&subject.target, &subject.credentials, &*context.observer);
+                subject.tls = Some(context.interruptible(proof).await?.tls_version);
+                None
+            }
+            Some(plan) => {
+                let Subject { target, credentials, .. } = &subject;
+                Some(telemetry::run(target, credentials, plan, &context.interrupt, &*context.observer).await?)
+            }
+        };
+        subject.now_proved(context, report)?;
+        context.output.result("connect", &ConnectResult::new(&subject, report));
+        // A run without an end is ended by Ctrl-C; one with an end was cut short by it.
+        let endless = telemetry.is_some_and(|plan| plan.count.is_none() && !plan.readings.is_stream());
+        match report {
+            Some(report) if report.interrupted && !endless => {
+                Ok(ExitCode::from(ErrorCode::Interrupted.kind().exit_code()))
+            }
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn subject(&self, context: &Context) -> Result<Subject> {
+        if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
+            return self.from_files(context, certificate, key);
+        }
+        let device = match &self.device {
+            Some(name) => context.store.open(name)?,
+            None => context.store.only()?,
+        };
+        let credentials = device.credentials()?;
+        if let Some(identity) = credentials.x509() {
+            identity.leaf.check_dates(&device.directory.display().to_string())?;
+        }
+        if device.record.state != State::Proved {
+            let message = format!(
+                "'{}' is {}, not proved: run 'tbprov provision' again to finish it",
+                device.shown_name(),
+                device.record.state.as_str()
+            );
+            context.observer.event(&Event::Warning { message });
+        }
+        let mut trust = match &self.trust.server_cert {
+            Some(_) => self.trust.trust(context)?,
+            None => device.trust()?,
+        };
+        trust.skip_name_check |= self.trust.skip_name_check;
+        let target = Target {
+            host: self.host.clone().unwrap_or_else(|| device.record.host.clone()),
+            port: self.port.unwrap_or(device.record.port),
+            trust: Arc::new(trust),
+            timeout: self.trust.timeout(context)?,
+        };
+        Ok(Subject { device: Some(device), target, credentials, tls: None })
+    }
+
+    fn from_files(&self, context: &Context, certificate: &std::path::Path, key: &std::path::Path) -> Result<Subject> {
+        let identity = X509Identity::read(certificate, key)?;
+        identity.leaf.check_dates(&certificate.display().to_string())?;
+        let Some(host) = self.host.clone().or_else(|| context.config.host.clone()) else {
+            return Err(Error::new(ErrorCode::UsageMissing, Step::Plan, "--cert needs to know the server")
+                .help("give it with --host HOST, or host = \"…\" in tbprov.toml"));
+        };
+        let target = self.trust.target(context, host, port_or_default(self.port, context))?;
+        Ok(Subject { device: None, target, credentials: Credentials::X509(identity), tls: None })
+    }
+}
+
+/// Who connects where.
+struct Subject {
+    device: Option<Device>,
+    target: Target,
+    credentials: Credentials,
+    tls: Option<&'static str>,
+}
+
+impl Subject {
+    /// A connect is a proof: an identity whose provisioning was cut short is finished by it.
+    fn now_proved(&mut self, context: &Context, report: Option<Report>) -> Result<()> {
+        let Some(device) = &mut self.device else { return Ok(()) };
+        let Target { host, port, .. } = &self.target;
+        let elsewhere = device.record.host != *host || device.record.port != *port;
+        let accepted = report.is_none_or(|report| report.acknowledged > 0);
+        if device.record.state == State::Proved || elsewhere || !accepted {
+            return Ok(());
+        }
+        let _lock = context.store.lock(device.record.device.as_deref())?;
+        device.reach(State::Proved, &self.target)
+    }
+}
+
+/// The result of `connect`. Documented in `docs/protocol.md`.
+#[derive(Serialize)]
+struct ConnectResult {
+    outcome: &'static str,
+    device: Option<String>,
+    credentials_id: Option<String>,
+    server: ServerResult,
+    telemetry: TelemetryResult,
+}
+
+#[derive(Serialize)]
+struct ServerResult {
+    host: String,
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'static str>,
+}
+
+impl ConnectResult {
+    fn new(subject: &Subject, report: Option<Report>) -> Self {
+        Self {
+            outcome: if report.is_some_and(|report| report.interrupted) { "interrupted" } else { "connected" },
+            device: subject.device.as_ref().map(Device::shown_name),
+            credentials_id: subject.credentials.x509().map(|identity| identity.leaf.credentials_id()),
+            server: ServerResult { host: subject.target.host.clone(), port: subject.target.port, tls: subject.tls },
+            telemetry: TelemetryResult::from(report),
+        }
+    }
+}
+
+impl fmt::Display for ConnectResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self.device.as_deref().unwrap_or("the certificate");
+        writeln!(formatter, "{device}: {} at {}:{}", self.outcome, self.server.host, self.server.port)?;
+        if self.telemetry.is_any() {
+            writeln!(formatter, "telemetry: {}", self.telemetry)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! `tbprov doctor`
+
+use std::fmt::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::context::Context;
+use super::server_args::{TrustArgs, clap_host, clap_port, port_or_default};
+use crate::output::{Format, Mark};
+use tbprov::Result;
+use tbprov::doctor::{self, Check, Finding};
+use tbprov::identity::Credentials;
+use tbprov::mqtt::Target;
+
+/// Find out why it does not connect: every step from name resolution to CONNACK, and the store.
+///
+/// Sends no secret.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// A device of the store, to try its server with its identity.
+    #[arg(conflicts_with = "host")]
+    device: Option<String>,
+    /// The server to look at [default: the configuration's, or the device's].
+    #[arg(long, env = "TBPROV_HOST", value_name = "HOST", value_parser = clap_host)]
+    host: Option<String>,
+    /// Its port of MQTT over TLS [default: 8883].
+    #[arg(long, env = "TBPROV_PORT", value_name = "PORT", value_parser = clap_port)]
+    port: Option<u16>,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+impl DoctorArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let mut report = Report { context, checks: Vec::new(), exit_code: 0 };
+        match self.subject(context) {
+            Ok(Some((target, identity))) => {
+                doctor::check_server(&target, identity.as_ref(), |check| report.add(&check)).await;
+            }
+            Ok(None) => {
+                context.output.note("no server to look at: give --host HOST, or a device of the store");
+            }
+            Err(error) => report.add(&Check { name: "plan", finding: Finding::Failed(error) }),
+        }
+        doctor::check_store(&context.store, |check| report.add(&check));
+        let exit_code = report.exit_code;
+        if context.output.format() != Format::Human {
+            context.output.result("doctor", &DoctorResult { healthy: exit_code == 0, checks: report.checks, exit_code });
+        }
+        Ok(ExitCode::from(exit_code))
+    }
+
+    fn subject(&self, context: &Context) -> Result<Option<(Target, Option<Credentials>)>> {
+        if let Some(name) = &self.device {
+            let device = context.store.open(name)?;
+            let mut trust = match self.trust.server_cert {
+                Some(_) => self.trust.trust(context)?,
+                None => device.trust()?,
+            };
+            trust.skip_name_check |= self.trust.skip_name_check;
+            let target = Target {
+                host: device.record.host.clone(),
+                port: self.port.unwrap_or(device.record.port),
+                trust: Arc::new(trust),
+                timeout: self.trust.timeout(context)?,
+            };
+            return Ok(Some((target, Some(device.credentials()?))));
+        }
+        let Some(host) = self.host.clone().or_else(|| context.config.host.clone()) else { return Ok(None) };
+        Ok(Some((self.trust.target(context, host, port_or_default(self.port, context))?, None)))
+    }
+}
+
+/// Shows each check as it comes, and keeps it for the result.
+struct Report<'a> {
+    context: &'a Context,
+    checks: Vec<CheckResult>,
+    /// The first failure's.
+    exit_code: u8,
+}
+
+impl Report<'_> {
+    fn add(&mut self, check: &Check) {
+        if let (Finding::Failed(error), 0) = (&check.finding, self.exit_code) {
+            self.exit_code = error.exit_code();
+        }
+        let result = CheckResult::new(check);
+        if self.context.output.format() == Format::Human {
+            let mark = match check.finding {
+                Finding::Passed(_) => Mark::Passed,
+                Finding::Warning(_) => Mark::Warning,
+                Finding::Failed(_) => Mark::Failed,
+                Finding::Skipped => Mark::Skipped,
+            };
+            self.context.output.marked(mark, &result.to_string());
+        }
+        self.checks.push(result);
+    }
+}
+
+#[derive(Serialize)]
+struct DoctorResult {
+    healthy: bool,
+    checks: Vec<CheckResult>,
+    exit_code: u8,
+}
+
+impl fmt::Display for DoctorResult {
+    fn fmt(&self, _formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct CheckResult {
+    check: &'static str,
+    outcome: &'static str,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+impl CheckResult {
+    fn new(check: &Check) -> Self {
+        let (outcome, detail) = match &check.finding {
+            Finding::Passed(detail) => ("passed", detail.clone()),
+            Finding::Warning(detail) => ("warning", detail.clone()),
+            Finding::Failed(error) => ("failed", error.message.clone()),
+            Finding::Skipped => ("skipped", String::new()),
+        };
+        let error = match &check.finding {
+            Finding::Failed(error) => Some(error),
+            _ => None,
+        };
+        Self {
+            check: check.name,
+            outcome,
+            detail,
+            code: error.map(|error| error.code.as_str()),
+            help: error.map(|error| error.help.clone()),
+        }
+    }
+}
+
+impl fmt::Display for CheckResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:<9} {}", self.check, self.detail)?;
+        if let Some(help) = &self.help {
+            formatter.write_char('\n')?;
+            write!(formatter, "  help: {help}")?;
+        }
+        Ok(())
+    }
+}
