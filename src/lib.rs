@@ -3,6 +3,7 @@
 pub mod error;
 pub mod identity;
 pub mod secret;
+pub mod sim;
 
 pub use error::{Error, ErrorCode, ErrorKind, Result, Step};
 pub use secret::Secret;
