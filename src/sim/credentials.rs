@@ -120,10 +120,10 @@ pub(super) fn basic_id(client_id: &str, user_name: &str) -> String {
     sha3_hex(&parts.join("|"))
 }
 
-/// `EncryptionUtil.getSha3Hash`: lower-case hex of SHA3-256 over the trimmed text.
+/// `EncryptionUtil.getSha3Hash`: lower-case hex of SHA3-256 over the text.
 fn sha3_hex(text: &str) -> String {
     use std::fmt::Write as _;
-    let digest = digest::digest(&SHA3_256, text.trim().as_bytes());
+    let digest = digest::digest(&SHA3_256, text.as_bytes());
     digest
         .as_ref()
         .iter()
@@ -169,8 +169,16 @@ mod tests {
             id_of(&chain),
             "4020a7ed48b127d8dc0ad1999ea9cf35b858e06bb4f201e118a13f4d616033b7"
         );
-        let literal = EXAMPLE.trim_end().replace('\n', "\\n");
-        assert_ne!(id_of(&literal), EXAMPLE_ID);
+        let literal = EXAMPLE.replace('\n', "\\n");
+        assert_eq!(
+            id_of(&literal),
+            "13e40c9c7064842952b56fd5ccdb2722454e8f602539c789f2e7cd89ffb2fb11"
+        );
+        let preamble = format!("subject=CN = x\n{EXAMPLE}");
+        assert_eq!(
+            id_of(&preamble),
+            "9feeb7e32128a04d2715cfc7de81b133f10ce229de94bfee5abd921022d9e6d2"
+        );
     }
 
     /// The pair on ThingsBoard's documentation page, which is a genuine output of the server.
