@@ -139,9 +139,14 @@ fn look_at(folder: &str, credentials: &Credentials, state: State) -> Finding {
     let days = credentials.x509().map(|identity| days_left(&identity.leaf));
     match (state, days) {
         (_, Some(days)) if days < 0 => Finding::Warning(format!("{folder}: its certificate has expired")),
-        (_, Some(days)) if days < SOON => Finding::Warning(format!("{folder}: its certificate expires in {days} days")),
+        (_, Some(days)) if days < SOON => {
+            Finding::Warning(format!("{folder}: its certificate expires in {days} days"))
+        }
         (State::Proved, _) => Finding::Passed(format!("{folder}: proved")),
-        (state, _) => Finding::Warning(format!("{folder}: {}; run 'tbprov provision' again to finish it", state.as_str())),
+        (state, _) => Finding::Warning(format!(
+            "{folder}: {}; run 'tbprov provision' again to finish it",
+            state.as_str()
+        )),
     }
 }
 

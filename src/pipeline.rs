@@ -88,7 +88,9 @@ pub struct Provisioned {
 /// # Errors
 /// Any [`ErrorCode`], at the step that was reached. What is on disk stays, and a rerun goes on from there.
 pub async fn provision(
-    plan: &ProvisionPlan, interrupt: &CancellationToken, observer: &dyn Observer,
+    plan: &ProvisionPlan,
+    interrupt: &CancellationToken,
+    observer: &dyn Observer,
 ) -> Result<Provisioned> {
     let (mut provisioned, credentials) = tokio::select! {
         biased;
@@ -96,7 +98,8 @@ pub async fn provision(
         done = to_proof(plan, observer) => done?,
     };
     if let Some(telemetry) = &plan.telemetry {
-        provisioned.telemetry = Some(telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?);
+        provisioned.telemetry =
+            Some(telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?);
     }
     Ok(provisioned)
 }
@@ -114,19 +117,27 @@ async fn to_proof(plan: &ProvisionPlan, observer: &dyn Observer) -> Result<(Prov
         None => run.stage(&lock, name).await?,
     };
     let (outcome, answer_verified, proof) = run.finish(&mut device, &credentials).await?;
-    let provisioned = Provisioned { outcome, device, answer_verified, proof, telemetry: None, timings: run.timings };
+    let provisioned =
+        Provisioned { outcome, device, answer_verified, proof, telemetry: None, timings: run.timings };
     Ok((provisioned, credentials))
 }
 
 /// Waits until no other tbprov works on the device.
-async fn wait_for_lock(plan: &ProvisionPlan, name: Option<&str>, observer: &dyn Observer) -> Result<DeviceLock> {
+async fn wait_for_lock(
+    plan: &ProvisionPlan,
+    name: Option<&str>,
+    observer: &dyn Observer,
+) -> Result<DeviceLock> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     let mut told = false;
     loop {
         match plan.store.lock(name) {
             Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
                 if !told {
-                    observer.event(&Event::Started { step: Step::Stage, what: format!("waiting: {}", error.message) });
+                    observer.event(&Event::Started {
+                        step: Step::Stage,
+                        what: format!("waiting: {}", error.message),
+                    });
                     told = true;
                 }
                 tokio::time::sleep(LOCK_POLL).await;
@@ -148,9 +159,11 @@ impl Run<'_> {
         let started = Instant::now();
         let credentials = make_credentials(&self.plan.identity, name, self.observer).await?;
         self.timings.key = started.elapsed();
-        let new = NewDevice { name, target: &self.plan.target, credentials: &credentials, state: State::Staged };
+        let new =
+            NewDevice { name, target: &self.plan.target, credentials: &credentials, state: State::Staged };
         let device = self.plan.store.stage(lock, &new)?;
-        self.observer.event(&Event::StateReached { state: State::Staged, directory: device.directory.clone() });
+        self.observer
+            .event(&Event::StateReached { state: State::Staged, directory: device.directory.clone() });
         Ok((device, credentials))
     }
 
@@ -159,7 +172,11 @@ impl Run<'_> {
         let record = &device.record;
         let credentials = device.credentials()?;
         let conflict = |what: String| {
-            let message = format!("the store already has '{}' in {}, {what}", device.shown_name(), device.directory.display());
+            let message = format!(
+                "the store already has '{}' in {}, {what}",
+                device.shown_name(),
+                device.directory.display()
+            );
             Err(Error::new(ErrorCode::StoreExists, Step::Stage, message)
                 .help("drop the differing option to go on with the saved identity, or choose another --device-name or --store"))
         };
@@ -184,7 +201,9 @@ impl Run<'_> {
     }
 
     async fn finish(
-        &mut self, device: &mut Device, credentials: &Credentials,
+        &mut self,
+        device: &mut Device,
+        credentials: &Credentials,
     ) -> Result<(Outcome, bool, Option<Proof>)> {
         match device.record.state {
             State::Proved => {
@@ -208,7 +227,11 @@ impl Run<'_> {
     }
 
     /// Sends the request and judges its answer.
-    async fn ask(&mut self, device: &mut Device, credentials: &Credentials) -> Result<(Outcome, bool, Option<Proof>)> {
+    async fn ask(
+        &mut self,
+        device: &mut Device,
+        credentials: &Credentials,
+    ) -> Result<(Outcome, bool, Option<Proof>)> {
         let plan = self.plan;
         let request = ProvisionRequest {
             device_name: device.record.device.as_deref(),
@@ -232,7 +255,11 @@ impl Run<'_> {
         self.settle(device, credentials, refusal).await
     }
 
-    async fn accepted(&mut self, device: &mut Device, credentials: &Credentials) -> Result<(Outcome, bool, Option<Proof>)> {
+    async fn accepted(
+        &mut self,
+        device: &mut Device,
+        credentials: &Credentials,
+    ) -> Result<(Outcome, bool, Option<Proof>)> {
         self.reach(device, State::Accepted)?;
         if !self.plan.verify_connect {
             return Ok((Outcome::Provisioned, true, None));
@@ -244,7 +271,10 @@ impl Run<'_> {
     /// After a refusal or a lost answer: the server may have the device all the same. `FAILURE` is also what
     /// it says when the device was made by an earlier request with this very certificate.
     async fn settle(
-        &mut self, device: &mut Device, credentials: &Credentials, refusal: Error,
+        &mut self,
+        device: &mut Device,
+        credentials: &Credentials,
+        refusal: Error,
     ) -> Result<(Outcome, bool, Option<Proof>)> {
         match refusal.code {
             ErrorCode::ServerNotFound => {
@@ -252,7 +282,9 @@ impl Run<'_> {
                 return Err(refusal);
             }
             // Other credentials than ours: what the server has is known, and it is not this identity.
-            ErrorCode::AnswerOtherType | ErrorCode::AnswerOtherCertificate | ErrorCode::AnswerOtherCredentials => {
+            ErrorCode::AnswerOtherType
+            | ErrorCode::AnswerOtherCertificate
+            | ErrorCode::AnswerOtherCredentials => {
                 return Err(refusal);
             }
             _ => {}
@@ -260,7 +292,9 @@ impl Run<'_> {
         self.settling(&refusal.message);
         match self.prove(device, credentials).await {
             Ok(proof) => Ok((Outcome::Recovered, false, Some(proof))),
-            Err(error) if verify::is_unknown_to_server(&error) && refusal.code == ErrorCode::ServerFailure => {
+            Err(error)
+                if verify::is_unknown_to_server(&error) && refusal.code == ErrorCode::ServerFailure =>
+            {
                 self.reach(device, State::Staged)?;
                 Err(refusal)
             }
@@ -288,9 +322,13 @@ impl Run<'_> {
     }
 }
 
-async fn make_credentials(plan: &IdentityPlan, name: Option<&str>, observer: &dyn Observer) -> Result<Credentials> {
+async fn make_credentials(
+    plan: &IdentityPlan,
+    name: Option<&str>,
+    observer: &dyn Observer,
+) -> Result<Credentials> {
     match plan {
-        IdentityPlan::Existing(identity) => Ok(Credentials::X509(identity.clone())),
+        IdentityPlan::Existing(identity) => Ok(Credentials::X509((**identity).clone())),
         IdentityPlan::AccessToken => Secret::random(SECRET_LENGTH).map(Credentials::AccessToken),
         IdentityPlan::MqttBasic => Ok(Credentials::MqttBasic(BasicCredentials {
             client_id: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
@@ -301,8 +339,12 @@ async fn make_credentials(plan: &IdentityPlan, name: Option<&str>, observer: &dy
             let key_type = key_type.unwrap_or(DEFAULT_KEY_TYPE);
             observer.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
             let key = Arc::new(generate(key_type).await?);
-            let leaf =
-                Certificate::self_signed(name.unwrap_or_default(), &Profile::Device, Validity::days(*days), &*key)?;
+            let leaf = Certificate::self_signed(
+                name.unwrap_or_default(),
+                &Profile::Device,
+                Validity::days(*days),
+                &*key,
+            )?;
             observer.event(&Event::IdentityCreated { key_type });
             Ok(Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key }))
         }
@@ -321,7 +363,8 @@ fn accepted_and_refused(error: Error) -> Error {
     if !verify::is_unknown_to_server(&error) && error.code != ErrorCode::ServerIdentifierRejected {
         return error;
     }
-    let message = format!("the server accepted the identity and then refused it at connect: {}", error.message);
+    let message =
+        format!("the server accepted the identity and then refused it at connect: {}", error.message);
     Error::new(ErrorCode::VerifyRefused, Step::Verify, message).source(error)
 }
 

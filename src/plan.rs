@@ -42,7 +42,8 @@ impl DeviceName {
         } else {
             return Ok((!name.is_empty()).then(|| Self(name.to_owned())));
         };
-        Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("the device name {why}")).help("choose another name"))
+        Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("the device name {why}"))
+            .help("choose another name"))
     }
 
     /// The name.
@@ -62,7 +63,7 @@ pub enum IdentityPlan {
         days: u32,
     },
     /// A key and certificate that exist already.
-    Existing(X509Identity),
+    Existing(Box<X509Identity>),
     /// A new random access token.
     AccessToken,
     /// New random MQTT basic credentials.

@@ -28,7 +28,8 @@ pub fn answer(answer: &Answer, sent: &Credentials) -> Result<()> {
     let wanted = sent.credentials_type();
     if answer.known_credentials_type() != Some(wanted) {
         let named: String = named.chars().take(40).collect();
-        let message = format!("the server gave the device credentials of type {named:?}, not {}", wanted.wire_name());
+        let message =
+            format!("the server gave the device credentials of type {named:?}, not {}", wanted.wire_name());
         return Err(Error::new(ErrorCode::AnswerOtherType, Step::Verify, message));
     }
     let Some(value) = &answer.credentials_value else {
@@ -55,7 +56,11 @@ fn value_equals(value: &Value, sent: &Credentials) -> Result<()> {
         CredentialsType::AccessToken => "another access token",
         _ => "other MQTT credentials",
     };
-    Err(Error::new(ErrorCode::AnswerOtherCredentials, Step::Verify, format!("the server returned {kind} than was sent")))
+    Err(Error::new(
+        ErrorCode::AnswerOtherCredentials,
+        Step::Verify,
+        format!("the server returned {kind} than was sent"),
+    ))
 }
 
 /// Compares after the same trimming that the server does before it stores a certificate.
@@ -76,7 +81,9 @@ fn certificate_equals(returned: &str, sent: &Certificate) -> Result<()> {
         .and_then(|der| Certificate::from_der(der.into(), "the answer").ok())
         .map_or_else(
             || "something that is no certificate".to_owned(),
-            |other| format!("the certificate of '{}' (credentialsId {})", other.subject, other.credentials_id()),
+            |other| {
+                format!("the certificate of '{}' (credentialsId {})", other.subject, other.credentials_id())
+            },
         );
     let message = format!("the server returned another certificate than was sent: {other}");
     Err(Error::new(ErrorCode::AnswerOtherCertificate, Step::Verify, message))

@@ -103,7 +103,12 @@ impl ConnectArgs {
         Ok(Subject { device: Some(device), target, credentials, tls: None })
     }
 
-    fn from_files(&self, context: &Context, certificate: &std::path::Path, key: &std::path::Path) -> Result<Subject> {
+    fn from_files(
+        &self,
+        context: &Context,
+        certificate: &std::path::Path,
+        key: &std::path::Path,
+    ) -> Result<Subject> {
         let identity = X509Identity::read(certificate, key)?;
         identity.leaf.check_dates(&certificate.display().to_string())?;
         let Some(host) = self.host.clone().or_else(|| context.config.host.clone()) else {
@@ -159,10 +164,18 @@ struct ServerResult {
 impl ConnectResult {
     fn new(subject: &Subject, report: Option<Report>) -> Self {
         Self {
-            outcome: if report.is_some_and(|report| report.interrupted) { "interrupted" } else { "connected" },
+            outcome: if report.is_some_and(|report| report.interrupted) {
+                "interrupted"
+            } else {
+                "connected"
+            },
             device: subject.device.as_ref().map(Device::shown_name),
             credentials_id: subject.credentials.x509().map(|identity| identity.leaf.credentials_id()),
-            server: ServerResult { host: subject.target.host.clone(), port: subject.target.port, tls: subject.tls },
+            server: ServerResult {
+                host: subject.target.host.clone(),
+                port: subject.target.port,
+                tls: subject.tls,
+            },
             telemetry: TelemetryResult::from(report),
         }
     }

@@ -148,10 +148,19 @@ impl Entry {
 impl fmt::Display for ListResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.devices.is_empty() {
-            return write!(formatter, "{} has no device yet: make one with 'tbprov provision'", self.store.display());
+            return write!(
+                formatter,
+                "{} has no device yet: make one with 'tbprov provision'",
+                self.store.display()
+            );
         }
-        let width = self.devices.iter().map(|entry| entry.folder.chars().count()).max().unwrap_or(0).clamp(6, 40);
-        writeln!(formatter, "{:<width$}  {:<8}  {:<10}  {:<28}  CREDENTIALSID", "DEVICE", "STATE", "EXPIRES", "SERVER")?;
+        let width =
+            self.devices.iter().map(|entry| entry.folder.chars().count()).max().unwrap_or(0).clamp(6, 40);
+        writeln!(
+            formatter,
+            "{:<width$}  {:<8}  {:<10}  {:<28}  CREDENTIALSID",
+            "DEVICE", "STATE", "EXPIRES", "SERVER"
+        )?;
         for Entry { folder, record, error } in &self.devices {
             let Some(record) = record else {
                 writeln!(formatter, "{folder:<width$}  damaged   {}", error.as_deref().unwrap_or_default())?;
@@ -160,7 +169,11 @@ impl fmt::Display for ListResult {
             let end = record.not_after.map_or_else(|| "-".to_owned(), |end| end.date().to_string());
             let server = format!("{}:{}", record.host, record.port);
             let id = record.credentials_id.as_deref().unwrap_or("-");
-            writeln!(formatter, "{folder:<width$}  {:<8}  {end:<10}  {server:<28}  {id}", record.state.as_str())?;
+            writeln!(
+                formatter,
+                "{folder:<width$}  {:<8}  {end:<10}  {server:<28}  {id}",
+                record.state.as_str()
+            )?;
         }
         Ok(())
     }
@@ -182,7 +195,11 @@ impl ShowResult {
 impl fmt::Display for ShowResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record = &self.record;
-        writeln!(formatter, "device          {}", record.device.as_deref().unwrap_or("(named by the server)"))?;
+        writeln!(
+            formatter,
+            "device          {}",
+            record.device.as_deref().unwrap_or("(named by the server)")
+        )?;
         writeln!(formatter, "state           {}", record.state.as_str())?;
         writeln!(formatter, "server          {}:{}", record.host, record.port)?;
         writeln!(formatter, "credentials     {}", record.credentials_type)?;

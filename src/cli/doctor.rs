@@ -48,7 +48,10 @@ impl DoctorArgs {
         doctor::check_store(&context.store, |check| report.add(&check));
         let exit_code = report.exit_code;
         if context.output.format() != Format::Human {
-            context.output.result("doctor", &DoctorResult { healthy: exit_code == 0, checks: report.checks, exit_code });
+            context.output.result(
+                "doctor",
+                &DoctorResult { healthy: exit_code == 0, checks: report.checks, exit_code },
+            );
         }
         Ok(ExitCode::from(exit_code))
     }

@@ -16,12 +16,16 @@ pub(super) struct Question {
 impl Question {
     fn cannot_be_asked(&self) -> Error {
         let message = format!("{} is needed, and there is no terminal to ask on", self.text);
-        Error::new(ErrorCode::UsageMissing, Step::Plan, message).help(format!("give it with {}", self.otherwise))
+        Error::new(ErrorCode::UsageMissing, Step::Plan, message)
+            .help(format!("give it with {}", self.otherwise))
     }
 
     /// Asks for a line; an empty one means `default`, and is refused where there is none.
     pub(super) async fn ask<T: Send + 'static>(
-        self, context: &Context, default: Option<&str>, parse: fn(&str) -> Result<T>,
+        self,
+        context: &Context,
+        default: Option<&str>,
+        parse: fn(&str) -> Result<T>,
     ) -> Result<T> {
         if !context.may_ask {
             return Err(self.cannot_be_asked());
@@ -33,7 +37,9 @@ impl Question {
                 let shown = !default.is_empty();
                 input = input.allow_empty(!shown).default(default).show_default(shown);
             }
-            input.validate_with(|text: &String| parse(text).map(|_| ()).map_err(|error| error.message)).interact_text()
+            input
+                .validate_with(|text: &String| parse(text).map(|_| ()).map_err(|error| error.message))
+                .interact_text()
         })
         .await?;
         parse(&answer)
@@ -57,7 +63,8 @@ impl Question {
 }
 
 async fn in_background<T: Send + 'static>(
-    context: &Context, ask: impl FnOnce() -> dialoguer::Result<T> + Send + 'static,
+    context: &Context,
+    ask: impl FnOnce() -> dialoguer::Result<T> + Send + 'static,
 ) -> Result<T> {
     let asked = context
         .interruptible(async {

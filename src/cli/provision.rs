@@ -15,7 +15,9 @@ use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port
 use super::telemetry_args::{TelemetryArgs, TelemetryResult};
 use tbprov::identity::{CredentialsType, KeyType, X509Identity};
 use tbprov::pipeline::{self, Provisioned};
-use tbprov::plan::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_KEY_TYPE, DEFAULT_PORT, DeviceName, IdentityPlan, ProvisionPlan};
+use tbprov::plan::{
+    DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_KEY_TYPE, DEFAULT_PORT, DeviceName, IdentityPlan, ProvisionPlan,
+};
 use tbprov::tls::TrustSource;
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
@@ -36,7 +38,10 @@ pub(super) struct ProvisionArgs {
     provision_key: Option<String>,
     /// The provision secret. Others can see a flag in the process list: better the variable, or the file.
     #[arg(
-        long, env = "TBPROV_PROVISION_SECRET", value_name = "SECRET", hide_env_values = true,
+        long,
+        env = "TBPROV_PROVISION_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true,
         conflicts_with = "provision_secret_file"
     )]
     provision_secret: Option<String>,
@@ -87,7 +92,11 @@ impl ProvisionArgs {
         let provisioned = pipeline::provision(&plan, &context.interrupt, &*context.observer).await?;
         let interrupted = provisioned.telemetry.is_some_and(|report| report.interrupted);
         context.output.result("provision", &ProvisionResult::new(&provisioned));
-        Ok(if interrupted { ExitCode::from(ErrorCode::Interrupted.kind().exit_code()) } else { ExitCode::SUCCESS })
+        Ok(if interrupted {
+            ExitCode::from(ErrorCode::Interrupted.kind().exit_code())
+        } else {
+            ExitCode::SUCCESS
+        })
     }
 
     /// Flags, environment, file and prompts, in the order of the questions.
@@ -139,7 +148,7 @@ impl ProvisionArgs {
             let identity = X509Identity::read(certificate, key)?;
             identity.leaf.check_dates(&certificate.display().to_string())?;
             if credentials_type == CredentialsType::X509 {
-                return Ok(IdentityPlan::Existing(identity));
+                return Ok(IdentityPlan::Existing(Box::new(identity)));
             }
             let message = format!("--cert and --key do not go with --credentials-type {credentials_type}");
             return Err(Error::new(ErrorCode::UsageConflict, Step::Plan, message));
@@ -177,10 +186,8 @@ const HOST: Question = Question {
     text: "ThingsBoard host",
     otherwise: "--host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml",
 };
-const PORT: Question = Question {
-    text: "TLS port",
-    otherwise: "--port PORT, TBPROV_PORT, or port = … in tbprov.toml",
-};
+const PORT: Question =
+    Question { text: "TLS port", otherwise: "--port PORT, TBPROV_PORT, or port = … in tbprov.toml" };
 const KEY: Question = Question {
     text: "Provision key",
     otherwise: "--provision-key KEY, TBPROV_PROVISION_KEY, or provision-key = \"…\" in tbprov.toml",
@@ -210,14 +217,25 @@ fn not_blank(text: &str) -> Result<String> {
 /// One line of text; the line end is not part of it.
 fn read_secret(path: &Path) -> Result<Secret> {
     let failed = |error: std::io::Error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound { ErrorCode::FileNotFound } else { ErrorCode::FileIo };
-        Error::new(code, Step::Plan, format!("cannot read the provision secret from {}: {error}", path.display())).source(error)
+        let code = if error.kind() == std::io::ErrorKind::NotFound {
+            ErrorCode::FileNotFound
+        } else {
+            ErrorCode::FileIo
+        };
+        Error::new(
+            code,
+            Step::Plan,
+            format!("cannot read the provision secret from {}: {error}", path.display()),
+        )
+        .source(error)
     };
     let mut text = zeroize::Zeroizing::new(String::new());
     if path == Path::new("-") {
         std::io::stdin().lock().take(4096).read_to_string(&mut text).map_err(failed)?;
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(4096).read_to_string(&mut text)).map_err(failed)?;
+        std::fs::File::open(path)
+            .and_then(|file| file.take(4096).read_to_string(&mut text))
+            .map_err(failed)?;
     }
     Ok(Secret::new(text.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')))
 }
@@ -291,7 +309,13 @@ impl fmt::Display for ProvisionResult {
         if let Some(id) = &self.credentials_id {
             writeln!(formatter, "credentialsId   {id}")?;
         }
-        writeln!(formatter, "server          {}:{} {}", self.server.host, self.server.port, self.server.tls.unwrap_or_default())?;
+        writeln!(
+            formatter,
+            "server          {}:{} {}",
+            self.server.host,
+            self.server.port,
+            self.server.tls.unwrap_or_default()
+        )?;
         if let Some(end) = self.not_after {
             writeln!(formatter, "valid until     {}", end.date())?;
         }
@@ -318,7 +342,9 @@ impl DryRun {
             IdentityPlan::Generate { key_type, days } => {
                 json!({"generate": {"key_type": key_type.unwrap_or(DEFAULT_KEY_TYPE), "days": days}})
             }
-            IdentityPlan::Existing(identity) => json!({"existing": {"credentials_id": identity.leaf.credentials_id()}}),
+            IdentityPlan::Existing(identity) => {
+                json!({"existing": {"credentials_id": identity.leaf.credentials_id()}})
+            }
             IdentityPlan::AccessToken => json!({"generate": "access-token"}),
             IdentityPlan::MqttBasic => json!({"generate": "mqtt-basic"}),
         };

@@ -48,7 +48,11 @@ impl TrustArgs {
         match (self.timeout, &context.config.timeout) {
             (Some(timeout), _) => Ok(timeout),
             (None, Some(text)) => parse_timeout(text).map_err(|why| {
-                Error::new(ErrorCode::ConfigInvalid, Step::Plan, format!("the configuration's timeout is {why}"))
+                Error::new(
+                    ErrorCode::ConfigInvalid,
+                    Step::Plan,
+                    format!("the configuration's timeout is {why}"),
+                )
             }),
             (None, None) => Ok(DEFAULT_TIMEOUT),
         }
@@ -77,7 +81,9 @@ pub(super) fn parse_host(text: &str) -> Result<String> {
 pub(super) fn parse_port(text: &str) -> Result<u16> {
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("'{text}' is no port (1 to 65535)"))),
+        _ => {
+            Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("'{text}' is no port (1 to 65535)")))
+        }
     }
 }
 
@@ -103,6 +109,7 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     match text.trim().parse::<u32>() {
         Ok(seconds) => Ok(Duration::from_secs(u64::from(seconds))),
-        Err(_) => humantime::parse_duration(text.trim()).map_err(|_| format!("'{text}', not a duration such as 500ms, 15s or 1m")),
+        Err(_) => humantime::parse_duration(text.trim())
+            .map_err(|_| format!("'{text}', not a duration such as 500ms, 15s or 1m")),
     }
 }

@@ -44,7 +44,8 @@ impl TelemetryArgs {
             "-" => Readings::Stdin,
             path if path.starts_with('@') => Readings::File(PathBuf::from(&path[1..])),
             json => {
-                telemetry::validate(json.as_bytes(), "the value of --send-telemetry").map_err(|error| error.at(Step::Plan))?;
+                telemetry::validate(json.as_bytes(), "the value of --send-telemetry")
+                    .map_err(|error| error.at(Step::Plan))?;
                 Readings::Json(json.to_owned())
             }
         };

@@ -33,7 +33,11 @@ pub(super) fn log(verbose: u8) {
         2 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
     };
-    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .try_init();
 }
 
 /// A panic is a bug of ours: it says so, where it was, and ends with exit code 70. Its message is left out,
@@ -41,7 +45,10 @@ pub(super) fn log(verbose: u8) {
 #[allow(clippy::disallowed_methods, reason = "a panic has no way back to main")]
 pub(super) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(|place| format!(" at {}:{}", place.file(), place.line()))
+            .unwrap_or_default();
         let _ = writeln!(
             std::io::stderr(),
             "error[internal/bug]: tbprov has stopped{place}\n  help: please report it with the command that led here \

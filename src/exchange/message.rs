@@ -79,7 +79,8 @@ impl ProvisionRequest<'_> {
         // One allocation of the final size, so that no copy of the secret is left behind by growing.
         let mut json = Zeroizing::new(Vec::with_capacity(LARGEST_PACKET));
         serde_json::to_writer(&mut *json, &body).map_err(|error| {
-            Error::new(ErrorCode::Bug, Step::Exchange, "the request could not be written as JSON").source(error)
+            Error::new(ErrorCode::Bug, Step::Exchange, "the request could not be written as JSON")
+                .source(error)
         })?;
         Ok(json)
     }
@@ -162,7 +163,10 @@ impl Answer {
     /// which may hold a token.
     pub fn parse(payload: &[u8]) -> Result<Self> {
         if payload.len() > LARGEST_PACKET {
-            return Err(malformed(format!("it is {} bytes, more than ThingsBoard's packets can be", payload.len())));
+            return Err(malformed(format!(
+                "it is {} bytes, more than ThingsBoard's packets can be",
+                payload.len()
+            )));
         }
         let body: AnswerBody = serde_json::from_slice(payload).map_err(|error| {
             let why = match error.classify() {
@@ -196,7 +200,11 @@ impl Answer {
 }
 
 pub(crate) fn malformed(why: String) -> Error {
-    Error::new(ErrorCode::AnswerMalformed, Step::Exchange, format!("the server's answer cannot be used: {why}"))
+    Error::new(
+        ErrorCode::AnswerMalformed,
+        Step::Exchange,
+        format!("the server's answer cannot be used: {why}"),
+    )
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
@@ -230,7 +238,9 @@ mod tests {
             br#"{"credentialsValue":{"clientId":"c","userName":"u","password":"p"},"credentialsType":"MQTT_BASIC","status":"SUCCESS"}"#,
         )
         .unwrap();
-        assert!(matches!(answer.credentials_value, Some(Value::Basic { ref user_name, .. }) if user_name == "u"));
+        assert!(
+            matches!(answer.credentials_value, Some(Value::Basic { ref user_name, .. }) if user_name == "u")
+        );
     }
 
     #[test]

@@ -3,6 +3,6 @@
 mod message;
 mod run;
 
-pub use message::{Answer, ProvisionRequest, Status, Value};
 pub(crate) use message::malformed;
+pub use message::{Answer, ProvisionRequest, Status, Value};
 pub use run::{Outcome, run};

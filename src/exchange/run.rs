@@ -32,7 +32,10 @@ pub enum Outcome {
 /// # Errors
 /// Whatever happens before the request left. Afterwards nothing is an error: see [`Outcome::Lost`].
 pub async fn run(
-    target: &Target, request: Zeroizing<Vec<u8>>, observer: &dyn Observer, before_send: impl FnOnce() -> Result<()>,
+    target: &Target,
+    request: Zeroizing<Vec<u8>>,
+    observer: &dyn Observer,
+    before_send: impl FnOnce() -> Result<()>,
 ) -> Result<Outcome> {
     let mut session = Session::open(target, &Login::Provision, observer).await?;
     session.subscribe(RESPONSE_TOPIC).await?;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-    SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::key::{KeyType, Signer};
+use super::pem;
 use crate::error::{Error, ErrorCode, Result, Step};
 
 /// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
@@ -24,6 +25,9 @@ const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// The instant after which RFC 5280 says 'no well-defined end': 9999-12-31T23:59:59Z, in Unix seconds.
 const LAST_INSTANT: i64 = 253_402_300_799;
+
+/// The curve of Bitcoin, which Java's TLS does not know: the object identifier.
+const SECP256K1: &str = "1.3.132.0.10";
 
 /// What a certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,17 +114,23 @@ impl Certificate {
     /// # Errors
     /// As [`Certificate::self_signed`], and when the issuer's certificate is no authority.
     pub fn signed_by(
-        issuer: &Issuer<'_>, name: &str, profile: &Profile, validity: Validity, key: &dyn Signer,
+        issuer: &Issuer<'_>,
+        name: &str,
+        profile: &Profile,
+        validity: Validity,
+        key: &dyn Signer,
     ) -> Result<Self> {
         if !issuer.certificate.is_ca {
-            let message = format!("the certificate '{}' may not sign others (no CA:TRUE)", issuer.certificate.subject);
+            let message =
+                format!("the certificate '{}' may not sign others (no CA:TRUE)", issuer.certificate.subject);
             return Err(Error::new(ErrorCode::FileCertificate, Step::Identity, message)
                 .help("make an authority with 'tbprov certs ca'"));
         }
         let mut parameters = parameters(name, profile, validity)?;
         parameters.use_authority_key_identifier_extension = true;
         let issuer_key = Sign(issuer.key);
-        let signer = rcgen::Issuer::from_ca_cert_der(&issuer.certificate.der, &issuer_key).map_err(not_made)?;
+        let signer =
+            rcgen::Issuer::from_ca_cert_der(&issuer.certificate.der, &issuer_key).map_err(not_made)?;
         let made = parameters.signed_by(&Sign(key), &signer).map_err(not_made)?;
         Self::from_der(made.der().clone(), "the new certificate")
     }
@@ -134,6 +144,9 @@ impl Certificate {
             let message = format!("{origin} is not a readable X.509 certificate: {why}");
             Error::new(ErrorCode::FileCertificate, Step::Plan, message)
         };
+        if der.is_empty() {
+            return Err(bad("it is empty".to_owned()));
+        }
         let (rest, parsed) = X509Certificate::from_der(&der).map_err(|error| bad(error.to_string()))?;
         if !rest.is_empty() {
             return Err(bad(format!("{} bytes too many", rest.len())));
@@ -142,7 +155,12 @@ impl Certificate {
             der: CertificateDer::from(Vec::new()),
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
-            common_name: parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).map(Into::into),
+            common_name: parsed
+                .subject()
+                .iter_common_name()
+                .next()
+                .and_then(|name| name.as_str().ok())
+                .map(Into::into),
             names: alternative_names(&parsed),
             validity: Validity {
                 not_before: parsed.validity().not_before.to_datetime(),
@@ -203,14 +221,20 @@ pub fn read_certificates(text: &str, origin: &str) -> Result<Vec<Certificate>> {
     let mut certificates = Vec::new();
     for item in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let der = item.map_err(|error| {
-            let message = format!("{origin} holds a broken PEM block: {error}");
+            let message = format!("{origin} holds a broken PEM block: {}", pem::explain(&error));
             Error::new(ErrorCode::FileNotPem, Step::Plan, message)
         })?;
         certificates.push(Certificate::from_der(der, origin)?);
     }
     if certificates.is_empty() {
-        let holds = if text.contains("PRIVATE KEY") { "a private key, but no certificate" } else { "no certificate" };
-        return Err(Error::new(ErrorCode::FileNotPem, Step::Plan, format!("{origin} holds {holds} in PEM"))
+        let holds = if text.contains("TRUSTED CERTIFICATE") {
+            "a certificate in OpenSSL's own TRUSTED form, which ThingsBoard cannot use"
+        } else if text.contains("PRIVATE KEY") {
+            "a private key, but no certificate"
+        } else {
+            "no certificate"
+        };
+        return Err(Error::new(ErrorCode::FileNotPem, Step::Plan, format!("{origin} holds {holds}"))
             .help("give the file whose text begins with -----BEGIN CERTIFICATE-----"));
     }
     Ok(certificates)
@@ -233,7 +257,8 @@ fn parameters(name: &str, profile: &Profile, validity: Validity) -> Result<Certi
             parameters.is_ca = IsCa::ExplicitNoCa;
             parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
             parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-            parameters.subject_alt_names = names.iter().map(|name| subject_alt_name(name)).collect::<Result<_>>()?;
+            parameters.subject_alt_names =
+                names.iter().map(|name| subject_alt_name(name)).collect::<Result<_>>()?;
         }
         Profile::Authority => {
             parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -292,14 +317,30 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
+/// The public key's algorithm in words; a curve by its name, for ThingsBoard does not take every one.
 fn key_in_words(parsed: &X509Certificate<'_>) -> String {
+    use x509_parser::oid_registry::{
+        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_SIG_ED25519,
+    };
     use x509_parser::public_key::PublicKey;
     let spki = parsed.public_key();
-    match spki.parsed() {
-        Ok(PublicKey::RSA(key)) => format!("rsa-{}", key.key_size()),
-        Ok(PublicKey::EC(point)) => format!("ec-p{}", point.key_size()),
-        _ if spki.algorithm.algorithm.to_id_string() == "1.3.101.112" => KeyType::Ed25519.to_string(),
-        _ => spki.algorithm.algorithm.to_id_string(),
+    let algorithm = &spki.algorithm.algorithm;
+    if *algorithm == OID_SIG_ED25519 {
+        return KeyType::Ed25519.to_string();
+    }
+    if let Ok(PublicKey::RSA(key)) = spki.parsed() {
+        return format!("rsa-{}", key.key_size());
+    }
+    let curve = spki.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+    match curve {
+        Some(curve) if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY => match curve {
+            curve if curve == OID_EC_P256 => KeyType::EcP256.to_string(),
+            curve if curve == OID_NIST_EC_P384 => KeyType::EcP384.to_string(),
+            curve if curve == OID_NIST_EC_P521 => "ec-p521".to_owned(),
+            curve if curve.to_id_string() == SECP256K1 => "ec-secp256k1".to_owned(),
+            curve => format!("ec with the curve {}", curve.to_id_string()),
+        },
+        _ => algorithm.to_id_string(),
     }
 }
 

@@ -29,8 +29,6 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     /// The worked example, made by OpenSSL and hashed by two other implementations.
     const EXAMPLE: &str = include_str!("../../fixtures/credentials-id/example.pem");
     const EXAMPLE_ID: &str = "1b23a40578c913b22b15a2488a72b8eef347dbbcd0ea0ec594913c349a93921d";
@@ -43,7 +41,8 @@ mod tests {
 
     #[test]
     fn line_ends_do_not_change_it() {
-        let certificates = crate::identity::read_certificates(&EXAMPLE.replace('\n', "\r\n"), "crlf.pem").unwrap();
+        let certificates =
+            crate::identity::read_certificates(&EXAMPLE.replace('\n', "\r\n"), "crlf.pem").unwrap();
         assert_eq!(certificates[0].credentials_id(), EXAMPLE_ID);
     }
 }

@@ -136,8 +136,8 @@ impl SoftwareKey {
             return Err(Error::new(ErrorCode::FileEncrypted, Step::Identity, message));
         }
         let der = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| {
-            let message = format!("{origin} holds no private key in PEM");
-            Error::new(ErrorCode::FileNotPem, Step::Identity, message).source(error)
+            let message = format!("{origin} holds no private key in PEM: {}", super::pem::explain(&error));
+            Error::new(ErrorCode::FileNotPem, Step::Identity, message)
         })?;
         let unsupported = || {
             let message = format!("the private key in {origin} is of a kind that tbprov cannot use");
@@ -170,9 +170,8 @@ impl SoftwareKey {
         let failed = |error: pkcs8::Error| {
             Error::new(ErrorCode::Bug, Step::Identity, "the key could not be encrypted").source(error)
         };
-        let info = pkcs8::PrivateKeyInfoRef::try_from(self.pkcs8.as_slice()).map_err(|_| {
-            Error::new(ErrorCode::Bug, Step::Identity, "the key could not be read back")
-        })?;
+        let info = pkcs8::PrivateKeyInfoRef::try_from(self.pkcs8.as_slice())
+            .map_err(|_| Error::new(ErrorCode::Bug, Step::Identity, "the key could not be read back"))?;
         let encrypted = info.encrypt(password.expose()).map_err(failed)?;
         Ok(Secret::new(pem_text("ENCRYPTED PRIVATE KEY", encrypted.as_bytes())))
     }
@@ -214,7 +213,8 @@ impl Signer for SoftwareKey {
 
 /// rcgen writes Ed25519 keys as PKCS#8 version 2, which OpenSSL 3.0 cannot read: write version 1.
 fn ed25519_as_pkcs8_v1(der: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let unreadable = |_| Error::new(ErrorCode::Bug, Step::Identity, "the Ed25519 key could not be re-encoded");
+    let unreadable =
+        |_| Error::new(ErrorCode::Bug, Step::Identity, "the Ed25519 key could not be re-encoded");
     let pair = aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
         .map_err(|_| unreadable(aws_lc_rs::error::Unspecified))?;
     let document = pair.to_pkcs8v1().map_err(unreadable)?;
@@ -247,7 +247,6 @@ fn key_type_of(pair: &KeyPair) -> Option<KeyType> {
 fn pem_text(label: &str, der: &[u8]) -> String {
     super::pem::encode(label, der)
 }
-
 
 #[cfg(test)]
 mod tests {

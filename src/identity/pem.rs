@@ -29,6 +29,18 @@ pub fn encode(label: &str, der: &[u8]) -> String {
     text
 }
 
+/// What is wrong with a PEM block; the parser's own text shows byte values.
+pub(super) fn explain(error: &rustls_pki_types::pem::Error) -> &'static str {
+    use rustls_pki_types::pem::Error as Pem;
+    match error {
+        Pem::MissingSectionEnd { .. } => "its -----END line is missing, so the file may be cut off",
+        Pem::IllegalSectionStart { .. } => "its -----BEGIN line is not as it should be",
+        Pem::Base64Decode(_) => "its text is not base64",
+        Pem::NoItemsFound => "there is none of the kind that is needed",
+        _ => "it cannot be read",
+    }
+}
+
 /// Reads a text file that should hold PEM. A UTF-8 byte order mark at its beginning is dropped.
 ///
 /// # Errors
@@ -37,7 +49,9 @@ pub fn encode(label: &str, der: &[u8]) -> String {
 pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
     let shown = path.display();
     let io_error = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => Error::new(ErrorCode::FileNotFound, Step::Plan, format!("no such file: {shown}")),
+        ErrorKind::NotFound => {
+            Error::new(ErrorCode::FileNotFound, Step::Plan, format!("no such file: {shown}"))
+        }
         ErrorKind::IsADirectory => {
             Error::new(ErrorCode::FileIo, Step::Plan, format!("{shown} is a folder, not a file"))
         }

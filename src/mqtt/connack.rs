@@ -27,7 +27,11 @@ impl<S> NoSessionPresent<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for NoSessionPresent<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
         if self.position <= FLAGS {
@@ -42,7 +46,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for NoSessionPresent<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for NoSessionPresent<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(context, data)
     }
 

@@ -45,7 +45,11 @@ pub async fn dial(target: &Target, identity: Option<&X509Identity>, observer: &d
 pub async fn resolve(target: &Target) -> Result<Vec<SocketAddr>> {
     let host = target.host.trim_matches(['[', ']']);
     let failed = |why: String| {
-        Error::new(ErrorCode::NetworkResolve, Step::Resolve, format!("the host name '{host}' cannot be resolved: {why}"))
+        Error::new(
+            ErrorCode::NetworkResolve,
+            Step::Resolve,
+            format!("the host name '{host}' cannot be resolved: {why}"),
+        )
     };
     let looked_up = tokio::time::timeout(target.timeout, tokio::net::lookup_host((host, target.port)))
         .await
@@ -78,10 +82,13 @@ pub async fn open_tcp(target: &Target, addresses: &[SocketAddr]) -> Result<TcpSt
 pub async fn start_tls(target: &Target, stream: TcpStream, config: rustls::ClientConfig) -> Result<Link> {
     let peer = target.to_string();
     let name = tls::server_name(&target.host)?;
-    let stream = tokio::time::timeout(target.timeout, TlsConnector::from(Arc::new(config)).connect(name, stream))
-        .await
-        .map_err(|_| timed_out(target, Step::Tls, "TLS"))?
-        .map_err(|error| tls::translate(&error, Step::Tls, &peer).unwrap_or_else(|| closed_in_tls(&peer, error)))?;
+    let stream =
+        tokio::time::timeout(target.timeout, TlsConnector::from(Arc::new(config)).connect(name, stream))
+            .await
+            .map_err(|_| timed_out(target, Step::Tls, "TLS"))?
+            .map_err(|error| {
+                tls::translate(&error, Step::Tls, &peer).unwrap_or_else(|| closed_in_tls(&peer, error))
+            })?;
     let tls_version = match stream.get_ref().1.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
@@ -100,7 +107,8 @@ pub async fn peer_certificates(target: &Target) -> Result<(Vec<Certificate>, &'s
     let seen = Recorder::new();
     let link = start_tls(target, stream, tls::inspecting_config(Arc::clone(&seen))?).await?;
     let origin = target.to_string();
-    let chain = seen.presented().into_iter().map(|der| Certificate::from_der(der, &origin)).collect::<Result<_>>()?;
+    let chain =
+        seen.presented().into_iter().map(|der| Certificate::from_der(der, &origin)).collect::<Result<_>>()?;
     Ok((chain, link.tls_version))
 }
 

@@ -12,7 +12,9 @@ use crate::tls;
 pub(super) fn translate(error: ConnectionError, step: Step, peer: &str) -> Error {
     match error {
         ConnectionError::ConnectionRefused(code) => refused(code, peer),
-        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => closed(error, step, peer),
+        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
+            closed(error, step, peer)
+        }
         ConnectionError::MqttState(StateError::Deserialization(error)) => packet(error, step, peer),
         ConnectionError::MqttState(StateError::ConnectionAborted) | ConnectionError::RequestsDone => {
             Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection"))
@@ -31,7 +33,9 @@ fn packet(error: PacketError, step: Step, peer: &str) -> Error {
     match error {
         PacketError::Io(error) => closed(error, step, peer),
         PacketError::InvalidConnectReturnCode(code) => {
-            let message = format!("{peer} refused the connection with return code {code}, which MQTT 3.1.1 does not know");
+            let message = format!(
+                "{peer} refused the connection with return code {code}, which MQTT 3.1.1 does not know"
+            );
             Error::new(ErrorCode::ServerRefused, Step::Connect, message)
         }
         PacketError::PayloadSizeLimitExceeded(size) => {
@@ -42,14 +46,19 @@ fn packet(error: PacketError, step: Step, peer: &str) -> Error {
 }
 
 fn protocol(what: String, step: Step, peer: &str) -> Error {
-    Error::new(ErrorCode::NetworkProtocol, step, format!("{peer} sent something that is not MQTT 3.1.1: {what}"))
+    Error::new(
+        ErrorCode::NetworkProtocol,
+        step,
+        format!("{peer} sent something that is not MQTT 3.1.1: {what}"),
+    )
 }
 
 fn closed(error: io::Error, step: Step, peer: &str) -> Error {
     if let Some(error) = tls::translate(&error, step, peer) {
         return error;
     }
-    Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection ({error})")).source(error)
+    Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection ({error})"))
+        .source(error)
 }
 
 /// The meaning of each code in ThingsBoard: `ReturnCodeResolver` and `MqttTransportHandler`, v4.3.1.3.

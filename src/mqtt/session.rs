@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{
-    AsyncClient, Broker, ConnectionError, Event as ClientEvent, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet,
-    PublishOptions, QoS,
+    AsyncClient, Broker, ConnectionError, Event as ClientEvent, EventLoop, MqttOptions, NetworkOptions,
+    Outgoing, Packet, PublishOptions, QoS,
 };
 use tokio::sync::mpsc;
 
@@ -143,11 +143,18 @@ impl Session {
         if self.client.try_disconnect().is_err() {
             return;
         }
-        let _ = tokio::time::timeout(GOODBYE, async { while self.incoming.recv().await.is_some_and(|end| end.is_ok()) {} }).await;
+        let _ = tokio::time::timeout(GOODBYE, async {
+            while self.incoming.recv().await.is_some_and(|end| end.is_ok()) {}
+        })
+        .await;
     }
 
     fn ended(&self) -> Error {
-        Error::new(ErrorCode::NetworkClosed, Step::Connect, format!("the connection to {} has ended", self.peer))
+        Error::new(
+            ErrorCode::NetworkClosed,
+            Step::Connect,
+            format!("the connection to {} has ended", self.peer),
+        )
     }
 }
 

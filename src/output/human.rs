@@ -143,29 +143,44 @@ impl Observer for Steps {
         self.spinner.event(event);
         match event {
             Event::Started { step, what } => self.detail(&format!("{step}: {what}")),
-            Event::IdentityCreated { key_type } => self.done(&format!("made a new {key_type} key and its certificate")),
-            Event::IdentityFound { state } => self.done(&format!("found the identity of an earlier run ({})", state.as_str())),
+            Event::IdentityCreated { key_type } => {
+                self.done(&format!("made a new {key_type} key and its certificate"))
+            }
+            Event::IdentityFound { state } => {
+                self.done(&format!("found the identity of an earlier run ({})", state.as_str()))
+            }
             Event::StateReached { state: State::Staged, directory } => {
                 self.done(&format!("saved it in {}", directory.display()));
             }
             Event::StateReached { state, .. } => self.detail(&format!("state: {}", state.as_str())),
             Event::TcpConnected { address } => self.detail(&format!("TCP connected to {address}")),
-            Event::TlsEstablished { version } => self.detail(&format!("{version}, the server is authenticated")),
+            Event::TlsEstablished { version } => {
+                self.detail(&format!("{version}, the server is authenticated"))
+            }
             Event::Connected { mutual_tls } => {
-                let how = if *mutual_tls { "with the device's certificate" } else { "without a client certificate" };
+                let how = if *mutual_tls {
+                    "with the device's certificate"
+                } else {
+                    "without a client certificate"
+                };
                 self.detail(&format!("MQTT connected {how}"));
             }
             Event::RequestSent => self.detail("the provision request was sent"),
             Event::AnswerReceived { status } => self.done(&format!("the server answered {status}")),
             Event::Settling { reason } => {
-                self.attention(&format!("{reason}; trying the saved identity to find out whether the server has it"));
+                self.attention(&format!(
+                    "{reason}; trying the saved identity to find out whether the server has it"
+                ));
             }
             Event::Proved => self.done("the server accepts the saved identity"),
             Event::Acknowledged { acknowledged, payload: Some(payload) } => {
                 self.done(&format!("telemetry {acknowledged} acknowledged: {payload}"));
             }
             Event::Reconnecting { attempt, delay, reason } => {
-                self.attention(&format!("{reason}; connecting again in {:.1} s (attempt {attempt})", delay.as_secs_f64()));
+                self.attention(&format!(
+                    "{reason}; connecting again in {:.1} s (attempt {attempt})",
+                    delay.as_secs_f64()
+                ));
             }
             Event::Warning { message } => self.output.warn(message),
             _ => {}

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::cli::{ColorChoice, GlobalArgs};
-use tbprov::event::Observer;
 use tbprov::Error;
+use tbprov::event::Observer;
 
 /// What appears on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,13 @@ impl Output {
                     && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         };
-        Self { format, quiet: global.quiet, verbose: global.verbose, color, progress: terminal && !global.quiet }
+        Self {
+            format,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            color,
+            progress: terminal && !global.quiet,
+        }
     }
 
     pub(crate) const fn format(&self) -> Format {
@@ -93,13 +99,15 @@ impl Output {
     /// One line of data on stdout. A reader that has gone away is no error.
     pub(crate) fn data(&self, text: &str) {
         let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| stdout.write_all(b"\n"));
+        let _ =
+            stdout.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| stdout.write_all(b"\n"));
         let _ = stdout.flush();
     }
 
     fn talk(&self, text: &str) {
         let mut stderr = io::stderr().lock();
-        let _ = stderr.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| stderr.write_all(b"\n"));
+        let _ =
+            stderr.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| stderr.write_all(b"\n"));
     }
 
     /// What follows a run as it happens.
@@ -108,6 +116,13 @@ impl Output {
             Format::Events => Arc::new(json::Events::new(self.clone())),
             Format::Human if !self.quiet => Arc::new(human::Steps::new(self.clone(), self.progress)),
             _ => Arc::new(human::Spinner::new(self.progress)),
+        }
+    }
+
+    /// As [`Output::marked`], but not in quiet mode.
+    pub(crate) fn told(&self, mark: Mark, text: &str) {
+        if !self.quiet {
+            self.marked(mark, text);
         }
     }
 

@@ -89,7 +89,9 @@ pub fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
         // The empty path is the current folder, as in the parent of a bare file name.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| io_error("sync the folder", path, error))?;
+        File::open(path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| io_error("sync the folder", path, error))?;
     }
     Ok(())
 }

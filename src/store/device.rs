@@ -40,18 +40,24 @@ pub struct NewDevice<'a> {
 
 impl NewDevice<'_> {
     pub(super) fn folder_name(&self) -> String {
-        self.name.map_or_else(|| format!("{}-{}", layout::UNNAMED, fingerprint(self.credentials)), layout::folder_name)
+        self.name.map_or_else(
+            || format!("{}-{}", layout::UNNAMED, fingerprint(self.credentials)),
+            layout::folder_name,
+        )
     }
 
     /// Writes every file of the device into the new folder `directory`, durably.
     pub(super) fn write(&self, directory: &Path) -> Result<()> {
         atomic::create_directory(directory)?;
-        let write = |name: &str, content: &[u8], access| atomic::write_new(&directory.join(name), content, access);
+        let write =
+            |name: &str, content: &[u8], access| atomic::write_new(&directory.join(name), content, access);
         match self.credentials {
             Credentials::X509(identity) => {
                 write(KEY, identity.key.to_pem().expose().as_bytes(), Access::Owner)?;
-                let chain: String =
-                    std::iter::once(&identity.leaf).chain(&identity.intermediates).map(Certificate::to_pem).collect();
+                let chain: String = std::iter::once(&identity.leaf)
+                    .chain(&identity.intermediates)
+                    .map(Certificate::to_pem)
+                    .collect();
                 write(CERTIFICATE, chain.as_bytes(), Access::Everybody)?;
             }
             other => write(CREDENTIALS, secrets_to_json(other)?.expose().as_bytes(), Access::Owner)?,
@@ -155,14 +161,17 @@ impl Device {
     pub fn credentials(&self) -> Result<Credentials> {
         let path = self.directory.join(CREDENTIALS);
         let credentials = if self.directory.join(KEY).exists() || !path.exists() {
-            X509Identity::read(&self.directory.join(CERTIFICATE), &self.directory.join(KEY)).map(Credentials::X509)
+            X509Identity::read(&self.directory.join(CERTIFICATE), &self.directory.join(KEY))
+                .map(Credentials::X509)
         } else {
             let text = fs::read_to_string(&path).map_err(|error| io_error("read", &path, error))?;
             secrets_from_json(&Secret::new(text), &path)
         }?;
         let id = credentials.x509().map(|identity| identity.leaf.credentials_id());
-        if credentials.credentials_type() != self.record.credentials_type || id != self.record.credentials_id {
-            let message = format!("the credentials in {} are not those of its {RECORD}", self.directory.display());
+        if credentials.credentials_type() != self.record.credentials_type || id != self.record.credentials_id
+        {
+            let message =
+                format!("the credentials in {} are not those of its {RECORD}", self.directory.display());
             return Err(Error::new(ErrorCode::StoreCorrupt, Step::Plan, message));
         }
         Ok(credentials)
@@ -214,7 +223,9 @@ fn secrets_to_json(credentials: &Credentials) -> Result<Secret> {
             user_name: basic.user_name.clone(),
             password: basic.password.expose().to_owned(),
         },
-        Credentials::X509(_) => return Err(Error::new(ErrorCode::Bug, Step::Stage, "a certificate is not saved as JSON")),
+        Credentials::X509(_) => {
+            return Err(Error::new(ErrorCode::Bug, Step::Stage, "a certificate is not saved as JSON"));
+        }
     };
     serde_json::to_string_pretty(&saved).map(Secret::new).map_err(not_written)
 }

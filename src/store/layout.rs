@@ -3,8 +3,17 @@
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// What some file system forbids, and `%` itself.
-const FORBIDDEN: &AsciiSet =
-    &CONTROLS.add(b'/').add(b'\\').add(b':').add(b'*').add(b'?').add(b'"').add(b'<').add(b'>').add(b'|').add(b'%');
+const FORBIDDEN: &AsciiSet = &CONTROLS
+    .add(b'/')
+    .add(b'\\')
+    .add(b':')
+    .add(b'*')
+    .add(b'?')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'|')
+    .add(b'%');
 
 /// The longest folder name, in bytes; file systems allow 255, and a lock or a temporary name adds some.
 const LONGEST: usize = 200;
@@ -32,7 +41,7 @@ pub fn folder_name(name: &str) -> String {
         encoded.push_str(if last == '.' { "%2E" } else { "%20" });
     }
     if is_reserved(&encoded) {
-        encoded.insert_str(0, "%");
+        encoded.insert(0, '%');
     }
     if encoded.len() <= LONGEST {
         return encoded;

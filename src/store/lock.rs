@@ -30,7 +30,10 @@ impl DeviceLock {
         match file.try_lock() {
             Ok(()) => {
                 // Only for the message that another process shows: not worth failing for.
-                let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| file.rewind())
+                    .and_then(|()| write!(file, "{}", std::process::id()));
                 Ok(Self { _file: file, folder: folder.to_owned() })
             }
             Err(TryLockError::WouldBlock) => Err(held(file, device)),

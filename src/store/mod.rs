@@ -134,7 +134,10 @@ impl Store {
     pub fn find_unfinished_unnamed(&self, host: &str, port: u16) -> Result<Option<Device>> {
         Ok(self.devices()?.into_iter().filter_map(|(_, device)| device.ok()).find(|device| {
             let record = &device.record;
-            record.device.is_none() && record.state != State::Proved && record.host == host && record.port == port
+            record.device.is_none()
+                && record.state != State::Proved
+                && record.host == host
+                && record.port == port
         }))
     }
 

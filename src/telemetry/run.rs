@@ -25,7 +25,11 @@ const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(2);
 /// connection's error after some attempts without a single PUBACK. What was acknowledged until then was told
 /// to the observer and is in the message.
 pub async fn run(
-    target: &Target, credentials: &Credentials, plan: &TelemetryPlan, interrupt: &CancellationToken, observer: &dyn Observer,
+    target: &Target,
+    credentials: &Credentials,
+    plan: &TelemetryPlan,
+    interrupt: &CancellationToken,
+    observer: &dyn Observer,
 ) -> Result<Report> {
     let mut sender = Sender::new(plan, observer).await?;
     let login = Login::Device(credentials);
@@ -84,11 +88,25 @@ impl<'a> Sender<'a> {
             unacknowledged.insert(0, Message { topic: ATTRIBUTES_TOPIC.to_owned(), payload });
         }
         let source = Source::open(plan).await?;
-        Ok(Self { plan, observer, source, source_ended: false, bad_reading: None, unacknowledged, next: 1, report: Report::default() })
+        Ok(Self {
+            plan,
+            observer,
+            source,
+            source_ended: false,
+            bad_reading: None,
+            unacknowledged,
+            next: 1,
+            report: Report::default(),
+        })
     }
 
     /// Sends over one connection, first what an earlier one left unacknowledged.
-    async fn send_over(&mut self, session: &mut Session, patience: Duration, interrupt: &CancellationToken) -> Result<()> {
+    async fn send_over(
+        &mut self,
+        session: &mut Session,
+        patience: Duration,
+        interrupt: &CancellationToken,
+    ) -> Result<()> {
         let mut flight = Flight::default();
         for (number, message) in &self.unacknowledged {
             flight.unsent.push_back(*number);
@@ -159,13 +177,15 @@ impl<'a> Sender<'a> {
             }
             Incoming::Acknowledged(packet_id) => flight.by_packet_id.remove(&packet_id),
         };
-        let Some((number, message)) = number.and_then(|number| self.unacknowledged.remove_entry(&number)) else {
+        let Some((number, message)) = number.and_then(|number| self.unacknowledged.remove_entry(&number))
+        else {
             return false;
         };
         // Number 0 are the attributes: acknowledged, and no telemetry.
         if number != 0 {
             self.report.acknowledged += 1;
-            let payload = self.source.is_shown().then(|| String::from_utf8_lossy(&message.payload).into_owned());
+            let payload =
+                self.source.is_shown().then(|| String::from_utf8_lossy(&message.payload).into_owned());
             self.observer.event(&Event::Acknowledged { acknowledged: self.report.acknowledged, payload });
         }
         true
@@ -173,7 +193,12 @@ impl<'a> Sender<'a> {
 
     /// Connects again after `error`; `None` when the user ended the run meanwhile.
     async fn reconnect(
-        &mut self, error: Error, attempt: &mut u32, target: &Target, login: &Login<'_>, interrupt: &CancellationToken,
+        &mut self,
+        error: Error,
+        attempt: &mut u32,
+        target: &Target,
+        login: &Login<'_>,
+        interrupt: &CancellationToken,
     ) -> Result<Option<Session>> {
         let mut error = error;
         loop {
@@ -186,7 +211,11 @@ impl<'a> Sender<'a> {
             *attempt += 1;
             self.report.reconnects += 1;
             let delay = backoff::delay(*attempt);
-            self.observer.event(&Event::Reconnecting { attempt: *attempt, delay, reason: error.message.clone() });
+            self.observer.event(&Event::Reconnecting {
+                attempt: *attempt,
+                delay,
+                reason: error.message.clone(),
+            });
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = interrupt.cancelled() => {
@@ -218,7 +247,10 @@ impl<'a> Sender<'a> {
 fn is_worth_another_try(error: &Error) -> bool {
     match error.code {
         ErrorCode::ServerUnavailable => true,
-        ErrorCode::TlsUntrusted | ErrorCode::TlsExpired | ErrorCode::TlsName | ErrorCode::TlsClientCertificate => false,
+        ErrorCode::TlsUntrusted
+        | ErrorCode::TlsExpired
+        | ErrorCode::TlsName
+        | ErrorCode::TlsClientCertificate => false,
         code => code.kind() == ErrorKind::Network,
     }
 }

@@ -35,8 +35,12 @@ impl Source {
         let kind = match &plan.readings {
             Readings::Samples => Kind::Samples,
             Readings::Json(json) => Kind::Json(message(json.as_bytes(), "the reading")?),
-            Readings::File(path) => lines(Box::new(BufReader::new(open(path).await?)), path.display().to_string()),
-            Readings::Stdin => lines(Box::new(BufReader::new(tokio::io::stdin())), "standard input".to_owned()),
+            Readings::File(path) => {
+                lines(Box::new(BufReader::new(open(path).await?)), path.display().to_string())
+            }
+            Readings::Stdin => {
+                lines(Box::new(BufReader::new(tokio::io::stdin())), "standard input".to_owned())
+            }
         };
         Ok(Self { kind, remaining: plan.count, taken: 0, interval: plan.interval, due: Instant::now() })
     }
@@ -57,7 +61,9 @@ impl Source {
         let reading = match &mut self.kind {
             Kind::Samples => Some(Bytes::from(sample(self.taken))),
             Kind::Json(json) => Some(json.clone()),
-            Kind::Lines { reader, origin, number, partial } => next_line(reader, origin, number, partial).await?,
+            Kind::Lines { reader, origin, number, partial } => {
+                next_line(reader, origin, number, partial).await?
+            }
         };
         if reading.is_some() {
             self.taken += 1;
@@ -93,11 +99,15 @@ fn sample(index: u64) -> String {
 
 /// The next line that is not blank. A line longer than a packet is refused before it fills the memory.
 async fn next_line(
-    reader: &mut (dyn AsyncBufRead + Send + Unpin), origin: &str, number: &mut u64, partial: &mut Vec<u8>,
+    reader: &mut (dyn AsyncBufRead + Send + Unpin),
+    origin: &str,
+    number: &mut u64,
+    partial: &mut Vec<u8>,
 ) -> Result<Option<Bytes>> {
     loop {
         let failed = |error: std::io::Error| {
-            Error::new(ErrorCode::FileIo, Step::Telemetry, format!("cannot read {origin}: {error}")).source(error)
+            Error::new(ErrorCode::FileIo, Step::Telemetry, format!("cannot read {origin}: {error}"))
+                .source(error)
         };
         let buffer = reader.fill_buf().await.map_err(failed)?;
         let at_end = buffer.is_empty();
@@ -142,7 +152,9 @@ pub fn validate(json: &[u8], what: &str) -> Result<()> {
         }
         _ => return Err(bad("it is no JSON object")),
     }
-    serde_json::from_slice::<serde::de::IgnoredAny>(json).map(|_| ()).map_err(|error| bad(&format!("{error}")))
+    serde_json::from_slice::<serde::de::IgnoredAny>(json)
+        .map(|_| ())
+        .map_err(|error| bad(&format!("{error}")))
 }
 
 fn message(json: &[u8], what: &str) -> Result<Bytes> {

@@ -42,7 +42,9 @@ fn untrusted(source: &TrustSource) -> String {
         TrustSource::File(path) => {
             format!("the server's certificate is not the certificate in {}, nor signed by it", path.display())
         }
-        TrustSource::System => "the server's certificate is not signed by an authority that this system trusts".to_owned(),
+        TrustSource::System => {
+            "the server's certificate is not signed by an authority that this system trusts".to_owned()
+        }
     }
 }
 
@@ -55,12 +57,15 @@ pub(crate) fn translate(error: &io::Error, step: Step, peer: &str) -> Option<Err
 fn explain(error: &rustls::Error, step: Step, peer: &str) -> Error {
     use rustls::Error as Tls;
     match error {
-        Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) => match other.downcast_ref::<TrustFailure>() {
-            Some(failure) => Error::new(failure.code(), step, failure.to_string()),
-            None => handshake(step, format!("the TLS handshake with {peer} failed: {other}")),
-        },
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+            match other.downcast_ref::<TrustFailure>() {
+                Some(failure) => Error::new(failure.code(), step, failure.to_string()),
+                None => handshake(step, format!("the TLS handshake with {peer} failed: {other}")),
+            }
+        }
         Tls::InvalidCertificate(CertificateError::BadSignature) => {
-            let message = format!("{peer} could not prove that it holds its certificate's key, or the key is too weak");
+            let message =
+                format!("{peer} could not prove that it holds its certificate's key, or the key is too weak");
             Error::new(ErrorCode::TlsUntrusted, step, message)
         }
         Tls::AlertReceived(alert) => alert_received(*alert, step, peer),

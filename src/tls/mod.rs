@@ -34,7 +34,9 @@ pub fn client_config(trust: &Trust, identity: Option<&X509Identity>) -> Result<r
         .with_custom_certificate_verifier(Arc::new(verifier::PinThenChain::new(trust, &provider)));
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(identity)?))),
+        Some(identity) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(identity)?)))
+        }
     };
     config.resumption = Resumption::disabled();
     Ok(config)
@@ -72,7 +74,9 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn certified_key(identity: &X509Identity) -> Result<CertifiedKey> {
-    let chain: Vec<CertificateDer<'static>> =
-        std::iter::once(&identity.leaf).chain(&identity.intermediates).map(|certificate| certificate.der().clone()).collect();
+    let chain: Vec<CertificateDer<'static>> = std::iter::once(&identity.leaf)
+        .chain(&identity.intermediates)
+        .map(|certificate| certificate.der().clone())
+        .collect();
     Ok(CertifiedKey::new(chain, identity.key.tls_key()?))
 }

@@ -43,7 +43,11 @@ impl Trust {
     }
 
     /// Trusts these certificates, said to come from `source`.
-    pub fn from_certificates(certificates: Vec<Certificate>, source: TrustSource, skip_name_check: bool) -> Self {
+    pub fn from_certificates(
+        certificates: Vec<Certificate>,
+        source: TrustSource,
+        skip_name_check: bool,
+    ) -> Self {
         let mut roots = RootCertStore::empty();
         // One that cannot be an anchor (version 1, for example) is still a pin.
         roots.add_parsable_certificates(certificates.iter().map(|certificate| certificate.der().clone()));
@@ -63,6 +67,11 @@ impl Trust {
             return Err(Error::new(ErrorCode::TlsUntrusted, Step::Plan, message)
                 .help("install the system's package of CA certificates, or give the server's certificate with --server-cert"));
         }
-        Ok(Self { source: TrustSource::System, certificates: Vec::new(), skip_name_check, roots: Arc::new(roots) })
+        Ok(Self {
+            source: TrustSource::System,
+            certificates: Vec::new(),
+            skip_name_check,
+            roots: Arc::new(roots),
+        })
     }
 }

@@ -6,7 +6,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, PeerIncompatible, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, OtherError, PeerIncompatible, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use time::OffsetDateTime;
 
@@ -46,7 +48,12 @@ impl PinThenChain {
         self.pins.iter().find(|pin| pin.der() == leaf)
     }
 
-    fn check_pinned(&self, pin: &Certificate, name: &ServerName<'_>, now: UnixTime) -> Result<(), TrustFailure> {
+    fn check_pinned(
+        &self,
+        pin: &Certificate,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), TrustFailure> {
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or_else(|_| OffsetDateTime::now_utc());
         if now < pin.validity.not_before {
@@ -62,15 +69,21 @@ impl PinThenChain {
     }
 
     fn check_chain(
-        &self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], name: &ServerName<'_>, now: UnixTime,
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
     ) -> Result<(), TrustFailure> {
         let untrusted = |why: rustls::Error| match why {
-            rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-                summary(leaf).map_or(TrustFailure::Unreadable, |leaf| TrustFailure::Expired(leaf.validity.not_after))
-            }
+            rustls::Error::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. },
+            ) => summary(leaf)
+                .map_or(TrustFailure::Unreadable, |leaf| TrustFailure::Expired(leaf.validity.not_after)),
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            ) => summary(leaf).map_or(TrustFailure::Unreadable, |leaf| TrustFailure::NotYetValid(leaf.validity.not_before)),
+            ) => summary(leaf)
+                .map_or(TrustFailure::Unreadable, |leaf| TrustFailure::NotYetValid(leaf.validity.not_before)),
             _ => summary(leaf).map_or(TrustFailure::Unreadable, |leaf| TrustFailure::Untrusted {
                 believed: self.source.clone(),
                 subject: leaf.subject.clone(),
@@ -78,8 +91,14 @@ impl PinThenChain {
             }),
         };
         let parsed = ParsedCertificate::try_from(leaf).map_err(untrusted)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, self.algorithms.all)
-            .map_err(untrusted)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )
+        .map_err(untrusted)?;
         if self.skip_name_check || verify_server_name(&parsed, name).is_ok() {
             return Ok(());
         }
@@ -88,7 +107,11 @@ impl PinThenChain {
     }
 
     fn verify_signature(
-        &self, message: &[u8], certificate: &CertificateDer<'_>, signed: &DigitallySignedStruct, first_only: bool,
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+        first_only: bool,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_signature(&self.algorithms, message, certificate, signed, first_only)
     }
@@ -96,8 +119,12 @@ impl PinThenChain {
 
 impl ServerCertVerifier for PinThenChain {
     fn verify_server_cert(
-        &self, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], server_name: &ServerName<'_>,
-        _ocsp_response: &[u8], now: UnixTime,
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match self.pinned(end_entity) {
             Some(pin) => self.check_pinned(pin, server_name, now),
@@ -108,13 +135,19 @@ impl ServerCertVerifier for PinThenChain {
     }
 
     fn verify_tls12_signature(
-        &self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct,
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.verify_signature(message, cert, dss, false)
     }
 
     fn verify_tls13_signature(
-        &self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct,
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.verify_signature(message, cert, dss, true)
     }
@@ -126,8 +159,11 @@ impl ServerCertVerifier for PinThenChain {
 
 /// Verifies with the bare public key, so that version 1 certificates, which webpki does not parse, work too.
 fn verify_signature(
-    algorithms: &WebPkiSupportedAlgorithms, message: &[u8], certificate: &CertificateDer<'_>,
-    signed: &DigitallySignedStruct, tls13: bool,
+    algorithms: &WebPkiSupportedAlgorithms,
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+    tls13: bool,
 ) -> Result<HandshakeSignatureValid, rustls::Error> {
     let bad = |error: CertificateError| rustls::Error::InvalidCertificate(error);
     if tls13 && is_pkcs1(signed.scheme) {
@@ -141,7 +177,8 @@ fn verify_signature(
         .ok_or(rustls::Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon))?;
     let public_key = summary(certificate).ok_or_else(|| bad(CertificateError::BadEncoding))?.public_key;
     let public_key = SubjectPublicKeyInfoDer::from(public_key);
-    let key = webpki::RawPublicKeyEntity::try_from(&public_key).map_err(|_| bad(CertificateError::BadEncoding))?;
+    let key =
+        webpki::RawPublicKeyEntity::try_from(&public_key).map_err(|_| bad(CertificateError::BadEncoding))?;
     // In TLS 1.2 a scheme does not name the curve: each candidate is tried. In TLS 1.3 the first is the one.
     let tried = if tls13 { 1 } else { candidates.len() };
     candidates
@@ -168,7 +205,11 @@ fn summary(certificate: &CertificateDer<'_>) -> Option<Certificate> {
 }
 
 fn names_held(certificate: &Certificate) -> Vec<String> {
-    if certificate.names.is_empty() { certificate.common_name.iter().cloned().collect() } else { certificate.names.clone() }
+    if certificate.names.is_empty() {
+        certificate.common_name.iter().cloned().collect()
+    } else {
+        certificate.names.clone()
+    }
 }
 
 fn names_match(certificate: &Certificate, wanted: &ServerName<'_>) -> bool {
@@ -184,7 +225,9 @@ fn name_matches(held: &str, wanted: &str) -> bool {
     let wanted = wanted.trim_end_matches('.');
     let held = held.trim_end_matches('.');
     match held.strip_prefix("*.") {
-        Some(parent) => wanted.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent)),
+        Some(parent) => wanted
+            .split_once('.')
+            .is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent)),
         None => held.eq_ignore_ascii_case(wanted),
     }
 }
@@ -210,22 +253,33 @@ impl Recorder {
 
 impl ServerCertVerifier for Recorder {
     fn verify_server_cert(
-        &self, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], _name: &ServerName<'_>,
-        _ocsp_response: &[u8], _now: UnixTime,
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain = std::iter::once(end_entity).chain(intermediates).map(|der| der.clone().into_owned()).collect();
+        let chain =
+            std::iter::once(end_entity).chain(intermediates).map(|der| der.clone().into_owned()).collect();
         *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = chain;
         Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
-        &self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct,
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_signature(&self.algorithms, message, cert, dss, false)
     }
 
     fn verify_tls13_signature(
-        &self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct,
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_signature(&self.algorithms, message, cert, dss, true)
     }

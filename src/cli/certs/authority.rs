@@ -35,7 +35,8 @@ impl CaArgs {
             return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the authority's name is empty"));
         };
         let files = PairFiles::new(&self.new.out, "ca_key.pem", "ca.pem")?;
-        let made = make(context, name.as_str(), &Profile::Authority, self.days, self.new.key_type, None).await?;
+        let made =
+            make(context, name.as_str(), &Profile::Authority, self.days, self.new.key_type, None).await?;
         files.write(&made.key.to_pem(), &made.chain_pem())?;
         let result = CaResult {
             key: files.key,
@@ -70,6 +71,11 @@ impl fmt::Display for CaResult {
         writeln!(formatter, "valid until     {}", self.not_after.date())?;
         writeln!(formatter, "SHA-256         {}", self.sha256)?;
         writeln!(formatter, "chain profile   {} (its provision key in ThingsBoard)", self.provision_key)?;
-        writeln!(formatter, "sign a device   tbprov certs gen --name NAME --ca-cert {} --ca-key {}", self.certificate.display(), self.key.display())
+        writeln!(
+            formatter,
+            "sign a device   tbprov certs gen --name NAME --ca-cert {} --ca-key {}",
+            self.certificate.display(),
+            self.key.display()
+        )
     }
 }

@@ -44,7 +44,8 @@ impl GenArgs {
         let files = PairFiles::new(&self.new.out, "key.pem", "cert.pem")?;
         let authority = self.signer.authority()?;
         let password = if self.encrypt_key { Some(password(context).await?) } else { None };
-        let made = make(context, name.as_str(), &Profile::Device, self.days, self.new.key_type, authority).await?;
+        let made =
+            make(context, name.as_str(), &Profile::Device, self.days, self.new.key_type, authority).await?;
         let key = match &password {
             Some(password) => made.key.to_encrypted_pem(password)?,
             None => made.key.to_pem(),
@@ -111,7 +112,13 @@ impl GenResult {
 
 impl fmt::Display for GenResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "key             {} ({}{})", self.key.display(), self.key_type, if self.encrypted { ", encrypted" } else { "" })?;
+        writeln!(
+            formatter,
+            "key             {} ({}{})",
+            self.key.display(),
+            self.key_type,
+            if self.encrypted { ", encrypted" } else { "" }
+        )?;
         writeln!(formatter, "certificate     {}", self.certificate.display())?;
         writeln!(formatter, "subject         {}", self.subject)?;
         writeln!(formatter, "valid until     {}", self.not_after.date())?;

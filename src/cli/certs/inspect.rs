@@ -126,7 +126,10 @@ impl fmt::Display for InspectResult {
         }
         if let Some(saved) = &self.saved {
             writeln!(formatter, "\nsaved the first one in {}", saved.display())?;
-            writeln!(formatter, "Compare its SHA-256 with the server's administrator before you trust it with --server-cert.")?;
+            writeln!(
+                formatter,
+                "Compare its SHA-256 with the server's administrator before you trust it with --server-cert."
+            )?;
         }
         Ok(())
     }

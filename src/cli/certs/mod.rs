@@ -99,12 +99,18 @@ impl Made {
 
 /// Makes a key on a thread of its own, so that Ctrl-C ends the wait for a large RSA key, and its certificate.
 async fn make(
-    context: &Context, name: &str, profile: &Profile, days: u32, key_type: KeyType, authority: Option<X509Identity>,
+    context: &Context,
+    name: &str,
+    profile: &Profile,
+    days: u32,
+    key_type: KeyType,
+    authority: Option<X509Identity>,
 ) -> Result<Made> {
     context.observer.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
-    let key = tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type))
-        .await
-        .map_err(|error| Error::new(ErrorCode::Bug, Step::Identity, "making the key failed").source(error))??;
+    let key =
+        tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type)).await.map_err(|error| {
+            Error::new(ErrorCode::Bug, Step::Identity, "making the key failed").source(error)
+        })??;
     context.observer.event(&Event::IdentityCreated { key_type });
     let validity = Validity::days(days);
     let Some(authority) = authority else {

@@ -69,14 +69,27 @@ struct ServerResult {
 
 impl fmt::Display for ServerResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "# {} and {}, for {}", self.certificate.display(), self.key.display(), self.names.join(", "))?;
+        writeln!(
+            formatter,
+            "# {} and {}, for {}",
+            self.certificate.display(),
+            self.key.display(),
+            self.names.join(", ")
+        )?;
         writeln!(formatter, "# valid until {}, SHA-256 {}", self.not_after.date(), self.sha256)?;
-        writeln!(formatter, "# Copy both files to ThingsBoard's conf folder, readable by its user, and add to thingsboard.conf:")?;
+        writeln!(
+            formatter,
+            "# Copy both files to ThingsBoard's conf folder, readable by its user, and add to thingsboard.conf:"
+        )?;
         writeln!(formatter, "export MQTT_SSL_ENABLED=true")?;
         writeln!(formatter, "export MQTT_SSL_CREDENTIALS_TYPE=PEM")?;
         writeln!(formatter, "export MQTT_SSL_PEM_CERT=server.pem")?;
         writeln!(formatter, "export MQTT_SSL_PEM_KEY=server_key.pem")?;
         writeln!(formatter, "export MQTT_SSL_PEM_KEY_PASSWORD=")?;
-        writeln!(formatter, "# Devices trust it with: tbprov provision --server-cert {}", self.certificate.display())
+        writeln!(
+            formatter,
+            "# Devices trust it with: tbprov provision --server-cert {}",
+            self.certificate.display()
+        )
     }
 }

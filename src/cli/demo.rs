@@ -1,0 +1,142 @@
+//! `tbprov demo`
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::context::Context;
+use tbprov::mqtt::Target;
+use tbprov::pipeline::{self, Provisioned};
+use tbprov::plan::{DEFAULT_DAYS, DEFAULT_TIMEOUT, DeviceName, IdentityPlan, ProvisionPlan};
+use tbprov::sim::{Config, Simulator};
+use tbprov::store::Store;
+use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
+use tbprov::tls::{Trust, TrustSource};
+use tbprov::{Error, ErrorCode, Result, Secret, Step};
+
+/// Readings that the demonstration sends.
+const READINGS: u64 = 4;
+/// The pause between two of them: long enough to be seen.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// See it work, without a server: start one on this machine, provision a device, connect, send four readings.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// The folder to work in.
+    #[arg(long, value_name = "DIR", default_value = "./tbprov-demo")]
+    dir: PathBuf,
+}
+
+impl DemoArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let key = Secret::random(20)?.expose().to_owned();
+        let secret = Secret::random(20)?;
+        let simulator = Simulator::start(Config::new(key.clone(), secret.clone()), Arc::new(())).await?;
+        context.output.note(&format!(
+            "A ThingsBoard-compatible server runs on localhost:{} for this demonstration.",
+            simulator.address().port()
+        ));
+        let plan = plan(&simulator, &self.dir, key, secret)?;
+        let provisioned = pipeline::provision(&plan, &context.interrupt, &*context.observer).await?;
+        let result = DemoResult::new(&simulator, &provisioned);
+        simulator.stop().await;
+        let result = result?;
+        context.output.result("demo", &result);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn plan(
+    simulator: &Simulator,
+    directory: &Path,
+    provision_key: String,
+    provision_secret: Secret,
+) -> Result<ProvisionPlan> {
+    let source = TrustSource::File(PathBuf::from("server.pem"));
+    let trust = Trust::from_certificates(vec![simulator.certificate().clone()], source, false);
+    let target = Target {
+        host: "localhost".to_owned(),
+        port: simulator.address().port(),
+        trust: Arc::new(trust),
+        timeout: DEFAULT_TIMEOUT,
+    };
+    let telemetry = TelemetryPlan {
+        topic: TELEMETRY_TOPIC.to_owned(),
+        readings: Readings::Samples,
+        count: Some(READINGS),
+        interval: INTERVAL,
+        attributes: None,
+    };
+    Ok(ProvisionPlan {
+        target,
+        provision_key,
+        provision_secret,
+        // A new name each time: the server of an earlier demonstration, which knew its device, is gone.
+        device_name: DeviceName::parse(&format!("demo-{}", Secret::random(6)?.expose().to_lowercase()))?,
+        identity: IdentityPlan::Generate { key_type: None, days: DEFAULT_DAYS },
+        gateway: false,
+        verify_connect: true,
+        telemetry: Some(telemetry),
+        store: Store::new(directory.join("devices")),
+    })
+}
+
+/// What the demonstration made, and what the server saw of it.
+#[derive(Serialize)]
+struct DemoResult {
+    device: String,
+    credentials_id: String,
+    directory: PathBuf,
+    acknowledged: u64,
+    server_has: ServerHas,
+}
+
+#[derive(Serialize)]
+struct ServerHas {
+    telemetry: u64,
+    last_telemetry: Option<String>,
+}
+
+impl DemoResult {
+    /// Compares both sides: a demonstration that did not arrive is a failure.
+    fn new(simulator: &Simulator, done: &Provisioned) -> Result<Self> {
+        let device = done.device.shown_name();
+        let id = done.device.record.credentials_id.clone().unwrap_or_default();
+        let seen = simulator.devices().into_iter().find(|seen| seen.credentials_id.as_ref() == Some(&id));
+        let acknowledged = done.telemetry.map_or(0, |report| report.acknowledged);
+        match seen {
+            Some(seen) if seen.telemetry == READINGS && acknowledged == READINGS => Ok(Self {
+                device,
+                credentials_id: id,
+                directory: done.device.directory.clone(),
+                acknowledged,
+                server_has: ServerHas { telemetry: seen.telemetry, last_telemetry: seen.last_telemetry },
+            }),
+            _ if done.telemetry.is_some_and(|report| report.interrupted) => Err(Error::interrupted()),
+            _ => Err(Error::new(ErrorCode::Bug, Step::Telemetry, "the server did not get every reading")),
+        }
+    }
+}
+
+impl fmt::Display for DemoResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder = self.directory.display();
+        writeln!(
+            formatter,
+            "\n{} sent {} readings, and the server has them.",
+            self.device, self.acknowledged
+        )?;
+        writeln!(formatter, "credentialsId  {}", self.credentials_id)?;
+        writeln!(formatter, "key            {folder}/key.pem")?;
+        writeln!(formatter, "certificate    {folder}/cert.pem")?;
+        writeln!(formatter, "server         {folder}/server.pem")?;
+        writeln!(formatter, "record         {folder}/device.json")?;
+        writeln!(formatter, "\nThe same with your ThingsBoard:   tbprov provision")?;
+        writeln!(formatter, "A server that stays, to play with: tbprov sim")
+    }
+}

@@ -1,0 +1,242 @@
+//! What can go wrong on purpose: the faults that servers and networks show, by name.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Something that the simulator does wrong on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The provision request is acted upon, and its connection closed without an answer.
+    AcceptThenClose,
+    /// The connection is closed right after CONNACK 0.
+    CloseAfterConnect,
+    /// Each provision answer comes this much later.
+    Delay(Duration),
+    /// The answer has the shape of ThingsBoard's documentation, which no release ever sent.
+    DocShape,
+    /// The TCP connection is closed before TLS begins, as for an address blocked after wrong credentials.
+    DropBeforeTls,
+    /// The answer is FAILURE, and no device is created.
+    Failure,
+    /// The device is created, and the answer is FAILURE.
+    FailureAfterCreate,
+    /// The answer is not JSON.
+    Garbage,
+    /// The answer to CONNECT is not MQTT.
+    GarbageMqtt,
+    /// The provision request is ignored: neither PUBACK nor answer, and no device.
+    NoAnswer,
+    /// CONNECT is never answered.
+    NoConnack,
+    /// The answer is larger than 64 KiB.
+    Oversize,
+    /// A device's connection is closed, without PUBACK, at more than this many messages within a second.
+    RateLimit(u64),
+    /// The first devices to connect, this many, get CONNACK 5 (not authorized).
+    Refuse(u64),
+    /// Once: the TCP connection is reset after this many telemetry messages were accepted; the last of
+    /// them is not acknowledged.
+    Reset(u64),
+    /// As [`Fault::Reset`], on every connection.
+    ResetAlways(u64),
+    /// TCP is accepted, and TLS never answered.
+    StallTls,
+    /// TLS is refused with the fatal alert handshake_failure (40).
+    TlsAlert,
+    /// The first devices to connect, this many, get CONNACK 3 (server unavailable).
+    Unavailable(u64),
+    /// The device is given a token instead of what was asked for, and the answer is SUCCESS.
+    WrongType,
+    /// The device is given other credentials of the type asked for, and the answer is SUCCESS.
+    WrongValue,
+}
+
+/// A fault as help and documentation show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultHelp {
+    /// How it is written, such as `reset=N`.
+    pub syntax: &'static str,
+    /// What it does, in one line.
+    pub description: &'static str,
+}
+
+const fn help(syntax: &'static str, description: &'static str) -> FaultHelp {
+    FaultHelp { syntax, description }
+}
+
+impl Fault {
+    /// Every fault with its syntax and description, in alphabetical order.
+    pub const ALL: &[FaultHelp] = &[
+        help("accept-then-close", "create the device, then close the connection without an answer"),
+        help("close-after-connect", "close the connection right after CONNACK 0"),
+        help("delay=DURATION", "send each provision answer this much later (500ms, 2s)"),
+        help(
+            "doc-shape",
+            "answer in the shape of ThingsBoard's documentation (provisionDeviceStatus, credentialsId)",
+        ),
+        help("drop-before-tls", "accept TCP, then close at once"),
+        help("failure", "answer FAILURE, create nothing"),
+        help("failure-after-create", "create the device, then answer FAILURE"),
+        help("garbage", "answer with something that is not JSON"),
+        help("garbage-mqtt", "answer CONNECT with bytes that are not MQTT"),
+        help("no-answer", "ignore provision requests: no PUBACK, no answer, no device"),
+        help("no-connack", "never answer CONNECT"),
+        help("oversize", "send an answer larger than 64 KiB"),
+        help(
+            "rate-limit=N",
+            "close a device's connection at more than N messages within a second, without PUBACK",
+        ),
+        help("refuse=N", "answer the first N device connections with CONNACK 5 (not authorized)"),
+        help("reset=N", "once: reset TCP when the Nth telemetry message was accepted, without its PUBACK"),
+        help("reset-always=N", "as reset=N, on every connection"),
+        help("stall-tls", "accept TCP, then never answer"),
+        help("tls-alert", "refuse TLS with the fatal alert handshake_failure"),
+        help("unavailable=N", "answer the first N device connections with CONNACK 3 (server unavailable)"),
+        help("wrong-type", "give the device a token, whatever was asked for, and answer SUCCESS"),
+        help("wrong-value", "give the device another certificate than was sent, and answer SUCCESS"),
+    ];
+
+    /// The fault's name, without its value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcceptThenClose => "accept-then-close",
+            Self::CloseAfterConnect => "close-after-connect",
+            Self::Delay(_) => "delay",
+            Self::DocShape => "doc-shape",
+            Self::DropBeforeTls => "drop-before-tls",
+            Self::Failure => "failure",
+            Self::FailureAfterCreate => "failure-after-create",
+            Self::Garbage => "garbage",
+            Self::GarbageMqtt => "garbage-mqtt",
+            Self::NoAnswer => "no-answer",
+            Self::NoConnack => "no-connack",
+            Self::Oversize => "oversize",
+            Self::RateLimit(_) => "rate-limit",
+            Self::Refuse(_) => "refuse",
+            Self::Reset(_) => "reset",
+            Self::ResetAlways(_) => "reset-always",
+            Self::StallTls => "stall-tls",
+            Self::TlsAlert => "tls-alert",
+            Self::Unavailable(_) => "unavailable",
+            Self::WrongType => "wrong-type",
+            Self::WrongValue => "wrong-value",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        match self {
+            Self::Delay(delay) => write!(formatter, "{name}={}ms", delay.as_millis()),
+            Self::RateLimit(count)
+            | Self::Refuse(count)
+            | Self::Reset(count)
+            | Self::ResetAlways(count)
+            | Self::Unavailable(count) => write!(formatter, "{name}={count}"),
+            _ => formatter.write_str(name),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, value)) => with_value(name, value),
+            None => plain(text),
+        }
+    }
+}
+
+fn with_value(name: &str, value: &str) -> Result<Fault, String> {
+    match name {
+        "delay" => duration(value).map(Fault::Delay),
+        "rate-limit" => count(value).map(Fault::RateLimit),
+        "refuse" => count(value).map(Fault::Refuse),
+        "reset" => count(value).map(Fault::Reset),
+        "reset-always" => count(value).map(Fault::ResetAlways),
+        "unavailable" => count(value).map(Fault::Unavailable),
+        _ if plain(name).is_ok() => Err(format!("the fault '{name}' takes no value")),
+        _ => Err(unknown(name)),
+    }
+}
+
+fn plain(name: &str) -> Result<Fault, String> {
+    Ok(match name {
+        "accept-then-close" => Fault::AcceptThenClose,
+        "close-after-connect" => Fault::CloseAfterConnect,
+        "doc-shape" => Fault::DocShape,
+        "drop-before-tls" => Fault::DropBeforeTls,
+        "failure" => Fault::Failure,
+        "failure-after-create" => Fault::FailureAfterCreate,
+        "garbage" => Fault::Garbage,
+        "garbage-mqtt" => Fault::GarbageMqtt,
+        "no-answer" => Fault::NoAnswer,
+        "no-connack" => Fault::NoConnack,
+        "oversize" => Fault::Oversize,
+        "stall-tls" => Fault::StallTls,
+        "tls-alert" => Fault::TlsAlert,
+        "wrong-type" => Fault::WrongType,
+        "wrong-value" => Fault::WrongValue,
+        "delay" => return Err("the fault 'delay' takes a duration, such as delay=500ms".to_owned()),
+        "rate-limit" | "refuse" | "reset" | "reset-always" | "unavailable" => {
+            return Err(format!("the fault '{name}' takes a number, such as {name}=3"));
+        }
+        _ => return Err(unknown(name)),
+    })
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<_> = Fault::ALL.iter().map(|fault| fault.syntax).collect();
+    format!("unknown fault '{name}': one of {}", known.join(", "))
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("'{text}' is no number from 1 on")),
+    }
+}
+
+/// Reads whole milliseconds (`500ms`) or seconds (`2s`).
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("'{text}' is no duration such as 500ms or 2s");
+    if let Some(milliseconds) = text.strip_suffix("ms") {
+        return milliseconds.parse().map(Duration::from_millis).map_err(|_| bad());
+    }
+    let seconds = text.strip_suffix('s').ok_or_else(bad)?;
+    seconds.parse().map(Duration::from_secs).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_fault_parses_and_shows_as_it_was_written() {
+        for fault in Fault::ALL {
+            let text = fault.syntax.replace("DURATION", "500ms").replace("=N", "=3");
+            assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn durations_are_milliseconds_or_seconds() {
+        assert_eq!("delay=2s".parse(), Ok(Fault::Delay(Duration::from_secs(2))));
+        assert_eq!("delay=250ms".parse(), Ok(Fault::Delay(Duration::from_millis(250))));
+        assert!("delay=2".parse::<Fault>().is_err());
+        assert!("delay=1m".parse::<Fault>().is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| text.parse::<Fault>().unwrap_err();
+        assert!(error("reset").contains("reset=3"));
+        assert!(error("reset=0").contains("from 1 on"));
+        assert!(error("garbage=1").contains("takes no value"));
+        assert!(error("explode").contains("accept-then-close"));
+    }
+}

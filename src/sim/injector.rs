@@ -1,0 +1,113 @@
+//! The faults of one run, and how often those that count were applied.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::answer::Shape;
+use super::fault::Fault;
+use super::provisioning::Substitute;
+
+/// The faults of one run. One that is given twice counts as the first.
+#[derive(Debug)]
+pub(super) struct Injector {
+    faults: Vec<Fault>,
+    refused: AtomicU64,
+    unavailable: AtomicU64,
+    telemetry: AtomicU64,
+    was_reset: AtomicBool,
+}
+
+impl Injector {
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
+        Self {
+            faults,
+            refused: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
+            telemetry: AtomicU64::new(0),
+            was_reset: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    pub(super) fn delay(&self) -> Option<Duration> {
+        self.find(|fault| if let Fault::Delay(delay) = fault { Some(delay) } else { None })
+    }
+
+    /// How many messages within a second a device may send.
+    pub(super) fn rate_limit(&self) -> Option<u64> {
+        self.find(|fault| if let Fault::RateLimit(count) = fault { Some(count) } else { None })
+    }
+
+    /// What the device is given instead.
+    pub(super) fn substitute(&self) -> Option<(Fault, Substitute)> {
+        self.find(|fault| match fault {
+            Fault::WrongType => Some((fault, Substitute::Token)),
+            Fault::WrongValue => Some((fault, Substitute::Other)),
+            _ => None,
+        })
+    }
+
+    /// How the answer is written.
+    pub(super) fn shape(&self) -> Option<(Fault, Shape)> {
+        self.find(|fault| match fault {
+            Fault::DocShape => Some((fault, Shape::Documentation)),
+            Fault::Garbage => Some((fault, Shape::Garbage)),
+            Fault::Oversize => Some((fault, Shape::Oversize)),
+            _ => None,
+        })
+    }
+
+    /// Called for each device that connects: the CONNACK code it gets whoever it is, if any.
+    pub(super) fn refusal(&self) -> Option<(Fault, u8)> {
+        let first = |counter: &AtomicU64, count| counter.fetch_add(1, Ordering::Relaxed) < count;
+        self.find(|fault| match fault {
+            Fault::Refuse(count) if first(&self.refused, count) => Some((fault, 5)),
+            Fault::Unavailable(count) if first(&self.unavailable, count) => Some((fault, 3)),
+            _ => None,
+        })
+    }
+
+    /// Called for each telemetry message accepted, the `nth` of its connection: whether it resets TCP.
+    pub(super) fn reset(&self, nth: u64) -> Option<Fault> {
+        self.find(|fault| match fault {
+            Fault::ResetAlways(count) if nth == count => Some(fault),
+            Fault::Reset(count) if self.telemetry.fetch_add(1, Ordering::Relaxed) + 1 >= count => {
+                (!self.was_reset.swap(true, Ordering::Relaxed)).then_some(fault)
+            }
+            _ => None,
+        })
+    }
+
+    fn find<T>(&self, wanted: impl FnMut(Fault) -> Option<T>) -> Option<T> {
+        self.faults.iter().copied().find_map(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_connections_are_refused_and_no_more() {
+        let injector = Injector::new(vec![Fault::Refuse(2), Fault::Unavailable(1)]);
+        let codes: Vec<_> = (0..4).map(|_| injector.refusal().map(|(_, code)| code)).collect();
+        assert_eq!(codes, [Some(5), Some(5), Some(3), None]);
+    }
+
+    #[test]
+    fn a_reset_happens_once_a_run_over_all_connections() {
+        let injector = Injector::new(vec![Fault::Reset(3)]);
+        let resets: Vec<_> = [1, 2, 1, 2, 3].map(|nth| injector.reset(nth).is_some()).into();
+        assert_eq!(resets, [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn reset_always_counts_each_connection() {
+        let injector = Injector::new(vec![Fault::ResetAlways(2)]);
+        let resets: Vec<_> = [1, 2, 1, 2].map(|nth| injector.reset(nth).is_some()).into();
+        assert_eq!(resets, [false, true, false, true]);
+    }
+}

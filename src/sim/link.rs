@@ -1,0 +1,171 @@
+//! MQTT packets over a stream: buffered both ways, so that a burst of messages costs one write.
+
+use std::io;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::{Packet, Publish};
+use rumqttc::mqttbytes::{Error as CodecError, QoS};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// The largest packet, as MQTT's remaining length in bytes (`NETTY_MAX_PAYLOAD_SIZE`).
+const LARGEST_PACKET: usize = 65_536;
+
+/// How much is read at once: little while a connection is quiet, more once it is busy. In bytes.
+const SMALL_READ: usize = 1024;
+const LARGE_READ: usize = 32 * 1024;
+
+/// Answers are sent at the latest when this many bytes of them wait.
+const LARGEST_BATCH: usize = 16 * 1024;
+
+/// What packets travel on.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
+    /// The TCP connection underneath.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Transport for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// Why no packet came.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The client closed, or the network broke.
+    Closed(String),
+    /// What came is not MQTT 3.1.1, or is too large.
+    Malformed(String),
+}
+
+impl Broken {
+    pub(super) fn into_reason(self) -> String {
+        match self {
+            Self::Closed(reason) | Self::Malformed(reason) => reason,
+        }
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Closed(format!("the connection broke: {error}"))
+    }
+}
+
+/// One client's packets.
+pub(super) struct Link<S> {
+    stream: S,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+    read_size: usize,
+}
+
+impl<S: Transport> Link<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, incoming: BytesMut::new(), outgoing: BytesMut::new(), read_size: SMALL_READ }
+    }
+
+    /// The next packet. Everything queued is sent before this waits for the client.
+    pub(super) async fn next(&mut self) -> Result<Packet, Broken> {
+        loop {
+            match Packet::read(&mut self.incoming, LARGEST_PACKET) {
+                Ok(packet) => return Ok(packet),
+                Err(CodecError::InsufficientBytes(_)) => self.fill().await?,
+                Err(error) => return Err(Broken::Malformed(format!("not MQTT 3.1.1: {error}"))),
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), Broken> {
+        self.flush().await?;
+        self.incoming.reserve(self.read_size);
+        let read = self.stream.read_buf(&mut self.incoming).await?;
+        if read == 0 {
+            return Err(Broken::Closed("closed by the client".to_owned()));
+        }
+        if read >= self.read_size {
+            self.read_size = LARGE_READ;
+        }
+        Ok(())
+    }
+
+    /// Queues CONNACK. Written by hand: ThingsBoard sets session present on refusals too, which the
+    /// codec takes for malformed.
+    pub(super) fn connack(&mut self, session_present: bool, code: u8) {
+        self.outgoing.extend_from_slice(&[0x20, 2, u8::from(session_present), code]);
+    }
+
+    /// Queues PUBACK; a message of QoS 0 (no packet identifier) gets none. QoS 2 gets PUBACK too, as
+    /// from ThingsBoard (`MqttTransportHandler.ack`).
+    pub(super) fn puback(&mut self, packet_id: u16) {
+        if packet_id != 0 {
+            let [high, low] = packet_id.to_be_bytes();
+            self.outgoing.extend_from_slice(&[0x40, 2, high, low]);
+        }
+    }
+
+    /// Queues SUBACK; the codes of at most 125 filters fit, and no client sends more.
+    pub(super) fn suback(&mut self, packet_id: u16, codes: &[u8]) {
+        let codes = &codes[..codes.len().min(125)];
+        let [high, low] = packet_id.to_be_bytes();
+        let length = u8::try_from(codes.len() + 2).unwrap_or(u8::MAX);
+        self.outgoing.extend_from_slice(&[0x90, length, high, low]);
+        self.outgoing.extend_from_slice(codes);
+    }
+
+    pub(super) fn unsuback(&mut self, packet_id: u16) {
+        let [high, low] = packet_id.to_be_bytes();
+        self.outgoing.extend_from_slice(&[0xB0, 2, high, low]);
+    }
+
+    pub(super) fn pingresp(&mut self) {
+        self.outgoing.extend_from_slice(&[0xD0, 0]);
+    }
+
+    /// Queues a message of the server; `packet_id` is not used for QoS 0.
+    pub(super) fn publish(
+        &mut self,
+        topic: &str,
+        qos: QoS,
+        packet_id: u16,
+        payload: Vec<u8>,
+    ) -> Result<(), Broken> {
+        let mut publish = Publish::new(topic, qos, payload);
+        publish.pkid = if qos == QoS::AtMostOnce { 0 } else { packet_id };
+        let written = publish.write(&mut self.outgoing);
+        written.map(drop).map_err(|error| Broken::Malformed(format!("cannot encode the answer: {error}")))
+    }
+
+    /// Queues bytes that need not be MQTT.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.outgoing.extend_from_slice(bytes);
+    }
+
+    /// Sends what is queued once it is much.
+    pub(super) async fn flush_if_full(&mut self) -> io::Result<()> {
+        if self.outgoing.len() < LARGEST_BATCH { Ok(()) } else { self.flush().await }
+    }
+
+    /// Sends what is queued.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        self.stream.write_all(&self.outgoing).await?;
+        self.outgoing.clear();
+        self.stream.flush().await
+    }
+
+    /// The stream, to be closed.
+    pub(super) fn into_stream(self) -> S {
+        self.stream
+    }
+}

@@ -1,0 +1,98 @@
+//! CONNECT: who is it, and which CONNACK does it get (`MqttTransportHandler.processConnect`).
+
+use std::sync::Arc;
+
+use rumqttc::mqttbytes::v4::{Connect, ConnectAuth};
+use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
+
+use super::device::Device;
+use super::server::Peer;
+use crate::identity::{Certificate, Validity, credentials_id};
+
+/// The user name or client id that asks for provisioning, and no password needed.
+const PROVISION: &str = "provision";
+
+/// CONNACK 5.
+const NOT_AUTHORIZED: u8 = 5;
+
+/// The leaf that a client presented during TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClientCertificate {
+    pub(super) credentials_id: String,
+    /// Nothing when the certificate cannot be read.
+    validity: Option<Validity>,
+}
+
+impl ClientCertificate {
+    pub(super) fn new(leaf: &CertificateDer<'_>) -> Self {
+        let parsed = Certificate::from_der(leaf.clone().into_owned(), "the client certificate");
+        Self { credentials_id: credentials_id(leaf), validity: parsed.ok().map(|parsed| parsed.validity) }
+    }
+}
+
+/// What becomes of a CONNECT.
+#[derive(Debug)]
+pub(super) enum Login {
+    Provision,
+    Device(Arc<Device>),
+    Refused { code: u8, reason: String },
+}
+
+impl Login {
+    fn refused(code: u8, reason: &str) -> Self {
+        Self::Refused { code, reason: reason.to_owned() }
+    }
+}
+
+/// Decides in ThingsBoard's order: provisioning first, then the certificate if one was presented, then
+/// user name, password and client id.
+pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientCertificate>) -> Login {
+    let (user_name, password) = user_and_password(&connect.auth);
+    if user_name == Some(PROVISION) || connect.client_id == PROVISION {
+        return Login::Provision;
+    }
+    if let Some((fault, code)) = peer.server.injector.refusal() {
+        peer.tell(fault);
+        return Login::refused(code, "by a fault");
+    }
+    match certificate {
+        Some(certificate) => by_certificate(peer, certificate),
+        None => by_password(peer, &connect.client_id, user_name, password.as_deref()),
+    }
+}
+
+/// `processX509CertConnect`: the dates come before the lookup, and a start in the future counts as expired.
+fn by_certificate(peer: &Peer, certificate: &ClientCertificate) -> Login {
+    let valid = certificate.validity.is_some_and(|validity| validity.contains(OffsetDateTime::now_utc()));
+    if !valid {
+        return Login::refused(NOT_AUTHORIZED, "the certificate is outside its validity dates");
+    }
+    match peer.server.registry().with_certificate(&certificate.credentials_id) {
+        Some(device) => Login::Device(device),
+        None => Login::refused(NOT_AUTHORIZED, "no device has this certificate"),
+    }
+}
+
+/// `processAuthTokenConnect` and `ReturnCodeResolver`.
+fn by_password(peer: &Peer, client_id: &str, user_name: Option<&str>, password: Option<&str>) -> Login {
+    let found = peer.server.registry().login(client_id, user_name.unwrap_or(""), password.unwrap_or(""));
+    if let Some(device) = found {
+        return Login::Device(device);
+    }
+    if user_name.is_none() && password.is_none() && !client_id.trim().is_empty() {
+        let code = peer.server.release.no_identity_code();
+        return Login::refused(code, "neither a client certificate nor a user name");
+    }
+    Login::refused(NOT_AUTHORIZED, "no device has these credentials")
+}
+
+fn user_and_password(auth: &ConnectAuth) -> (Option<&str>, Option<String>) {
+    match auth {
+        ConnectAuth::None => (None, None),
+        ConnectAuth::Username { username } => (Some(username), None),
+        ConnectAuth::UsernamePassword { username, password } => {
+            (Some(username), Some(String::from_utf8_lossy(password).into_owned()))
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! An embedded server that behaves as ThingsBoard's MQTT transport does, release by release, with faults
+//! on request: for tests, for demonstrations, and for anybody's own CI.
+//!
+//! It speaks MQTT 3.1.1 over TLS 1.2 and 1.3 (and over plain TCP), wants a client certificate and takes
+//! any, provisions devices by both strategies, and acknowledges telemetry and attributes. It is one
+//! process's toy, not a platform: nothing is stored but the devices, no rule engine, no RPC, no OTA, no
+//! gateway topics, no MQTT 3.1 or 5, JSON payloads only.
+//!
+//! Facts about the protocol are ThingsBoard's, read in its source at v3.2, v3.4, v3.6.4, v3.8 and
+//! v4.3.1.3; the classes are named where a fact is used.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tbprov::Secret;
+//! use tbprov::sim::{Config, Simulator};
+//!
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! let config = Config::new("provision-key", Secret::new("provision-secret"));
+//! let simulator = Simulator::start(config, Arc::new(())).await?;
+//! assert_ne!(simulator.address().port(), 0);
+//! assert!(simulator.devices().is_empty());
+//! simulator.stop().await;
+//! # Ok::<(), tbprov::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod answer;
+mod config;
+mod connection;
+mod credentials;
+mod device;
+mod device_session;
+mod event;
+mod fault;
+mod injector;
+mod link;
+mod listener;
+mod login;
+mod payload;
+mod provision_session;
+mod provisioning;
+mod registry;
+mod release;
+mod request;
+mod server;
+mod state;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+pub use config::{Config, PreProvisioned, ServerIdentity, Strategy};
+pub use credentials::HeldCredentials;
+pub use device::DeviceSummary;
+pub use event::{Event, Mode, Observer};
+pub use fault::{Fault, FaultHelp};
+pub use release::Release;
+
+use self::injector::Injector;
+use self::listener::{Listener, bind};
+use self::provisioning::Profile;
+use self::registry::Registry;
+use self::server::{Server, Sessions};
+use crate::error::Result;
+use crate::identity::Certificate;
+
+/// A running simulator. It serves until it is stopped or dropped.
+pub struct Simulator {
+    address: SocketAddr,
+    plain_address: Option<SocketAddr>,
+    certificate: Certificate,
+    server: Arc<Server>,
+    stop: watch::Sender<()>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+impl Simulator {
+    /// Listens, and returns once clients can connect. The connections are tasks of the current tokio
+    /// runtime; for more than a few, let it be a multi-thread one, because TLS handshakes need CPU.
+    ///
+    /// # Errors
+    /// `usage/invalid-value` naming an address that cannot be listened on, a host that is no name, or
+    /// pre-provisioned devices that exclude each other; `store/corrupt` and `store/io` naming the state
+    /// file; `file/bad-certificate`, `file/unsupported-key` and `file/key-mismatch` for the server's
+    /// identity.
+    pub async fn start(config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
+        let persistent = config.state.is_some();
+        let registry = Arc::new(Mutex::new(Registry::open(config.state, config.pre_provisioned)?));
+        let identity = config.server.map_or_else(|| tls::own_identity(&config.hosts), Ok)?;
+        let tls = tls::server_config(&identity, config.release, &registry)?;
+        let certificate = identity.chain.into_iter().next().ok_or_else(tls::no_certificate)?;
+        let (socket, address) = bind(config.bind).await?;
+        let mut listeners = vec![Listener { socket, tls: Some(TlsAcceptor::from(Arc::new(tls))) }];
+        let mut plain_address = None;
+        if let Some(plain) = config.plain {
+            let (socket, address) = bind(plain).await?;
+            listeners.push(Listener { socket, tls: None });
+            plain_address = Some(address);
+        }
+        let server = Arc::new(Server {
+            release: config.release,
+            injector: Injector::new(config.faults),
+            profile: Profile {
+                key: config.provision_key,
+                secret: config.provision_secret,
+                strategy: config.strategy,
+                release: config.release,
+            },
+            provisioning_lifetime: config.provisioning_lifetime,
+            registry,
+            persistent,
+            observer,
+            sessions: Sessions::default(),
+            connections: AtomicU64::new(0),
+        });
+        let release = config.release.as_str();
+        server.observer.event(&Event::Listening { address, plain: plain_address, release });
+        let (stop, stopped) = watch::channel(());
+        let serve = |listener: Listener| tokio::spawn(listener.serve(Arc::clone(&server), stopped.clone()));
+        let listeners = listeners.into_iter().map(serve).collect();
+        Ok(Self { address, plain_address, certificate, server, stop, listeners })
+    }
+
+    /// Where MQTT over TLS listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where plain MQTT listens, if it does.
+    pub fn plain_address(&self) -> Option<SocketAddr> {
+        self.plain_address
+    }
+
+    /// The server's own certificate (the leaf): what clients pin.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The devices that the server knows, by name.
+    pub fn devices(&self) -> Vec<DeviceSummary> {
+        self.server.registry().summaries()
+    }
+
+    /// Closes every connection and returns once they and the listening sockets are closed.
+    pub async fn stop(self) {
+        drop(self.stop);
+        for listener in self.listeners {
+            let _ = listener.await;
+        }
+    }
+}

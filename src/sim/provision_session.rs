@@ -1,0 +1,184 @@
+//! A connection of the user `provision` (`MqttTransportHandler.processProvisionSessionMsg`).
+
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
+use tokio::time::Instant;
+
+use super::answer::{self, Shape};
+use super::connection::Ending;
+use super::event::Event;
+use super::fault::Fault;
+use super::link::{Link, Transport};
+use super::provisioning::Decision;
+use super::request::{BadRequest, ProvisionRequest};
+use super::server::Peer;
+
+/// The topics, with their leading slash (`MqttTopics`).
+const REQUEST: &[u8] = b"/provision/request";
+const RESPONSE: &str = "/provision/response";
+
+/// SUBACK's failure code.
+const NOT_GRANTED: u8 = 0x80;
+
+pub(super) struct ProvisionSession<'a, S> {
+    peer: &'a Peer,
+    link: &'a mut Link<S>,
+    /// The QoS of a subscription to the answer.
+    subscribed: Option<QoS>,
+    /// Packet identifiers of the server begin at 1.
+    next_id: u16,
+    /// When the connection is closed: some time after the first answer.
+    end: Option<Instant>,
+}
+
+impl<'a, S: Transport> ProvisionSession<'a, S> {
+    pub(super) fn new(peer: &'a Peer, link: &'a mut Link<S>) -> Self {
+        Self { peer, link, subscribed: None, next_id: 1, end: None }
+    }
+
+    pub(super) async fn serve(mut self) -> Ending {
+        loop {
+            let packet = tokio::select! {
+                packet = self.link.next() => packet,
+                () = reached(self.end) => return Ending::close("the time after the first answer is over"),
+            };
+            let handled = match packet {
+                Ok(packet) => self.packet(packet).await,
+                Err(broken) => Err(Ending::close(broken.into_reason())),
+            };
+            if let Err(ending) = handled {
+                return ending;
+            }
+        }
+    }
+
+    async fn packet(&mut self, packet: Packet) -> Result<(), Ending> {
+        match packet {
+            Packet::Publish(publish) if publish.topic == REQUEST => self.request(publish).await?,
+            Packet::Publish(publish) => {
+                let topic = String::from_utf8_lossy(&publish.topic);
+                let reason = format!("a provisioning connection may not publish to '{topic}'");
+                return Err(self.bad_request(publish.pkid, reason).await);
+            }
+            Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
+            Packet::Unsubscribe(unsubscribe) if self.peer.server.release.acknowledges_subscribe() => {
+                if unsubscribe.topics.iter().any(|topic| topic == RESPONSE) {
+                    self.subscribed = None;
+                }
+                self.link.unsuback(unsubscribe.pkid);
+            }
+            Packet::PingReq => self.link.pingresp(),
+            Packet::Disconnect => return Err(Ending::close("disconnected by the client")),
+            Packet::Connect(_) => return Err(Ending::close("a second CONNECT")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Up to 3.8.1 a SUBSCRIBE is swallowed, and a client that waits for its SUBACK waits for ever.
+    fn subscribe(&mut self, subscribe: &Subscribe) {
+        if !self.peer.server.release.acknowledges_subscribe() {
+            return;
+        }
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        for filter in &subscribe.filters {
+            if filter.path == RESPONSE {
+                let granted = if filter.qos == QoS::AtMostOnce { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+                self.subscribed = Some(granted);
+                codes.push(granted as u8);
+            } else {
+                codes.push(NOT_GRANTED);
+            }
+        }
+        self.link.suback(subscribe.pkid, &codes);
+    }
+
+    async fn request(&mut self, publish: Publish) -> Result<(), Ending> {
+        let request = match ProvisionRequest::parse(&publish.payload, self.peer.server.release) {
+            Ok(request) => request,
+            Err(BadRequest::NotJson) => {
+                return Err(Ending::close("the provision request is not a JSON object"));
+            }
+            Err(BadRequest::Field(why)) => return Err(self.bad_request(publish.pkid, why).await),
+        };
+        let device = Some(request.device_name.clone()).filter(|name| !name.is_empty());
+        let credentials_type = request.credentials_type.wire_name();
+        let connection = self.peer.connection;
+        self.peer.emit(&Event::ProvisionRequest { connection, device, credentials_type });
+        if self.peer.applies(Fault::NoAnswer) {
+            return Ok(());
+        }
+        let decision = self.decide(request).await;
+        self.answer(publish.pkid, &decision).await
+    }
+
+    async fn decide(&self, request: ProvisionRequest) -> Decision {
+        let asked_for = Some(request.device_name.trim().to_owned()).filter(|name| !name.is_empty());
+        let decision = self.decide_with_faults(request).await;
+        let device = match &decision {
+            Decision::Success(device) => Some(device.name.clone()),
+            _ => asked_for,
+        };
+        let (status, reason) = (decision.status(), decision.reason());
+        self.peer.emit(&Event::ProvisionAnswer { connection: self.peer.connection, device, status, reason });
+        decision
+    }
+
+    async fn decide_with_faults(&self, request: ProvisionRequest) -> Decision {
+        let by_fault = || Decision::Failure("by a fault".to_owned());
+        if self.peer.applies(Fault::Failure) {
+            return by_fault();
+        }
+        let substitute = self.peer.server.injector.substitute().map(|(fault, substitute)| {
+            self.peer.tell(fault);
+            substitute
+        });
+        let decision = self.peer.server.decide(request, substitute).await;
+        match decision {
+            Decision::Success(_) if self.peer.applies(Fault::FailureAfterCreate) => by_fault(),
+            decision => decision,
+        }
+    }
+
+    /// PUBACK, and right after it the answer, whether or not the client subscribed
+    /// (`DeviceProvisionCallback.onSuccess`).
+    async fn answer(&mut self, request_id: u16, decision: &Decision) -> Result<(), Ending> {
+        if self.peer.applies(Fault::AcceptThenClose) {
+            return Err(Ending::close("by a fault: no answer"));
+        }
+        if let Some(delay) = self.peer.server.injector.delay() {
+            self.peer.tell(Fault::Delay(delay));
+            tokio::time::sleep(delay).await;
+        }
+        let shape = self.peer.server.injector.shape().map(|(fault, shape)| {
+            self.peer.tell(fault);
+            shape
+        });
+        let payload = answer::write(decision, shape.unwrap_or(Shape::Real))
+            .map_err(|error| Ending::close(error.message))?;
+        self.link.puback(request_id);
+        let qos = self.subscribed.unwrap_or(QoS::AtLeastOnce);
+        let sent = self.link.publish(RESPONSE, qos, self.next_id, payload);
+        sent.map_err(|broken| Ending::close(broken.into_reason()))?;
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        self.end.get_or_insert_with(|| Instant::now() + self.peer.server.provisioning_lifetime);
+        Ok(())
+    }
+
+    /// From 3.7 on a bad request is acknowledged, which looks like success, and then closed upon.
+    async fn bad_request(&mut self, request_id: u16, reason: String) -> Ending {
+        if self.peer.server.release.acknowledges_before_close() {
+            self.link.puback(request_id);
+            let _ = self.link.flush().await;
+        }
+        Ending::close(reason)
+    }
+}
+
+/// Returns at `end`, or never.
+async fn reached(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}

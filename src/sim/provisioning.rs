@@ -1,0 +1,309 @@
+//! The decision about a provision request: ThingsBoard's `DeviceProvisionServiceImpl`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::config::Strategy;
+use super::credentials::HeldCredentials;
+use super::device::Device;
+use super::registry::Registry;
+use super::release::Release;
+use super::request::{ProvisionRequest, RequestedType};
+use crate::error::Result;
+use crate::identity::{self, BasicCredentials, Certificate, KeyType, SoftwareKey, Validity};
+use crate::secret::Secret;
+
+/// The longest device name, in UTF-16 units as Java counts (`Device.name`).
+const LONGEST_NAME: usize = 255;
+
+/// The length of a name that the server makes, in characters.
+const MADE_NAME_LENGTH: usize = 20;
+
+/// What was decided about a request.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// The device, with the credentials that the server holds for it.
+    Success(Arc<Device>),
+    /// The reason is for events; ThingsBoard tells none.
+    Failure(String),
+    /// Wrong provision key or secret.
+    NotFound,
+}
+
+impl Decision {
+    pub(super) const fn status(&self) -> &'static str {
+        match self {
+            Self::Success(_) => "SUCCESS",
+            Self::Failure(_) => "FAILURE",
+            Self::NotFound => "NOT_FOUND",
+        }
+    }
+
+    pub(super) fn reason(&self) -> Option<String> {
+        match self {
+            Self::Failure(reason) => Some(reason.clone()),
+            Self::Success(_) | Self::NotFound => None,
+        }
+    }
+}
+
+/// The device profile, as far as provisioning is concerned.
+#[derive(Debug, Clone)]
+pub(super) struct Profile {
+    pub(super) key: String,
+    pub(super) secret: Secret,
+    pub(super) strategy: Strategy,
+    pub(super) release: Release,
+}
+
+/// What the device is given instead of what it asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Substitute {
+    /// A random token.
+    Token,
+    /// Other credentials of the same type.
+    Other,
+}
+
+impl Profile {
+    /// Decides as `DeviceProvisionServiceImpl.provisionDevice` does, in its order: a blank name, then key
+    /// and secret, then the strategy.
+    pub(super) fn decide(
+        &self,
+        registry: &mut Registry,
+        request: &ProvisionRequest,
+        substitute: Option<Substitute>,
+    ) -> Decision {
+        let name = request.device_name.trim();
+        if name.is_empty() && !request.device_name.is_empty() {
+            return Decision::Failure("the device name is blank".to_owned());
+        }
+        if request.key.is_empty() || request.key != self.key || request.secret != self.secret {
+            return Decision::NotFound;
+        }
+        let decided = match self.strategy {
+            Strategy::AllowCreate => self.create(registry, name, request, substitute),
+            Strategy::PreProvisioned => self.check_pre_provisioned(registry, name),
+        };
+        decided.map_or_else(Decision::Failure, Decision::Success)
+    }
+
+    fn create(
+        &self,
+        registry: &mut Registry,
+        name: &str,
+        request: &ProvisionRequest,
+        substitute: Option<Substitute>,
+    ) -> Result<Arc<Device>, String> {
+        let name = match name {
+            "" => Secret::random(MADE_NAME_LENGTH).map_err(|error| error.message)?.expose().to_owned(),
+            _ => checked_name(name)?,
+        };
+        let asked = self.credentials_of(request)?;
+        let given = match substitute {
+            None => asked,
+            Some(Substitute::Token) => random_token()?,
+            Some(Substitute::Other) => other(&asked).map_err(|error| error.message)?,
+        };
+        registry.create(Device::new(name, given, request.gateway, true)).map_err(|why| why.reason())
+    }
+
+    /// `CHECK_PRE_PROVISIONED_DEVICES`: what was sent is ignored, the device's own credentials are the answer.
+    fn check_pre_provisioned(&self, registry: &Registry, name: &str) -> Result<Arc<Device>, String> {
+        let device = registry.named(name).ok_or("no device with this name")?;
+        if device.provisioned.load(Ordering::Relaxed) && !self.release.repeats_pre_provisioned() {
+            return Err("the device was provisioned before".to_owned());
+        }
+        registry.mark_provisioned(&device).map_err(|error| error.message)?;
+        Ok(device)
+    }
+
+    /// The credentials of a new device (`DeviceServiceImpl.saveDevice`, `DeviceCredentialsServiceImpl`).
+    fn credentials_of(&self, request: &ProvisionRequest) -> Result<HeldCredentials, String> {
+        if request.has_no_credentials() {
+            return random_token();
+        }
+        let credentials = match request.credentials_type {
+            RequestedType::AccessToken if request.token.expose().is_empty() => {
+                return Err("the credentialsId is empty".to_owned());
+            }
+            RequestedType::AccessToken => HeldCredentials::Token(request.token.clone()),
+            RequestedType::MqttBasic => basic(request)?,
+            RequestedType::X509Certificate => HeldCredentials::certificate_text(&request.hash),
+            RequestedType::Lwm2m => return Err("there are no LwM2M credentials in the request".to_owned()),
+        };
+        if self.release.refuses_control_characters() && has_control_characters(&credentials) {
+            return Err("the credentials hold control characters".to_owned());
+        }
+        Ok(credentials)
+    }
+}
+
+/// `Device.name` with `@NoXss` and `@Length`; the check for markup is an approximation of OWASP AntiSamy.
+fn checked_name(name: &str) -> Result<String, String> {
+    if name.encode_utf16().count() > LONGEST_NAME {
+        return Err(format!("the device name is longer than {LONGEST_NAME} characters"));
+    }
+    if name.contains('\0') {
+        return Err("the device name holds a NUL".to_owned());
+    }
+    let tag = |(at, _): (usize, &str)| {
+        name[at + 1..].starts_with(|next: char| next.is_ascii_alphabetic() || matches!(next, '/' | '!'))
+    };
+    let template = name.find("{{").is_some_and(|start| name[start..].contains("}}"));
+    if template || name.match_indices('<').any(tag) {
+        return Err("the device name holds markup".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+fn basic(request: &ProvisionRequest) -> Result<HeldCredentials, String> {
+    if request.client_id.is_empty() && request.user_name.is_empty() {
+        return Err("both client id and user name are empty".to_owned());
+    }
+    let has_password = !request.password.expose().is_empty();
+    if !request.client_id.is_empty() && has_password && request.user_name.is_empty() {
+        return Err("a password with a client id needs a user name".to_owned());
+    }
+    Ok(HeldCredentials::Basic(BasicCredentials {
+        client_id: request.client_id.clone(),
+        user_name: request.user_name.clone(),
+        password: request.password.clone(),
+    }))
+}
+
+fn has_control_characters(credentials: &HeldCredentials) -> bool {
+    let any = |text: &str| text.chars().any(char::is_control);
+    match credentials {
+        HeldCredentials::Certificate(_) => false,
+        HeldCredentials::Token(token) => any(token.expose()),
+        HeldCredentials::Basic(basic) => {
+            any(&basic.client_id) || any(&basic.user_name) || any(basic.password.expose())
+        }
+    }
+}
+
+fn random_token() -> Result<HeldCredentials, String> {
+    HeldCredentials::random_token().map_err(|error| error.message)
+}
+
+/// Credentials of the same type as `asked` and another value.
+fn other(asked: &HeldCredentials) -> Result<HeldCredentials> {
+    match asked {
+        HeldCredentials::Certificate(_) => {
+            let key = SoftwareKey::generate(KeyType::EcP256)?;
+            let made =
+                Certificate::self_signed("another", &identity::Profile::Device, Validity::days(365), &key)?;
+            Ok(HeldCredentials::certificate(&made))
+        }
+        HeldCredentials::Token(_) => HeldCredentials::random_token(),
+        HeldCredentials::Basic(basic) => {
+            let password = Secret::random(MADE_NAME_LENGTH)?;
+            Ok(HeldCredentials::Basic(BasicCredentials { password, ..basic.clone() }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::config::PreProvisioned;
+
+    fn profile(strategy: Strategy, release: Release) -> Profile {
+        Profile { key: "k".to_owned(), secret: Secret::new("s"), strategy, release }
+    }
+
+    fn decide(profile: &Profile, registry: &mut Registry, extra: &str) -> Decision {
+        decide_raw(
+            profile,
+            registry,
+            &format!(r#"{{"provisionDeviceKey":"k","provisionDeviceSecret":"s"{extra}}}"#),
+        )
+    }
+
+    fn decide_raw(profile: &Profile, registry: &mut Registry, json: &str) -> Decision {
+        let request = ProvisionRequest::parse(json.as_bytes(), profile.release).unwrap();
+        profile.decide(registry, &request, None)
+    }
+
+    fn status(extra: &str) -> &'static str {
+        decide(&profile(Strategy::AllowCreate, Release::V4_3), &mut Registry::default(), extra).status()
+    }
+
+    fn device(decision: Decision) -> Arc<Device> {
+        match decision {
+            Decision::Success(device) => device,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_or_secret_is_not_found_and_a_blank_name_fails_first() {
+        let profile = profile(Strategy::AllowCreate, Release::V4_3);
+        let mut registry = Registry::default();
+        let mut ask = |key: &str, secret: &str, name: &str| {
+            let json = format!(
+                r#"{{"provisionDeviceKey":"{key}","provisionDeviceSecret":"{secret}","deviceName":"{name}"}}"#
+            );
+            decide_raw(&profile, &mut registry, &json).status()
+        };
+        assert_eq!(ask("x", "s", "a"), "NOT_FOUND");
+        assert_eq!(ask("k", "x", "a"), "NOT_FOUND");
+        assert_eq!(ask("", "", "a"), "NOT_FOUND");
+        assert_eq!(ask("x", "x", "  "), "FAILURE");
+    }
+
+    #[test]
+    fn names_are_trimmed_made_and_checked() {
+        let profile = profile(Strategy::AllowCreate, Release::V4_3);
+        let mut registry = Registry::default();
+        assert_eq!(device(decide(&profile, &mut registry, r#","deviceName":" a ""#)).name, "a");
+        assert_eq!(device(decide(&profile, &mut registry, "")).name.len(), 20);
+        let name = |name: &str| status(&format!(r#","deviceName":"{name}""#));
+        assert_eq!(name(&"x".repeat(255)), "SUCCESS");
+        assert_eq!(name(&"x".repeat(256)), "FAILURE");
+        assert_eq!(name("a\\u0000b"), "FAILURE");
+        assert_eq!(name("<script>"), "FAILURE");
+        assert_eq!(name("{{x}}"), "FAILURE");
+        assert_eq!(name("a < b"), "SUCCESS");
+    }
+
+    #[test]
+    fn a_type_without_its_field_gets_a_random_token() {
+        let profile = profile(Strategy::AllowCreate, Release::V4_3);
+        let decision = decide(&profile, &mut Registry::default(), r#","credentialsType":"X509_CERTIFICATE""#);
+        assert!(matches!(device(decision).credentials, HeldCredentials::Token(_)));
+        assert_eq!(status(r#","credentialsType":"ACCESS_TOKEN","hash":"x""#), "FAILURE");
+    }
+
+    #[test]
+    fn basic_credentials_need_a_client_id_or_a_user_name() {
+        let basic = |extra: &str| status(&format!(r#","credentialsType":"MQTT_BASIC",{extra}"#));
+        assert_eq!(basic(r#""username":"u","password":"p""#), "SUCCESS");
+        assert_eq!(basic(r#""clientId":"c""#), "SUCCESS");
+        assert_eq!(basic(r#""clientId":"c","password":"p""#), "FAILURE");
+        assert_eq!(basic(r#""password":"p""#), "FAILURE");
+    }
+
+    #[test]
+    fn only_the_newest_release_refuses_control_characters() {
+        let extra = r#","token":"a\u0001b""#;
+        assert_eq!(status(extra), "FAILURE");
+        let older = profile(Strategy::AllowCreate, Release::V3_8);
+        assert_eq!(decide(&older, &mut Registry::default(), extra).status(), "SUCCESS");
+    }
+
+    #[test]
+    fn a_pre_provisioned_device_answers_with_its_own_credentials() {
+        for (release, second) in [(Release::V3_8, "SUCCESS"), (Release::V4_3, "FAILURE")] {
+            let profile = profile(Strategy::PreProvisioned, release);
+            let mut registry = Registry::open(None, vec![PreProvisioned::new("a")]).unwrap();
+            let extra = r#","deviceName":"a","credentialsType":"X509_CERTIFICATE","hash":"x""#;
+            let device = device(decide(&profile, &mut registry, extra));
+            assert!(matches!(device.credentials, HeldCredentials::Token(_)));
+            assert_eq!(decide(&profile, &mut registry, extra).status(), second);
+            assert_eq!(decide(&profile, &mut registry, r#","deviceName":"b""#).status(), "FAILURE");
+            assert_eq!(decide(&profile, &mut registry, "").status(), "FAILURE");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The devices that the simulated server knows, by name and by credentialsId.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::config::PreProvisioned;
+use super::credentials::{HeldCredentials, basic_id};
+use super::device::{Device, DeviceSummary};
+use super::state;
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::identity::BasicCredentials;
+
+/// Why a device could not be created: what ThingsBoard says in its log and never to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotCreated {
+    NameTaken,
+    CredentialsTaken,
+    /// The state file could not be written.
+    NotSaved(String),
+}
+
+impl NotCreated {
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::NameTaken => "a device with this name exists".to_owned(),
+            Self::CredentialsTaken => "a device with these credentials exists".to_owned(),
+            Self::NotSaved(why) => why.clone(),
+        }
+    }
+}
+
+/// All devices, and the state file if there is one.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    by_name: BTreeMap<String, Arc<Device>>,
+    by_id: HashMap<String, Arc<Device>>,
+    state: Option<PathBuf>,
+}
+
+impl Registry {
+    /// The devices of the state file and the pre-provisioned ones that it does not hold yet.
+    pub(super) fn open(state: Option<PathBuf>, pre_provisioned: Vec<PreProvisioned>) -> Result<Self> {
+        let mut registry = Self { state: None, ..Self::default() };
+        for stored in state.as_deref().map(state::load).transpose()?.unwrap_or_default() {
+            registry.add(Device::restored(stored)).map_err(|why| {
+                let shown = state.as_deref().unwrap_or("".as_ref()).display();
+                let message = format!("{shown} is not a state file of the simulator: {}", why.reason());
+                Error::new(ErrorCode::StoreCorrupt, Step::Serve, message)
+            })?;
+        }
+        for PreProvisioned { name, credentials } in pre_provisioned {
+            if registry.by_name.contains_key(&name) {
+                continue;
+            }
+            let credentials = credentials.map_or_else(HeldCredentials::random_token, Ok)?;
+            let device = Device::new(name, credentials, false, false);
+            let message = format!("the pre-provisioned device '{}' cannot be added", device.name);
+            registry.add(device).map_err(|why| {
+                Error::new(ErrorCode::UsageInvalid, Step::Serve, format!("{message}: {}", why.reason()))
+            })?;
+        }
+        registry.state = state;
+        registry.save()?;
+        Ok(registry)
+    }
+
+    /// Creates a device, on disk too. Nothing has changed when it fails, as in ThingsBoard's transaction
+    /// (`DeviceServiceImpl.saveDevice`).
+    pub(super) fn create(&mut self, device: Device) -> Result<Arc<Device>, NotCreated> {
+        let device = self.add(device)?;
+        if let Err(error) = self.save() {
+            self.by_name.remove(&device.name);
+            self.by_id.remove(&device.credentials.lookup_id());
+            return Err(NotCreated::NotSaved(error.message));
+        }
+        Ok(device)
+    }
+
+    /// Notes that a pre-provisioned device was provisioned.
+    pub(super) fn mark_provisioned(&self, device: &Device) -> Result<()> {
+        device.provisioned.store(true, Ordering::Relaxed);
+        self.save()
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<Arc<Device>> {
+        self.by_name.get(name).cloned()
+    }
+
+    /// The device that a certificate of this credentialsId belongs to.
+    pub(super) fn with_certificate(&self, credentials_id: &str) -> Option<Arc<Device>> {
+        let device = self.by_id.get(credentials_id)?;
+        matches!(device.credentials, HeldCredentials::Certificate(_)).then(|| Arc::clone(device))
+    }
+
+    /// The device that logs in with this client id, user name and password, looked up in the order of
+    /// `DefaultTransportApiService.validateCredentials`: basic credentials of client and user, then the
+    /// user name as a token or as basic credentials without a client id.
+    pub(super) fn login(&self, client_id: &str, user_name: &str, password: &str) -> Option<Arc<Device>> {
+        let accepts = |device: &&Arc<Device>| match &device.credentials {
+            HeldCredentials::Basic(basic) => matches_basic(basic, client_id, user_name, password),
+            HeldCredentials::Token(token) => token.expose() == user_name,
+            HeldCredentials::Certificate(_) => false,
+        };
+        let by_client = self.by_id.get(&basic_id(client_id, user_name)).filter(accepts);
+        by_client.or_else(|| self.by_id.get(user_name).filter(accepts)).cloned()
+    }
+
+    pub(super) fn summaries(&self) -> Vec<DeviceSummary> {
+        self.by_name.values().map(|device| device.summary()).collect()
+    }
+
+    fn add(&mut self, device: Device) -> Result<Arc<Device>, NotCreated> {
+        let id = device.credentials.lookup_id();
+        if self.by_name.contains_key(&device.name) {
+            return Err(NotCreated::NameTaken);
+        }
+        if self.by_id.contains_key(&id) {
+            return Err(NotCreated::CredentialsTaken);
+        }
+        let device = Arc::new(device);
+        self.by_name.insert(device.name.clone(), Arc::clone(&device));
+        self.by_id.insert(id, Arc::clone(&device));
+        Ok(device)
+    }
+
+    fn save(&self) -> Result<()> {
+        let Some(path) = &self.state else { return Ok(()) };
+        state::save(path, self.by_name.values().map(|device| device.stored()).collect())
+    }
+}
+
+/// Each part that the server holds must be equal; what it does not hold may be anything.
+fn matches_basic(basic: &BasicCredentials, client_id: &str, user_name: &str, password: &str) -> bool {
+    let fits = |held: &str, given: &str| held.is_empty() || held == given;
+    fits(&basic.client_id, client_id)
+        && fits(&basic.user_name, user_name)
+        && fits(basic.password.expose(), password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn token(name: &str, token: &str) -> Device {
+        Device::new(name.to_owned(), HeldCredentials::Token(Secret::new(token)), false, true)
+    }
+
+    fn basic(name: &str, client_id: &str, user_name: &str, password: &str) -> Device {
+        let basic = BasicCredentials {
+            client_id: client_id.to_owned(),
+            user_name: user_name.to_owned(),
+            password: Secret::new(password),
+        };
+        Device::new(name.to_owned(), HeldCredentials::Basic(basic), false, true)
+    }
+
+    #[test]
+    fn names_and_credentials_are_unique() {
+        let mut registry = Registry::default();
+        registry.create(token("a", "1")).unwrap();
+        assert_eq!(registry.create(token("a", "2")).err(), Some(NotCreated::NameTaken));
+        assert_eq!(registry.create(token("b", "1")).err(), Some(NotCreated::CredentialsTaken));
+        assert!(registry.named("b").is_none());
+    }
+
+    #[test]
+    fn tokens_and_basic_credentials_log_in() {
+        let mut registry = Registry::default();
+        registry.create(token("token", "T")).unwrap();
+        registry.create(basic("all", "client", "user", "pass")).unwrap();
+        registry.create(basic("client", "only", "", "")).unwrap();
+        registry.create(basic("user", "", "someone", "word")).unwrap();
+        let who =
+            |client, user, password| registry.login(client, user, password).map(|device| device.name.clone());
+        assert_eq!(who("x", "T", "").as_deref(), Some("token"));
+        assert_eq!(who("x", "T", "whatever").as_deref(), Some("token"));
+        assert_eq!(who("client", "user", "pass").as_deref(), Some("all"));
+        assert_eq!(who("client", "user", "no"), None);
+        assert_eq!(who("other", "user", "pass"), None);
+        assert_eq!(who("only", "", "").as_deref(), Some("client"));
+        assert_eq!(who("any", "someone", "word").as_deref(), Some("user"));
+        assert_eq!(who("any", "someone", "no"), None);
+        assert_eq!(who("", "", ""), None);
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_not_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let mut registry = Registry::open(Some(path), Vec::new()).unwrap();
+        drop(folder);
+        assert!(matches!(registry.create(token("a", "1")), Err(NotCreated::NotSaved(_))));
+        assert!(registry.summaries().is_empty());
+    }
+
+    #[test]
+    fn the_state_file_wins_over_the_pre_provisioned_device_of_the_same_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let open = || Registry::open(Some(path.clone()), vec![PreProvisioned::new("a")]).unwrap();
+        let held = |registry: &Registry| registry.named("a").unwrap().credentials.clone();
+        assert_eq!(held(&open()), held(&open()));
+    }
+}

@@ -1,0 +1,145 @@
+//! What differs between the releases of ThingsBoard, as questions that the rest of the simulator asks.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A release of ThingsBoard whose behaviour on the wire the simulator shows.
+///
+/// Each stands for the releases around it that behave alike; forks behave as the release they were
+/// forked from. Ordered from old to new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Release {
+    /// 3.2: the first release that provisions with X.509.
+    V3_2,
+    /// 3.3 to 3.4.4.
+    V3_4,
+    /// 3.5 to 3.6.4.
+    V3_6,
+    /// 3.7 to 3.8.1 (with 3.8's `gateway` flag).
+    V3_8,
+    /// 4.2.1.1 to 4.3.
+    #[default]
+    V4_3,
+}
+
+impl Release {
+    /// Every release, from old to new.
+    pub const ALL: &[Self] = &[Self::V3_2, Self::V3_4, Self::V3_6, Self::V3_8, Self::V4_3];
+
+    /// The name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V3_2 => "3.2",
+            Self::V3_4 => "3.4",
+            Self::V3_6 => "3.6",
+            Self::V3_8 => "3.8",
+            Self::V4_3 => "4.3",
+        }
+    }
+
+    /// Whether SUBSCRIBE and UNSUBSCRIBE are answered on a provisioning connection: from 3.9 on
+    /// (`MqttTransportHandler.processProvisionSessionMsg`, commit 608e646ca8).
+    pub fn acknowledges_subscribe(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    /// Whether a client certificate that no device has is refused during TLS, with the alert
+    /// certificate_unknown (46): up to 3.4.4 (`MqttSslHandlerProvider`, v3.4, `checkClientTrusted`).
+    pub fn refuses_unknown_certificate_in_tls(self) -> bool {
+        self <= Self::V3_4
+    }
+
+    /// Whether a bad provision request gets its PUBACK before the connection is closed: from 3.7 on
+    /// (`MqttTransportHandler.processProvisionSessionMsg`).
+    pub fn acknowledges_before_close(self) -> bool {
+        self >= Self::V3_8
+    }
+
+    /// Whether a pre-provisioned device may be provisioned again: up to 4.2.1 (commit b1bffdfd58).
+    pub fn repeats_pre_provisioned(self) -> bool {
+        self <= Self::V3_8
+    }
+
+    /// Whether each CONNACK says 'session present', even after a clean CONNECT: 3.2 alone. Later
+    /// releases say it exactly after a CONNECT that is not clean, though no state is kept.
+    pub fn always_session_present(self) -> bool {
+        self == Self::V3_2
+    }
+
+    /// The CONNACK code for a client with neither certificate nor user name: 2 (identifier rejected)
+    /// from 3.5 on, 5 (not authorized) before (`ReturnCodeResolver`).
+    pub fn no_identity_code(self) -> u8 {
+        if self >= Self::V3_6 { 2 } else { 5 }
+    }
+
+    /// Whether TLS sessions may be resumed: from 3.3 on, where connections share one `SSLContext`.
+    /// A resumed session keeps the client certificate (or the lack of one) of the original session.
+    pub fn resumes_tls_sessions(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether the request's `gateway` flag is read: from 3.8 on (`JsonConverter`).
+    pub fn reads_gateway_flag(self) -> bool {
+        self >= Self::V3_8
+    }
+
+    /// Whether control characters in tokens and basic credentials are refused: from 4.3.1.3 on
+    /// (`DeviceCredentialsDataValidator`).
+    pub fn refuses_control_characters(self) -> bool {
+        self >= Self::V4_3
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Release {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.iter().copied().find(|release| release.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|release| release.as_str()).collect();
+            format!("unknown release '{text}': one of {}", known.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_parsing() {
+        for release in Release::ALL {
+            assert_eq!(release.to_string().parse::<Release>().unwrap(), *release);
+        }
+        assert!("4.4".parse::<Release>().unwrap_err().contains("3.2, 3.4, 3.6, 3.8, 4.3"));
+    }
+
+    /// One row a release, in the order of the questions above.
+    #[test]
+    fn the_matrix_is_that_of_the_releases() {
+        let row = |release: Release| {
+            [
+                release.acknowledges_subscribe(),
+                release.refuses_unknown_certificate_in_tls(),
+                release.acknowledges_before_close(),
+                release.repeats_pre_provisioned(),
+                release.always_session_present(),
+                release.no_identity_code() == 2,
+                release.resumes_tls_sessions(),
+                release.reads_gateway_flag(),
+                release.refuses_control_characters(),
+            ]
+            .map(u8::from)
+        };
+        assert_eq!(row(Release::V3_2), [0, 1, 0, 1, 1, 0, 0, 0, 0]);
+        assert_eq!(row(Release::V3_4), [0, 1, 0, 1, 0, 0, 1, 0, 0]);
+        assert_eq!(row(Release::V3_6), [0, 0, 0, 1, 0, 1, 1, 0, 0]);
+        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 0, 1, 1, 1, 0]);
+        assert_eq!(row(Release::V4_3), [1, 0, 1, 0, 0, 1, 1, 1, 1]);
+    }
+}

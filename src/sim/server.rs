@@ -1,0 +1,129 @@
+//! What the connections of one simulator share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::event::{Event, Observer};
+use super::fault::Fault;
+use super::injector::Injector;
+use super::provisioning::{Decision, Profile, Substitute};
+use super::registry::Registry;
+use super::release::Release;
+use super::request::ProvisionRequest;
+
+/// One simulator.
+pub(super) struct Server {
+    pub(super) release: Release,
+    pub(super) injector: Injector,
+    pub(super) profile: Profile,
+    pub(super) provisioning_lifetime: Duration,
+    pub(super) registry: Arc<Mutex<Registry>>,
+    /// Whether creating a device writes a file.
+    pub(super) persistent: bool,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) sessions: Sessions,
+    pub(super) connections: AtomicU64,
+}
+
+impl Server {
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides about a request, away from the tasks that serve when it writes a file.
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        request: ProvisionRequest,
+        substitute: Option<Substitute>,
+    ) -> Decision {
+        let server = Arc::clone(self);
+        let decide = move || server.profile.decide(&mut server.registry(), &request, substitute);
+        if !self.persistent {
+            return decide();
+        }
+        let decided = tokio::task::spawn_blocking(decide).await;
+        decided.unwrap_or_else(|error| Decision::Failure(error.to_string()))
+    }
+}
+
+/// One connection's view of the simulator.
+#[derive(Clone)]
+pub(super) struct Peer {
+    pub(super) server: Arc<Server>,
+    /// Counted from 1.
+    pub(super) connection: u64,
+}
+
+impl Peer {
+    pub(super) fn new(server: &Arc<Server>) -> Self {
+        let connection = server.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { server: Arc::clone(server), connection }
+    }
+
+    pub(super) fn emit(&self, event: &Event) {
+        self.server.observer.event(event);
+    }
+
+    /// Whether `fault` is to be applied now; if so, it is told.
+    pub(super) fn applies(&self, fault: Fault) -> bool {
+        let applies = self.server.injector.has(fault);
+        if applies {
+            self.tell(fault);
+        }
+        applies
+    }
+
+    pub(super) fn tell(&self, fault: Fault) {
+        self.emit(&Event::Fault { connection: self.connection, name: fault.name() });
+    }
+}
+
+/// Who is connected as which device: one session a device, whatever the client id
+/// (`DeviceActorMessageProcessor`, `ACTORS_MAX_CONCURRENT_SESSION_PER_DEVICE=1`).
+#[derive(Default)]
+pub(super) struct Sessions(Mutex<HashMap<String, (u64, oneshot::Sender<()>)>>);
+
+impl Sessions {
+    /// Enters a session and ends the older one of the device.
+    pub(super) fn enter(self: &Sessions, peer: &Peer, device: &str) -> Session {
+        let (alive, displaced) = oneshot::channel();
+        // Dropping the older session's sender is what tells it.
+        self.lock().insert(device.to_owned(), (peer.connection, alive));
+        Session { peer: peer.clone(), device: device.to_owned(), displaced }
+    }
+
+    fn leave(&self, device: &str, connection: u64) {
+        let mut sessions = self.lock();
+        if sessions.get(device).is_some_and(|(current, _)| *current == connection) {
+            sessions.remove(device);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (u64, oneshot::Sender<()>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A device's place among the sessions, given up on drop.
+pub(super) struct Session {
+    peer: Peer,
+    device: String,
+    displaced: oneshot::Receiver<()>,
+}
+
+impl Session {
+    /// Returns once a newer connection has taken this device's place.
+    pub(super) async fn displaced(&mut self) {
+        let _ = (&mut self.displaced).await;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.peer.server.sessions.leave(&self.device, self.peer.connection);
+    }
+}

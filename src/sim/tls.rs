@@ -1,0 +1,196 @@
+//! The server side of TLS: its identity, and the verifier that wants client certificates and takes any.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerMisbehaved, ServerConfig,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::config::ServerIdentity;
+use super::registry::Registry;
+use super::release::Release;
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::identity::{Certificate, KeyType, Profile, Signer as _, SoftwareKey, Validity, credentials_id};
+
+/// How long the simulator's own certificate is valid, in days.
+const OWN_VALIDITY_DAYS: u32 = 3650;
+
+/// How many sessions may be resumed; a test's worth, not a fleet's.
+const SESSIONS: usize = 256;
+
+/// A P-256 certificate for `hosts`, or for the names of loopback.
+pub(super) fn own_identity(hosts: &[String]) -> Result<ServerIdentity> {
+    let names = match hosts {
+        [] => ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
+        _ => hosts.to_vec(),
+    };
+    let key = SoftwareKey::generate(KeyType::EcP256)?;
+    let name = names.first().cloned().unwrap_or_default();
+    let validity = Validity::days(OWN_VALIDITY_DAYS);
+    let certificate = Certificate::self_signed(&name, &Profile::Server(names), validity, &key)
+        .map_err(|error| error.at(Step::Serve))?;
+    Ok(ServerIdentity { chain: vec![certificate], key })
+}
+
+/// TLS 1.2 and 1.3, a client certificate wanted and not needed, as `MqttSslHandlerProvider` sets it up.
+pub(super) fn server_config(
+    identity: &ServerIdentity,
+    release: Release,
+    registry: &Arc<Mutex<Registry>>,
+) -> Result<ServerConfig> {
+    let leaf = identity.chain.first().ok_or_else(no_certificate)?;
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let verifier = Verifier::new(leaf, &provider, release, registry)?;
+    let chain = identity.chain.iter().map(|certificate| certificate.der().clone()).collect();
+    let certified = CertifiedKey::new(chain, identity.key.tls_key()?);
+    certified.keys_match().map_err(|error| {
+        let message = "the simulator's certificate belongs to another private key";
+        Error::new(ErrorCode::FileMismatch, Step::Serve, message).source(error)
+    })?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error.to_string()))?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    // Resumption is left on where the release has it: clients that share a session cache between
+    // identities then meet the real server's trap, the identity of the original session.
+    config.session_storage = match release.resumes_tls_sessions() {
+        true => ServerSessionMemoryCache::new(SESSIONS),
+        false => Arc::new(NoServerSessionStorage {}),
+    };
+    Ok(config)
+}
+
+pub(super) fn no_certificate() -> Error {
+    unusable("there is none")
+}
+
+fn unusable(why: &str) -> Error {
+    Error::new(
+        ErrorCode::FileCertificate,
+        Step::Serve,
+        format!("the simulator's certificate cannot be used: {why}"),
+    )
+}
+
+/// Accepts every client certificate whose key signs the handshake. Up to 3.4 it must also be known.
+#[derive(Debug)]
+struct Verifier {
+    algorithms: WebPkiSupportedAlgorithms,
+    /// ThingsBoard's trust store is its key store: it names the subject of its own certificate.
+    hints: Vec<DistinguishedName>,
+    /// The devices, where an unknown certificate is refused during TLS.
+    known: Option<Arc<Mutex<Registry>>>,
+}
+
+impl Verifier {
+    fn new(
+        leaf: &Certificate,
+        provider: &CryptoProvider,
+        release: Release,
+        registry: &Arc<Mutex<Registry>>,
+    ) -> Result<Self> {
+        let (_, parsed) =
+            X509Certificate::from_der(leaf.der()).map_err(|error| unusable(&error.to_string()))?;
+        Ok(Self {
+            algorithms: provider.signature_verification_algorithms,
+            hints: vec![DistinguishedName::from(parsed.subject().as_raw().to_vec())],
+            known: release.refuses_unknown_certificate_in_tls().then(|| Arc::clone(registry)),
+        })
+    }
+
+    /// Whether any certificate of the chain is a device's (`checkClientTrusted`, v3.4).
+    fn is_known<'c, 'd: 'c>(
+        registry: &Mutex<Registry>,
+        mut chain: impl Iterator<Item = &'c CertificateDer<'d>>,
+    ) -> bool {
+        let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        chain.any(|der| registry.with_certificate(&credentials_id(der)).is_some())
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        public_key(end_entity)?;
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        match &self.known {
+            // `Other` is sent as the alert certificate_unknown (46), which is what ThingsBoard sends.
+            Some(registry) if !Self::is_known(registry, chain) => {
+                Err(other("no device has this certificate"))
+            }
+            _ => Ok(ClientCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = public_key(certificate)?;
+        let bad_signature = || rustls::Error::InvalidCertificate(CertificateError::BadSignature);
+        let key = webpki::RawPublicKeyEntity::try_from(&key).map_err(|_| bad_signature())?;
+        let (_, candidates) = self
+            .algorithms
+            .mapping
+            .iter()
+            .find(|(scheme, _)| *scheme == signed.scheme)
+            .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+        let valid = |algorithm: &&&'static dyn rustls_pki_types::SignatureVerificationAlgorithm| {
+            key.verify_signature(**algorithm, message, signed.signature()).is_ok()
+        };
+        candidates.iter().find(valid).map(|_| HandshakeSignatureValid::assertion()).ok_or_else(bad_signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls13_signature_with_raw_key(
+            message,
+            &public_key(certificate)?,
+            signed,
+            &self.algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The certificate's key alone: webpki itself would refuse version 1 certificates, which Java takes.
+fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
+    let (_, parsed) = X509Certificate::from_der(certificate)
+        .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    Ok(SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()))
+}
+
+fn other(why: &'static str) -> rustls::Error {
+    let why: Box<dyn std::error::Error + Send + Sync> = why.into();
+    rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::from(why))))
+}

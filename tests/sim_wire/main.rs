@@ -1,0 +1,10 @@
+//! The simulator from outside: bytes on sockets, release by release, fault by fault.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod client;
+mod devices;
+mod faults;
+mod peers;
+mod provisioning;
+mod tls;
