@@ -1,6 +1,7 @@
 //! TLS: versions, client certificates known and unknown, resumption.
 
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use rumqttc::mqttbytes::v4::Connect;
 use rustls::AlertDescription;
@@ -116,13 +117,14 @@ async fn a_resumed_session_keeps_the_identity_of_the_original_one() {
         })
         .await;
         let address = fixture.simulator.address();
-        let without = client_config(fixture.simulator.certificate(), None, &[&TLS13]);
-        let mut with = without.clone();
-        with.client_auth_cert_resolver = resolver(Some(&known));
-        let mut first = Client::new(handshake(address, without).await.unwrap());
+        let mut config = client_config(fixture.simulator.certificate(), None, &[&TLS13]);
+        let presents = Arc::new(Presents(Mutex::new(None)));
+        config.client_auth_cert_resolver = presents.clone();
+        let mut first = Client::new(handshake(address, config.clone()).await.unwrap());
         // The CONNACK comes after the session tickets.
         assert!(first.connect(user("provision")).await.is_some());
-        let mut second = Client::new(handshake(address, with).await.unwrap());
+        *presents.0.lock().unwrap() = Some(certified(&known));
+        let mut second = Client::new(handshake(address, config).await.unwrap());
         assert_eq!(
             second.connect(Connect::new("x")).await.unwrap().1,
             code,
@@ -148,10 +150,7 @@ async fn a_server_identity_may_be_given_and_must_fit_together() {
         chain: vec![one.certificate],
         key: other.key,
     });
-    let error = Simulator::start(config, std::sync::Arc::new(()))
-        .await
-        .err()
-        .unwrap();
+    let error = Simulator::start(config, Arc::new(())).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::FileMismatch);
 }
 
@@ -183,10 +182,7 @@ async fn a_busy_port_is_named() {
     let fixture = start(|_| {}).await;
     let mut config = Config::new(KEY, tbprov::Secret::new(SECRET));
     config.bind = fixture.simulator.address();
-    let error = Simulator::start(config, std::sync::Arc::new(()))
-        .await
-        .err()
-        .unwrap();
+    let error = Simulator::start(config, Arc::new(())).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::UsageInvalid);
     assert!(error.message.contains(&fixture.simulator.address().to_string()));
 }
