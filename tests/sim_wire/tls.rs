@@ -7,7 +7,7 @@ use rumqttc::mqttbytes::v4::Connect;
 use rustls::AlertDescription;
 use rustls::version::{TLS12, TLS13};
 use tbprov::ErrorCode;
-use tbprov::identity::{KeyType, Validity};
+use tbprov::identity::{Certificate, Issuer, KeyType, Profile, Signer as _, Validity};
 use tbprov::sim::{Config, HeldCredentials, PreProvisioned, Release, ServerIdentity, Simulator};
 use time::{Duration, OffsetDateTime};
 
@@ -106,6 +106,49 @@ async fn a_certificate_outside_its_dates_is_refused_though_it_is_known() {
     }
 }
 
+/// A leaf and its authority, in this order and with a stranger in the authority's place.
+#[tokio::test]
+async fn from_3_5_on_each_certificate_of_a_chain_must_be_signed_by_the_next() {
+    let key = |key_type| tbprov::identity::SoftwareKey::generate(key_type).unwrap();
+    let (authority_key, leaf_key) = (key(KeyType::EcP256), key(KeyType::EcP256));
+    let validity = Validity::days(1);
+    let authority = Certificate::self_signed("ca", &Profile::Authority, validity, &authority_key).unwrap();
+    let issuer = Issuer {
+        certificate: &authority,
+        key: &authority_key,
+    };
+    let leaf = Certificate::signed_by(&issuer, "a", &Profile::Device, validity, &leaf_key).unwrap();
+    let stranger = new_identity().certificate;
+    for release in Release::ALL {
+        let device = PreProvisioned::new("a").with(HeldCredentials::certificate(&leaf));
+        let fixture = start(|config| {
+            config.release = *release;
+            config.pre_provisioned = vec![device];
+        })
+        .await;
+        for (above, accepted) in [(&authority, true), (&stranger, *release < Release::V3_6)] {
+            let chain = vec![leaf.der().clone(), above.der().clone()];
+            let certified = rustls::sign::CertifiedKey::new(chain, leaf_key.tls_key().unwrap());
+            let mut config = client_config(fixture.simulator.certificate(), None, &[&TLS12]);
+            config.client_auth_cert_resolver = Arc::new(Presents(Mutex::new(Some(Arc::new(certified)))));
+            match handshake(fixture.simulator.address(), config).await {
+                Ok(stream) => {
+                    assert!(accepted, "{release}");
+                    assert_eq!(
+                        Client::new(stream).connect(Connect::new("x")).await.unwrap().1,
+                        0,
+                        "{release}"
+                    );
+                }
+                Err(error) => {
+                    assert!(!accepted, "{release}");
+                    assert_eq!(alert(&error), Some(AlertDescription::CertificateUnknown));
+                }
+            }
+        }
+    }
+}
+
 /// The trap of the real server: a resumed session keeps the identity of the original one.
 #[tokio::test]
 async fn a_resumed_session_keeps_the_identity_of_the_original_one() {
@@ -158,9 +201,9 @@ async fn a_server_identity_may_be_given_and_must_fit_together() {
 async fn every_quick_key_type_is_taken() {
     for key_type in [KeyType::EcP384, KeyType::Ed25519, KeyType::Rsa2048] {
         let key = tbprov::identity::SoftwareKey::generate(key_type).unwrap();
-        let profile = tbprov::identity::Profile::Device;
+        let profile = Profile::Device;
         let validity = Validity::days(1);
-        let certificate = tbprov::identity::Certificate::self_signed("a", &profile, validity, &key).unwrap();
+        let certificate = Certificate::self_signed("a", &profile, validity, &key).unwrap();
         let held = HeldCredentials::certificate(&certificate);
         let device = PreProvisioned::new("a").with(held);
         let fixture = start(|config| config.pre_provisioned = vec![device]).await;
