@@ -143,7 +143,7 @@ impl Verifier {
         self.algorithms
             .all
             .iter()
-            .any(|algorithm| valid(algorithm))
+            .any(valid)
             .then_some(())
             .ok_or_else(wrong)
     }
