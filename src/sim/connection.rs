@@ -30,6 +30,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The TLS record of the fatal alert handshake_failure (40).
 const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 
+/// Begins with a packet type that MQTT does not have.
+const NOT_MQTT: &[u8] = b"\x00\x00this is not MQTT\r\n";
+
 /// How a connection ends.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -132,7 +135,7 @@ async fn connected<S: Transport>(
         return wait_for_the_end(link).await;
     }
     if peer.applies(Fault::GarbageMqtt) {
-        link.raw(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        link.raw(NOT_MQTT);
         let _ = link.flush().await;
         return Ending::close("garbage by a fault");
     }

@@ -15,7 +15,8 @@ pub enum Fault {
     Delay(Duration),
     /// The answer has the shape of ThingsBoard's documentation, which no release ever sent.
     DocShape,
-    /// The TCP connection is closed before TLS begins, as for an address blocked after wrong credentials.
+    /// The TCP connection is closed before anything is said, as for an address blocked after wrong
+    /// credentials; on the plain port too.
     DropBeforeTls,
     /// The answer is FAILURE, and no device is created.
     Failure,

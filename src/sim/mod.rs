@@ -6,8 +6,8 @@
 //! process's toy, not a platform: nothing is stored but the devices, no rule engine, no RPC, no OTA, no
 //! gateway topics, no MQTT 3.1 or 5, JSON payloads only.
 //!
-//! Facts about the protocol are ThingsBoard's, read in its source at v3.2, v3.4, v3.6.4, v3.8 and
-//! v4.3.1.3; the classes are named where a fact is used.
+//! Facts about the protocol are ThingsBoard's, read in its source at v3.2, v3.4, v3.6.4, v3.7 and
+//! v4.3.1.3 (which is meant where no release is named); the classes are named where a fact is used.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -48,7 +48,6 @@ mod state;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -62,11 +61,9 @@ pub use event::{Event, Mode, Observer};
 pub use fault::{Fault, FaultHelp};
 pub use release::Release;
 
-use self::injector::Injector;
 use self::listener::{Listener, bind};
-use self::provisioning::Profile;
 use self::registry::Registry;
-use self::server::{Server, Sessions};
+use self::server::Server;
 use crate::error::Result;
 use crate::identity::Certificate;
 
@@ -89,10 +86,20 @@ impl Simulator {
     /// pre-provisioned devices that exclude each other; `store/corrupt` and `store/io` naming the state
     /// file; `file/bad-certificate`, `file/unsupported-key` and `file/key-mismatch` for the server's
     /// identity.
+<<<<<<< HEAD
     pub async fn start(config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
         let persistent = config.state.is_some();
         let registry = Arc::new(Mutex::new(Registry::open(config.state, config.pre_provisioned)?));
         let identity = config.server.map_or_else(|| tls::own_identity(&config.hosts), Ok)?;
+=======
+    pub async fn start(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
+        let pre_provisioned = std::mem::take(&mut config.pre_provisioned);
+        let registry = Arc::new(Mutex::new(Registry::open(config.state.clone(), pre_provisioned)?));
+        let identity = config
+            .server
+            .take()
+            .map_or_else(|| tls::own_identity(&config.hosts), Ok)?;
+>>>>>>> sim
         let tls = tls::server_config(&identity, config.release, &registry)?;
         let certificate = identity.chain.into_iter().next().ok_or_else(tls::no_certificate)?;
         let (socket, address) = bind(config.bind).await?;
@@ -103,24 +110,17 @@ impl Simulator {
             listeners.push(Listener { socket, tls: None });
             plain_address = Some(address);
         }
-        let server = Arc::new(Server {
-            release: config.release,
-            injector: Injector::new(config.faults),
-            profile: Profile {
-                key: config.provision_key,
-                secret: config.provision_secret,
-                strategy: config.strategy,
-                release: config.release,
-            },
-            provisioning_lifetime: config.provisioning_lifetime,
-            registry,
-            persistent,
-            observer,
-            sessions: Sessions::default(),
-            connections: AtomicU64::new(0),
-        });
         let release = config.release.as_str();
+<<<<<<< HEAD
         server.observer.event(&Event::Listening { address, plain: plain_address, release });
+=======
+        observer.event(&Event::Listening {
+            address,
+            plain: plain_address,
+            release,
+        });
+        let server = Arc::new(Server::new(config, registry, observer));
+>>>>>>> sim
         let (stop, stopped) = watch::channel(());
         let serve = |listener: Listener| tokio::spawn(listener.serve(Arc::clone(&server), stopped.clone()));
         let listeners = listeners.into_iter().map(serve).collect();
@@ -147,7 +147,8 @@ impl Simulator {
         self.server.registry().summaries()
     }
 
-    /// Closes every connection and returns once they and the listening sockets are closed.
+    /// Closes every connection, without an event for each, and returns once they and the listening sockets
+    /// are closed.
     pub async fn stop(self) {
         drop(self.stop);
         for listener in self.listeners {

@@ -80,8 +80,11 @@ impl Registry {
 
     /// Notes that a pre-provisioned device was provisioned.
     pub(super) fn mark_provisioned(&self, device: &Device) -> Result<()> {
-        device.provisioned.store(true, Ordering::Relaxed);
+        if device.provisioned.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         self.save()
+            .inspect_err(|_| device.provisioned.store(false, Ordering::Relaxed))
     }
 
     pub(super) fn named(&self, name: &str) -> Option<Arc<Device>> {

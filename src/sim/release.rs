@@ -49,6 +49,12 @@ impl Release {
         self <= Self::V3_4
     }
 
+    /// Whether each certificate of a client's chain must be signed by the next, else TLS fails with the
+    /// alert certificate_unknown (46): from 3.5 on (`MqttSslHandlerProvider.checkClientTrusted`).
+    pub fn checks_chain_order(self) -> bool {
+        self >= Self::V3_6
+    }
+
     /// Whether a bad provision request gets its PUBACK before the connection is closed: from 3.7 on
     /// (`MqttTransportHandler.processProvisionSessionMsg`).
     pub fn acknowledges_before_close(self) -> bool {
@@ -126,6 +132,7 @@ mod tests {
             [
                 release.acknowledges_subscribe(),
                 release.refuses_unknown_certificate_in_tls(),
+                release.checks_chain_order(),
                 release.acknowledges_before_close(),
                 release.repeats_pre_provisioned(),
                 release.always_session_present(),
@@ -136,10 +143,10 @@ mod tests {
             ]
             .map(u8::from)
         };
-        assert_eq!(row(Release::V3_2), [0, 1, 0, 1, 1, 0, 0, 0, 0]);
-        assert_eq!(row(Release::V3_4), [0, 1, 0, 1, 0, 0, 1, 0, 0]);
-        assert_eq!(row(Release::V3_6), [0, 0, 0, 1, 0, 1, 1, 0, 0]);
-        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 0, 1, 1, 1, 0]);
-        assert_eq!(row(Release::V4_3), [1, 0, 1, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(row(Release::V3_2), [0, 1, 0, 0, 1, 1, 0, 0, 0, 0]);
+        assert_eq!(row(Release::V3_4), [0, 1, 0, 0, 1, 0, 0, 1, 0, 0]);
+        assert_eq!(row(Release::V3_6), [0, 0, 1, 0, 1, 0, 1, 1, 0, 0]);
+        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 1, 0, 1, 1, 1, 0]);
+        assert_eq!(row(Release::V4_3), [1, 0, 1, 1, 0, 0, 1, 1, 1, 1]);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::config::Config;
 use super::event::{Event, Observer};
 use super::fault::Fault;
 use super::injector::Injector;
@@ -19,17 +20,37 @@ use super::request::ProvisionRequest;
 pub(super) struct Server {
     pub(super) release: Release,
     pub(super) injector: Injector,
-    pub(super) profile: Profile,
+    profile: Profile,
     pub(super) provisioning_lifetime: Duration,
-    pub(super) registry: Arc<Mutex<Registry>>,
+    registry: Arc<Mutex<Registry>>,
     /// Whether creating a device writes a file.
-    pub(super) persistent: bool,
-    pub(super) observer: Arc<dyn Observer>,
+    persistent: bool,
+    observer: Arc<dyn Observer>,
     pub(super) sessions: Sessions,
-    pub(super) connections: AtomicU64,
+    connections: AtomicU64,
 }
 
 impl Server {
+    /// What the rest of `config` asks for, with the devices of `registry`.
+    pub(super) fn new(config: Config, registry: Arc<Mutex<Registry>>, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            release: config.release,
+            injector: Injector::new(config.faults),
+            profile: Profile {
+                key: config.provision_key,
+                secret: config.provision_secret,
+                strategy: config.strategy,
+                release: config.release,
+            },
+            provisioning_lifetime: config.provisioning_lifetime,
+            registry,
+            persistent: config.state.is_some(),
+            observer,
+            sessions: Sessions::default(),
+            connections: AtomicU64::new(0),
+        }
+    }
+
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -89,6 +89,7 @@ struct Verifier {
     hints: Vec<DistinguishedName>,
     /// The devices, where an unknown certificate is refused during TLS.
     known: Option<Arc<Mutex<Registry>>>,
+    checks_chain_order: bool,
 }
 
 impl Verifier {
@@ -103,17 +104,45 @@ impl Verifier {
         Ok(Self {
             algorithms: provider.signature_verification_algorithms,
             hints: vec![DistinguishedName::from(parsed.subject().as_raw().to_vec())],
+<<<<<<< HEAD
             known: release.refuses_unknown_certificate_in_tls().then(|| Arc::clone(registry)),
+=======
+            known: release
+                .refuses_unknown_certificate_in_tls()
+                .then(|| Arc::clone(registry)),
+            checks_chain_order: release.checks_chain_order(),
+>>>>>>> sim
         })
     }
 
     /// Whether any certificate of the chain is a device's (`checkClientTrusted`, v3.4).
-    fn is_known<'c, 'd: 'c>(
-        registry: &Mutex<Registry>,
-        mut chain: impl Iterator<Item = &'c CertificateDer<'d>>,
-    ) -> bool {
+    fn is_known(registry: &Mutex<Registry>, chain: &[&CertificateDer<'_>]) -> bool {
         let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
-        chain.any(|der| registry.with_certificate(&credentials_id(der)).is_some())
+        chain
+            .iter()
+            .any(|der| registry.with_certificate(&credentials_id(der)).is_some())
+    }
+
+    /// Fails unless the key of `issuer` signed `certificate`, by whatever algorithm fits.
+    fn check_signed(
+        &self,
+        certificate: &CertificateDer<'_>,
+        issuer: &CertificateDer<'_>,
+    ) -> Result<(), rustls::Error> {
+        let wrong = || other("the chain is not in order: a certificate is not signed by the next");
+        let key = public_key(issuer)?;
+        let key = webpki::RawPublicKeyEntity::try_from(&key).map_err(|_| wrong())?;
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| wrong())?;
+        let (message, signature) = (parsed.tbs_certificate.as_ref(), &parsed.signature_value.data);
+        let valid = |algorithm: &&'static dyn rustls_pki_types::SignatureVerificationAlgorithm| {
+            key.verify_signature(*algorithm, message, signature).is_ok()
+        };
+        self.algorithms
+            .all
+            .iter()
+            .any(valid)
+            .then_some(())
+            .ok_or_else(wrong)
     }
 }
 
@@ -132,15 +161,21 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        public_key(end_entity)?;
-        let chain = std::iter::once(end_entity).chain(intermediates);
-        match &self.known {
-            // `Other` is sent as the alert certificate_unknown (46), which is what ThingsBoard sends.
-            Some(registry) if !Self::is_known(registry, chain) => {
-                Err(other("no device has this certificate"))
-            }
-            _ => Ok(ClientCertVerified::assertion()),
+        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
+        // `Other` is sent as the alert certificate_unknown (46), which is what ThingsBoard sends.
+        if self
+            .known
+            .as_ref()
+            .is_some_and(|registry| !Self::is_known(registry, &chain))
+        {
+            return Err(other("no device has this certificate"));
         }
+        if self.checks_chain_order {
+            for pair in chain.windows(2) {
+                self.check_signed(pair[0], pair[1])?;
+            }
+        }
+        public_key(end_entity).map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -86,28 +86,28 @@ pub(crate) fn with_token(name: &str, token: &str) -> PreProvisioned {
     PreProvisioned::new(name).with(HeldCredentials::Token(Secret::new(token)))
 }
 
-pub(crate) fn resolver(identity: Option<&Identity>) -> Arc<dyn rustls::client::ResolvesClientCert> {
-    match identity {
-        None => Arc::new(NoCertificate),
-        Some(identity) => {
-            let chain = vec![identity.certificate.der().clone()];
-            let certified = rustls::sign::CertifiedKey::new(chain, identity.key.tls_key().unwrap());
-            Arc::new(rustls::sign::SingleCertAndKey::from(certified))
-        }
-    }
-}
-
+/// Presents a certificate, or none, and may be told otherwise between two connections.
+///
+/// One resolver for both, because rustls resumes a session only with the resolver it was made with.
 #[derive(Debug)]
-struct NoCertificate;
+pub(crate) struct Presents(pub(crate) Mutex<Option<Arc<rustls::sign::CertifiedKey>>>);
 
-impl rustls::client::ResolvesClientCert for NoCertificate {
+impl rustls::client::ResolvesClientCert for Presents {
     fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        None
+        self.0.lock().unwrap().clone()
     }
 
     fn has_certs(&self) -> bool {
-        false
+        true
     }
+}
+
+pub(crate) fn certified(identity: &Identity) -> Arc<rustls::sign::CertifiedKey> {
+    let chain = vec![identity.certificate.der().clone()];
+    Arc::new(rustls::sign::CertifiedKey::new(
+        chain,
+        identity.key.tls_key().unwrap(),
+    ))
 }
 
 #[expect(
@@ -122,8 +122,17 @@ pub(crate) fn client_config(
     let mut roots = RootCertStore::empty();
     roots.add(server.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+<<<<<<< HEAD
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     builder.with_root_certificates(roots).with_client_cert_resolver(resolver(identity))
+=======
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap();
+    builder
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(Presents(Mutex::new(identity.map(certified)))))
+>>>>>>> sim
 }
 
 pub(crate) type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;

@@ -68,7 +68,7 @@ async fn no_connack_and_garbage_mqtt_and_close_after_connect() {
     client.send(Packet::Connect(user("T"))).await;
     let mut answer = Vec::new();
     let _ = client.stream.read_to_end(&mut answer).await;
-    assert!(answer.starts_with(b"HTTP/1.1"));
+    assert!(answer.ends_with(b"not MQTT\r\n"));
 
     let fixture = faulty(&["close-after-connect"]).await;
     assert!(token_device(&fixture).await.is_closed().await);

@@ -71,3 +71,42 @@ async fn openssl_sees_the_certificate_request_of_thingsboard() {
     let hint = text.split("Acceptable client certificate CA names").nth(1).unwrap_or_default();
     assert!(hint.trim_start().starts_with("CN") && hint.contains("localhost"), "{text}");
 }
+
+/// `openssl x509 -req -signkey` makes version 1 certificates, which Java takes and webpki does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_1_certificate_of_openssl_connects() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = new_identity().key;
+    let key_file = write(&folder, "key.pem", key.to_pem().expose());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (csr, pem) = (path("v1.csr"), path("v1.pem"));
+    let request = ["req", "-new", "-key", &key_file, "-subj", "/CN=v1", "-out", &csr];
+    let Some(made) = run("openssl", &request) else {
+        return;
+    };
+    assert!(made.status.success());
+    let sign = [
+        "x509", "-req", "-in", &csr, "-signkey", &key_file, "-days", "2", "-out", &pem,
+    ];
+    assert!(run("openssl", &sign).unwrap().status.success());
+    let text = std::fs::read_to_string(&pem).unwrap();
+    let certificate = tbprov::identity::read_certificates(&text, "v1.pem")
+        .unwrap()
+        .remove(0);
+    if certificate.version != 1 {
+        return println!(
+            "skipped: this openssl makes version {} certificates",
+            certificate.version
+        );
+    }
+    let identity = Identity { certificate, key };
+    let fixture = start(|config| config.pre_provisioned = vec![holding("v1", &identity)]).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = client_config(fixture.simulator.certificate(), Some(&identity), &[version]);
+        let mut client = Client::new(handshake(fixture.simulator.address(), config).await.unwrap());
+        assert_eq!(
+            client.connect(rumqttc::mqttbytes::v4::Connect::new("x")).await,
+            Some((0, 0))
+        );
+    }
+}

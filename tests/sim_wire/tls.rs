@@ -1,12 +1,13 @@
 //! TLS: versions, client certificates known and unknown, resumption.
 
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use rumqttc::mqttbytes::v4::Connect;
 use rustls::AlertDescription;
 use rustls::version::{TLS12, TLS13};
 use tbprov::ErrorCode;
-use tbprov::identity::{KeyType, Validity};
+use tbprov::identity::{Certificate, Issuer, KeyType, Profile, Signer as _, Validity};
 use tbprov::sim::{Config, HeldCredentials, PreProvisioned, Release, ServerIdentity, Simulator};
 use time::{Duration, OffsetDateTime};
 
@@ -28,7 +29,10 @@ async fn both_versions_are_spoken_and_told() {
         let mut client = Client::new(handshake(fixture.simulator.address(), config).await.unwrap());
         assert_eq!(client.connect(Connect::new("x")).await, Some((0, 0)));
         let events = fixture.events.ndjson();
-        assert!(events.contains(told) && events.contains(&known.certificate.credentials_id()), "{events}");
+        assert!(
+            events.contains(told) && events.contains(&known.certificate.credentials_id()),
+            "{events}"
+        );
     }
 }
 
@@ -44,7 +48,9 @@ async fn up_to_3_4_an_unknown_certificate_is_refused_in_tls() {
 
         // In TLS 1.3 the client's handshake is over before the server has seen the certificate.
         let mut stream = handshake(address, config(&TLS13)).await.unwrap();
-        let error = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 16]).await.unwrap_err();
+        let error = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 16])
+            .await
+            .unwrap_err();
         assert_eq!(alert(&error), Some(AlertDescription::CertificateUnknown));
         fixture.events.until("tls-failed").await;
     }
@@ -77,8 +83,14 @@ async fn from_3_5_on_an_unknown_certificate_is_refused_at_connect() {
 async fn a_certificate_outside_its_dates_is_refused_though_it_is_known() {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
     let day = Duration::days(1);
-    let expired = Validity { not_before: now - day * 2, not_after: now - day };
-    let future = Validity { not_before: now + day, not_after: now + day * 2 };
+    let expired = Validity {
+        not_before: now - day * 2,
+        not_after: now - day,
+    };
+    let future = Validity {
+        not_before: now + day,
+        not_after: now + day * 2,
+    };
     for release in Release::ALL {
         for validity in [expired, future] {
             let identity = identity(validity);
@@ -94,6 +106,49 @@ async fn a_certificate_outside_its_dates_is_refused_though_it_is_known() {
     }
 }
 
+/// A leaf and its authority, in this order and with a stranger in the authority's place.
+#[tokio::test]
+async fn from_3_5_on_each_certificate_of_a_chain_must_be_signed_by_the_next() {
+    let key = |key_type| tbprov::identity::SoftwareKey::generate(key_type).unwrap();
+    let (authority_key, leaf_key) = (key(KeyType::EcP256), key(KeyType::EcP256));
+    let validity = Validity::days(1);
+    let authority = Certificate::self_signed("ca", &Profile::Authority, validity, &authority_key).unwrap();
+    let issuer = Issuer {
+        certificate: &authority,
+        key: &authority_key,
+    };
+    let leaf = Certificate::signed_by(&issuer, "a", &Profile::Device, validity, &leaf_key).unwrap();
+    let stranger = new_identity().certificate;
+    for release in Release::ALL {
+        let device = PreProvisioned::new("a").with(HeldCredentials::certificate(&leaf));
+        let fixture = start(|config| {
+            config.release = *release;
+            config.pre_provisioned = vec![device];
+        })
+        .await;
+        for (above, accepted) in [(&authority, true), (&stranger, *release < Release::V3_6)] {
+            let chain = vec![leaf.der().clone(), above.der().clone()];
+            let certified = rustls::sign::CertifiedKey::new(chain, leaf_key.tls_key().unwrap());
+            let mut config = client_config(fixture.simulator.certificate(), None, &[&TLS12]);
+            config.client_auth_cert_resolver = Arc::new(Presents(Mutex::new(Some(Arc::new(certified)))));
+            match handshake(fixture.simulator.address(), config).await {
+                Ok(stream) => {
+                    assert!(accepted, "{release}");
+                    assert_eq!(
+                        Client::new(stream).connect(Connect::new("x")).await.unwrap().1,
+                        0,
+                        "{release}"
+                    );
+                }
+                Err(error) => {
+                    assert!(!accepted, "{release}");
+                    assert_eq!(alert(&error), Some(AlertDescription::CertificateUnknown));
+                }
+            }
+        }
+    }
+}
+
 /// The trap of the real server: a resumed session keeps the identity of the original one.
 #[tokio::test]
 async fn a_resumed_session_keeps_the_identity_of_the_original_one() {
@@ -105,14 +160,19 @@ async fn a_resumed_session_keeps_the_identity_of_the_original_one() {
         })
         .await;
         let address = fixture.simulator.address();
-        let without = client_config(fixture.simulator.certificate(), None, &[&TLS13]);
-        let mut with = without.clone();
-        with.client_auth_cert_resolver = resolver(Some(&known));
-        let mut first = Client::new(handshake(address, without).await.unwrap());
+        let mut config = client_config(fixture.simulator.certificate(), None, &[&TLS13]);
+        let presents = Arc::new(Presents(Mutex::new(None)));
+        config.client_auth_cert_resolver = presents.clone();
+        let mut first = Client::new(handshake(address, config.clone()).await.unwrap());
         // The CONNACK comes after the session tickets.
         assert!(first.connect(user("provision")).await.is_some());
-        let mut second = Client::new(handshake(address, with).await.unwrap());
-        assert_eq!(second.connect(Connect::new("x")).await.unwrap().1, code, "{release}");
+        *presents.0.lock().unwrap() = Some(certified(&known));
+        let mut second = Client::new(handshake(address, config).await.unwrap());
+        assert_eq!(
+            second.connect(Connect::new("x")).await.unwrap().1,
+            code,
+            "{release}"
+        );
     }
 }
 
@@ -120,14 +180,20 @@ async fn a_resumed_session_keeps_the_identity_of_the_original_one() {
 async fn a_server_identity_may_be_given_and_must_fit_together() {
     let own = new_identity();
     let pin = own.certificate.clone();
-    let server = Some(ServerIdentity { chain: vec![own.certificate], key: own.key });
+    let server = Some(ServerIdentity {
+        chain: vec![own.certificate],
+        key: own.key,
+    });
     let fixture = start(|config| config.server = server).await;
     assert_eq!(fixture.simulator.certificate(), &pin);
 
     let mut config = Config::new(KEY, tbprov::Secret::new(SECRET));
     let (one, other) = (new_identity(), new_identity());
-    config.server = Some(ServerIdentity { chain: vec![one.certificate], key: other.key });
-    let error = Simulator::start(config, std::sync::Arc::new(())).await.err().unwrap();
+    config.server = Some(ServerIdentity {
+        chain: vec![one.certificate],
+        key: other.key,
+    });
+    let error = Simulator::start(config, Arc::new(())).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::FileMismatch);
 }
 
@@ -135,9 +201,9 @@ async fn a_server_identity_may_be_given_and_must_fit_together() {
 async fn every_quick_key_type_is_taken() {
     for key_type in [KeyType::EcP384, KeyType::Ed25519, KeyType::Rsa2048] {
         let key = tbprov::identity::SoftwareKey::generate(key_type).unwrap();
-        let profile = tbprov::identity::Profile::Device;
+        let profile = Profile::Device;
         let validity = Validity::days(1);
-        let certificate = tbprov::identity::Certificate::self_signed("a", &profile, validity, &key).unwrap();
+        let certificate = Certificate::self_signed("a", &profile, validity, &key).unwrap();
         let held = HeldCredentials::certificate(&certificate);
         let device = PreProvisioned::new("a").with(held);
         let fixture = start(|config| config.pre_provisioned = vec![device]).await;
@@ -145,7 +211,11 @@ async fn every_quick_key_type_is_taken() {
         for version in [&TLS12, &TLS13] {
             let config = client_config(fixture.simulator.certificate(), Some(&identity), &[version]);
             let mut client = Client::new(handshake(fixture.simulator.address(), config).await.unwrap());
-            assert_eq!(client.connect(Connect::new("x")).await, Some((0, 0)), "{key_type} {version:?}");
+            assert_eq!(
+                client.connect(Connect::new("x")).await,
+                Some((0, 0)),
+                "{key_type} {version:?}"
+            );
         }
     }
 }
@@ -155,7 +225,7 @@ async fn a_busy_port_is_named() {
     let fixture = start(|_| {}).await;
     let mut config = Config::new(KEY, tbprov::Secret::new(SECRET));
     config.bind = fixture.simulator.address();
-    let error = Simulator::start(config, std::sync::Arc::new(())).await.err().unwrap();
+    let error = Simulator::start(config, Arc::new(())).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::UsageInvalid);
     assert!(error.message.contains(&fixture.simulator.address().to_string()));
 }
