@@ -2,14 +2,7 @@
 //! `cargo test --release --test sim_load -- --ignored --nocapture --test-threads 1`
 //! (and `ulimit -n 20000` for the connections).
 
-#![allow(
-    missing_docs,
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 #[path = "sim_wire/client.rs"]
 mod client;
@@ -33,14 +26,8 @@ const CONNECTIONS: usize = 4_000;
 /// This process's resident memory, in KiB, where Linux tells it.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Client and server share one thread, so the server alone is faster than this.
@@ -54,11 +41,7 @@ async fn messages_a_second_on_one_connection() {
     assert_eq!(client.connect(Connect::new("x")).await, Some((0, 0)));
     let mut burst = BytesMut::new();
     for id in 1..=WINDOW {
-        let mut publish = Publish::new(
-            TELEMETRY,
-            QoS::AtLeastOnce,
-            r#"{"temperature":25.5,"humidity":61}"#,
-        );
+        let mut publish = Publish::new(TELEMETRY, QoS::AtLeastOnce, r#"{"temperature":25.5,"humidity":61}"#);
         publish.pkid = id;
         publish.write(&mut burst).unwrap();
     }
@@ -69,17 +52,11 @@ async fn messages_a_second_on_one_connection() {
             assert!(matches!(client.next().await, Some(Packet::PubAck(_))));
         }
         if round == 100 {
-            println!(
-                "resident after 10,000 messages: {} KiB (before: {before})",
-                resident()
-            );
+            println!("resident after 10,000 messages: {} KiB (before: {before})", resident());
         }
     }
     let rate = MESSAGES as f64 / start.elapsed().as_secs_f64();
-    println!(
-        "{MESSAGES} messages, {rate:.0} a second, resident {} KiB",
-        resident()
-    );
+    println!("{MESSAGES} messages, {rate:.0} a second, resident {} KiB", resident());
     assert_eq!(simulator.devices()[0].telemetry, MESSAGES);
 }
 
@@ -87,10 +64,8 @@ async fn messages_a_second_on_one_connection() {
 #[ignore = "a measurement"]
 async fn connections_held() {
     let identities: Vec<_> = (0..CONNECTIONS).map(|_| new_identity()).collect();
-    let devices = identities
-        .iter()
-        .enumerate()
-        .map(|(number, identity)| holding(&number.to_string(), identity));
+    let devices =
+        identities.iter().enumerate().map(|(number, identity)| holding(&number.to_string(), identity));
     let simulator = quiet(devices.collect()).await;
     let (start, before) = (Instant::now(), resident());
     let mut tasks = tokio::task::JoinSet::new();
@@ -122,7 +97,5 @@ async fn connections_held() {
 async fn quiet(pre_provisioned: Vec<tbprov::sim::PreProvisioned>) -> tbprov::sim::Simulator {
     let mut config = tbprov::sim::Config::new(KEY, tbprov::Secret::new(SECRET));
     config.pre_provisioned = pre_provisioned;
-    tbprov::sim::Simulator::start(config, std::sync::Arc::new(()))
-        .await
-        .unwrap()
+    tbprov::sim::Simulator::start(config, std::sync::Arc::new(())).await.unwrap()
 }

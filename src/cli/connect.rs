@@ -71,7 +71,7 @@ impl ConnectArgs {
 
     fn subject(&self, context: &Context) -> Result<Subject> {
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
-            return self.from_files(context, certificate, key);
+            return self.for_files(context, certificate, key);
         }
         let device = match &self.device {
             Some(name) => context.store.open(name)?,
@@ -103,7 +103,7 @@ impl ConnectArgs {
         Ok(Subject { device: Some(device), target, credentials, tls: None })
     }
 
-    fn from_files(
+    fn for_files(
         &self,
         context: &Context,
         certificate: &std::path::Path,

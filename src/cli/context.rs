@@ -1,7 +1,6 @@
 //! What every command is given: where to say things, the configuration, the store, and Ctrl-C.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ impl Context {
     pub(super) fn new(global: &GlobalArgs, output: Output) -> Result<Self> {
         let config = Config::read(global.config.as_deref())?;
         // clap's default cannot be told from a value, and the file comes before the default.
-        let default_store = global.store == PathBuf::from("./devices");
+        let default_store = global.store.as_os_str() == "./devices";
         let root = config.store.clone().filter(|_| default_store).unwrap_or_else(|| global.store.clone());
         let interrupt = CancellationToken::new();
         tokio::spawn(listen(interrupt.clone()));

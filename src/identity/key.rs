@@ -149,10 +149,9 @@ impl SoftwareKey {
     }
 
     fn new(key_type: KeyType, pair: KeyPair) -> Result<Self> {
-        let pkcs8 = match key_type {
-            KeyType::Ed25519 => ed25519_as_pkcs8_v1(pair.serialized_der())?,
-            _ => Zeroizing::new(pair.serialized_der().to_vec()),
-        };
+        let pkcs8 = as_pkcs8_v1(key_type, pair.serialized_der()).ok_or_else(|| {
+            Error::new(ErrorCode::Bug, Step::Identity, "the key could not be written as PKCS#8")
+        })?;
         Ok(Self { key_type, pair, pkcs8 })
     }
 
@@ -211,14 +210,29 @@ impl Signer for SoftwareKey {
     }
 }
 
-/// rcgen writes Ed25519 keys as PKCS#8 version 2, which OpenSSL 3.0 cannot read: write version 1.
-fn ed25519_as_pkcs8_v1(der: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let unreadable =
-        |_| Error::new(ErrorCode::Bug, Step::Identity, "the Ed25519 key could not be re-encoded");
-    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
-        .map_err(|_| unreadable(aws_lc_rs::error::Unspecified))?;
-    let document = pair.to_pkcs8v1().map_err(unreadable)?;
-    Ok(Zeroizing::new(document.as_ref().to_vec()))
+/// The key as PKCS#8 version 1, which everything reads. rcgen keeps a key in the form it came in (SEC1, PKCS#1),
+/// and writes new Ed25519 keys as version 2, which OpenSSL 3.0 cannot read.
+fn as_pkcs8_v1(key_type: KeyType, der: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    };
+    let ec = |algorithm| EcdsaKeyPair::from_private_key_der(algorithm, der).ok()?.to_pkcs8v1().ok();
+    let document = match key_type {
+        KeyType::EcP256 => ec(&ECDSA_P256_SHA256_ASN1_SIGNING)?,
+        KeyType::EcP384 => ec(&ECDSA_P384_SHA384_ASN1_SIGNING)?,
+        KeyType::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?.to_pkcs8v1().ok()?,
+        KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
+            let der: Pkcs8V1Der<'_> = rsa_key(der)?.as_der().ok()?;
+            return Some(Zeroizing::new(der.as_ref().to_vec()));
+        }
+    };
+    Some(Zeroizing::new(document.as_ref().to_vec()))
+}
+
+fn rsa_key(der: &[u8]) -> Option<aws_lc_rs::rsa::KeyPair> {
+    use aws_lc_rs::rsa::KeyPair;
+    KeyPair::from_pkcs8(der).or_else(|_| KeyPair::from_der(der)).ok()
 }
 
 fn key_type_of(pair: &KeyPair) -> Option<KeyType> {
@@ -232,11 +246,7 @@ fn key_type_of(pair: &KeyPair) -> Option<KeyType> {
     if algorithm == &rcgen::PKCS_ED25519 {
         return Some(KeyType::Ed25519);
     }
-    let der = PrivatePkcs8KeyDer::from(pair.serialized_der());
-    let key = aws_lc_rs::rsa::KeyPair::from_pkcs8(der.secret_pkcs8_der())
-        .or_else(|_| aws_lc_rs::rsa::KeyPair::from_der(der.secret_pkcs8_der()))
-        .ok()?;
-    match key.public_modulus_len() * 8 {
+    match rsa_key(pair.serialized_der())?.public_modulus_len() * 8 {
         2048 => Some(KeyType::Rsa2048),
         3072 => Some(KeyType::Rsa3072),
         4096 => Some(KeyType::Rsa4096),

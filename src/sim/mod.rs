@@ -86,20 +86,10 @@ impl Simulator {
     /// pre-provisioned devices that exclude each other; `store/corrupt` and `store/io` naming the state
     /// file; `file/bad-certificate`, `file/unsupported-key` and `file/key-mismatch` for the server's
     /// identity.
-<<<<<<< HEAD
-    pub async fn start(config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
-        let persistent = config.state.is_some();
-        let registry = Arc::new(Mutex::new(Registry::open(config.state, config.pre_provisioned)?));
-        let identity = config.server.map_or_else(|| tls::own_identity(&config.hosts), Ok)?;
-=======
     pub async fn start(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
         let pre_provisioned = std::mem::take(&mut config.pre_provisioned);
         let registry = Arc::new(Mutex::new(Registry::open(config.state.clone(), pre_provisioned)?));
-        let identity = config
-            .server
-            .take()
-            .map_or_else(|| tls::own_identity(&config.hosts), Ok)?;
->>>>>>> sim
+        let identity = config.server.take().map_or_else(|| tls::own_identity(&config.hosts), Ok)?;
         let tls = tls::server_config(&identity, config.release, &registry)?;
         let certificate = identity.chain.into_iter().next().ok_or_else(tls::no_certificate)?;
         let (socket, address) = bind(config.bind).await?;
@@ -111,16 +101,8 @@ impl Simulator {
             plain_address = Some(address);
         }
         let release = config.release.as_str();
-<<<<<<< HEAD
-        server.observer.event(&Event::Listening { address, plain: plain_address, release });
-=======
-        observer.event(&Event::Listening {
-            address,
-            plain: plain_address,
-            release,
-        });
+        observer.event(&Event::Listening { address, plain: plain_address, release });
         let server = Arc::new(Server::new(config, registry, observer));
->>>>>>> sim
         let (stop, stopped) = watch::channel(());
         let serve = |listener: Listener| tokio::spawn(listener.serve(Arc::clone(&server), stopped.clone()));
         let listeners = listeners.into_iter().map(serve).collect();

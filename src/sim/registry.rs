@@ -83,8 +83,7 @@ impl Registry {
         if device.provisioned.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        self.save()
-            .inspect_err(|_| device.provisioned.store(false, Ordering::Relaxed))
+        self.save().inspect_err(|_| device.provisioned.store(false, Ordering::Relaxed))
     }
 
     pub(super) fn named(&self, name: &str) -> Option<Arc<Device>> {

@@ -104,23 +104,15 @@ impl Verifier {
         Ok(Self {
             algorithms: provider.signature_verification_algorithms,
             hints: vec![DistinguishedName::from(parsed.subject().as_raw().to_vec())],
-<<<<<<< HEAD
             known: release.refuses_unknown_certificate_in_tls().then(|| Arc::clone(registry)),
-=======
-            known: release
-                .refuses_unknown_certificate_in_tls()
-                .then(|| Arc::clone(registry)),
             checks_chain_order: release.checks_chain_order(),
->>>>>>> sim
         })
     }
 
     /// Whether any certificate of the chain is a device's (`checkClientTrusted`, v3.4).
     fn is_known(registry: &Mutex<Registry>, chain: &[&CertificateDer<'_>]) -> bool {
         let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
-        chain
-            .iter()
-            .any(|der| registry.with_certificate(&credentials_id(der)).is_some())
+        chain.iter().any(|der| registry.with_certificate(&credentials_id(der)).is_some())
     }
 
     /// Fails unless the key of `issuer` signed `certificate`, by whatever algorithm fits.
@@ -137,12 +129,7 @@ impl Verifier {
         let valid = |algorithm: &&'static dyn rustls_pki_types::SignatureVerificationAlgorithm| {
             key.verify_signature(*algorithm, message, signature).is_ok()
         };
-        self.algorithms
-            .all
-            .iter()
-            .any(valid)
-            .then_some(())
-            .ok_or_else(wrong)
+        self.algorithms.all.iter().any(valid).then_some(()).ok_or_else(wrong)
     }
 }
 
@@ -163,11 +150,7 @@ impl ClientCertVerifier for Verifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
         // `Other` is sent as the alert certificate_unknown (46), which is what ThingsBoard sends.
-        if self
-            .known
-            .as_ref()
-            .is_some_and(|registry| !Self::is_known(registry, &chain))
-        {
+        if self.known.as_ref().is_some_and(|registry| !Self::is_known(registry, &chain)) {
             return Err(other("no device has this certificate"));
         }
         if self.checks_chain_order {

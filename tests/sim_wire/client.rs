@@ -104,10 +104,7 @@ impl rustls::client::ResolvesClientCert for Presents {
 
 pub(crate) fn certified(identity: &Identity) -> Arc<rustls::sign::CertifiedKey> {
     let chain = vec![identity.certificate.der().clone()];
-    Arc::new(rustls::sign::CertifiedKey::new(
-        chain,
-        identity.key.tls_key().unwrap(),
-    ))
+    Arc::new(rustls::sign::CertifiedKey::new(chain, identity.key.tls_key().unwrap()))
 }
 
 #[expect(
@@ -122,17 +119,10 @@ pub(crate) fn client_config(
     let mut roots = RootCertStore::empty();
     roots.add(server.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-<<<<<<< HEAD
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-    builder.with_root_certificates(roots).with_client_cert_resolver(resolver(identity))
-=======
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .unwrap();
     builder
         .with_root_certificates(roots)
         .with_client_cert_resolver(Arc::new(Presents(Mutex::new(identity.map(certified)))))
->>>>>>> sim
 }
 
 pub(crate) type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;

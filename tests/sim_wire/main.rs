@@ -1,12 +1,6 @@
 //! The simulator from outside: bytes on sockets, release by release, fault by fault.
 
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod client;
 mod devices;

@@ -85,28 +85,18 @@ async fn a_version_1_certificate_of_openssl_connects() {
         return;
     };
     assert!(made.status.success());
-    let sign = [
-        "x509", "-req", "-in", &csr, "-signkey", &key_file, "-days", "2", "-out", &pem,
-    ];
+    let sign = ["x509", "-req", "-in", &csr, "-signkey", &key_file, "-days", "2", "-out", &pem];
     assert!(run("openssl", &sign).unwrap().status.success());
     let text = std::fs::read_to_string(&pem).unwrap();
-    let certificate = tbprov::identity::read_certificates(&text, "v1.pem")
-        .unwrap()
-        .remove(0);
+    let certificate = tbprov::identity::read_certificates(&text, "v1.pem").unwrap().remove(0);
     if certificate.version != 1 {
-        return println!(
-            "skipped: this openssl makes version {} certificates",
-            certificate.version
-        );
+        return println!("skipped: this openssl makes version {} certificates", certificate.version);
     }
     let identity = Identity { certificate, key };
     let fixture = start(|config| config.pre_provisioned = vec![holding("v1", &identity)]).await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = client_config(fixture.simulator.certificate(), Some(&identity), &[version]);
         let mut client = Client::new(handshake(fixture.simulator.address(), config).await.unwrap());
-        assert_eq!(
-            client.connect(rumqttc::mqttbytes::v4::Connect::new("x")).await,
-            Some((0, 0))
-        );
+        assert_eq!(client.connect(rumqttc::mqttbytes::v4::Connect::new("x")).await, Some((0, 0)));
     }
 }

@@ -186,19 +186,9 @@ async fn packets_over_64_kib_and_malformed_ones_are_closed_upon() {
     let fixture = start(|_| {}).await;
     let padded = |length: usize| request(&format!(r#","padding":"{}""#, "x".repeat(length)));
     let mut client = fixture.provisioning().await;
-<<<<<<< HEAD
-    client.publish("/provision/request", QoS::AtMostOnce, &name(65_000)).await;
+    client.publish("/provision/request", QoS::AtMostOnce, &padded(65_000)).await;
     client.answer().await;
-    client.publish("/provision/request", QoS::AtMostOnce, &name(65_536)).await;
-=======
-    client
-        .publish("/provision/request", QoS::AtMostOnce, &padded(65_000))
-        .await;
-    client.answer().await;
-    client
-        .publish("/provision/request", QoS::AtMostOnce, &padded(65_536))
-        .await;
->>>>>>> sim
+    client.publish("/provision/request", QoS::AtMostOnce, &padded(65_536)).await;
     assert!(client.is_closed().await);
 
     // No such packet type, wrong flags, a length that never ends; and what is no CONNECT.

@@ -29,10 +29,7 @@ async fn both_versions_are_spoken_and_told() {
         let mut client = Client::new(handshake(fixture.simulator.address(), config).await.unwrap());
         assert_eq!(client.connect(Connect::new("x")).await, Some((0, 0)));
         let events = fixture.events.ndjson();
-        assert!(
-            events.contains(told) && events.contains(&known.certificate.credentials_id()),
-            "{events}"
-        );
+        assert!(events.contains(told) && events.contains(&known.certificate.credentials_id()), "{events}");
     }
 }
 
@@ -48,9 +45,7 @@ async fn up_to_3_4_an_unknown_certificate_is_refused_in_tls() {
 
         // In TLS 1.3 the client's handshake is over before the server has seen the certificate.
         let mut stream = handshake(address, config(&TLS13)).await.unwrap();
-        let error = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 16])
-            .await
-            .unwrap_err();
+        let error = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 16]).await.unwrap_err();
         assert_eq!(alert(&error), Some(AlertDescription::CertificateUnknown));
         fixture.events.until("tls-failed").await;
     }
@@ -83,14 +78,8 @@ async fn from_3_5_on_an_unknown_certificate_is_refused_at_connect() {
 async fn a_certificate_outside_its_dates_is_refused_though_it_is_known() {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
     let day = Duration::days(1);
-    let expired = Validity {
-        not_before: now - day * 2,
-        not_after: now - day,
-    };
-    let future = Validity {
-        not_before: now + day,
-        not_after: now + day * 2,
-    };
+    let expired = Validity { not_before: now - day * 2, not_after: now - day };
+    let future = Validity { not_before: now + day, not_after: now + day * 2 };
     for release in Release::ALL {
         for validity in [expired, future] {
             let identity = identity(validity);
@@ -113,10 +102,7 @@ async fn from_3_5_on_each_certificate_of_a_chain_must_be_signed_by_the_next() {
     let (authority_key, leaf_key) = (key(KeyType::EcP256), key(KeyType::EcP256));
     let validity = Validity::days(1);
     let authority = Certificate::self_signed("ca", &Profile::Authority, validity, &authority_key).unwrap();
-    let issuer = Issuer {
-        certificate: &authority,
-        key: &authority_key,
-    };
+    let issuer = Issuer { certificate: &authority, key: &authority_key };
     let leaf = Certificate::signed_by(&issuer, "a", &Profile::Device, validity, &leaf_key).unwrap();
     let stranger = new_identity().certificate;
     for release in Release::ALL {
@@ -168,11 +154,7 @@ async fn a_resumed_session_keeps_the_identity_of_the_original_one() {
         assert!(first.connect(user("provision")).await.is_some());
         *presents.0.lock().unwrap() = Some(certified(&known));
         let mut second = Client::new(handshake(address, config).await.unwrap());
-        assert_eq!(
-            second.connect(Connect::new("x")).await.unwrap().1,
-            code,
-            "{release}"
-        );
+        assert_eq!(second.connect(Connect::new("x")).await.unwrap().1, code, "{release}");
     }
 }
 
@@ -180,19 +162,13 @@ async fn a_resumed_session_keeps_the_identity_of_the_original_one() {
 async fn a_server_identity_may_be_given_and_must_fit_together() {
     let own = new_identity();
     let pin = own.certificate.clone();
-    let server = Some(ServerIdentity {
-        chain: vec![own.certificate],
-        key: own.key,
-    });
+    let server = Some(ServerIdentity { chain: vec![own.certificate], key: own.key });
     let fixture = start(|config| config.server = server).await;
     assert_eq!(fixture.simulator.certificate(), &pin);
 
     let mut config = Config::new(KEY, tbprov::Secret::new(SECRET));
     let (one, other) = (new_identity(), new_identity());
-    config.server = Some(ServerIdentity {
-        chain: vec![one.certificate],
-        key: other.key,
-    });
+    config.server = Some(ServerIdentity { chain: vec![one.certificate], key: other.key });
     let error = Simulator::start(config, Arc::new(())).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::FileMismatch);
 }
@@ -211,11 +187,7 @@ async fn every_quick_key_type_is_taken() {
         for version in [&TLS12, &TLS13] {
             let config = client_config(fixture.simulator.certificate(), Some(&identity), &[version]);
             let mut client = Client::new(handshake(fixture.simulator.address(), config).await.unwrap());
-            assert_eq!(
-                client.connect(Connect::new("x")).await,
-                Some((0, 0)),
-                "{key_type} {version:?}"
-            );
+            assert_eq!(client.connect(Connect::new("x")).await, Some((0, 0)), "{key_type} {version:?}");
         }
     }
 }
