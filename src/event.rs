@@ -32,6 +32,11 @@ pub enum Event {
         /// How far the earlier run had come.
         state: State,
     },
+    /// The new identity is on disk.
+    Saved {
+        /// The device's folder.
+        directory: PathBuf,
+    },
     /// The device's record reached a state, on disk.
     StateReached {
         /// The state.

@@ -138,9 +138,10 @@ impl Session {
         }
     }
 
-    /// Says DISCONNECT and closes.
+    /// Says DISCONNECT and closes, without waiting for what the server still owes, such as the SUBACK that old
+    /// releases never send.
     pub async fn close(mut self) {
-        if self.client.try_disconnect().is_err() {
+        if self.client.try_disconnect_now().is_err() {
             return;
         }
         let _ = tokio::time::timeout(GOODBYE, async {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Mark, Output};
+use tbprov::Error;
 use tbprov::event::{Event, Observer};
-use tbprov::{Error, State};
 
 const BOLD_RED: &str = "\x1b[1;31m";
 const BOLD_YELLOW: &str = "\x1b[1;33m";
@@ -149,9 +149,7 @@ impl Observer for Steps {
             Event::IdentityFound { state } => {
                 self.done(&format!("found the identity of an earlier run ({})", state.as_str()))
             }
-            Event::StateReached { state: State::Staged, directory } => {
-                self.done(&format!("saved it in {}", directory.display()));
-            }
+            Event::Saved { directory } => self.done(&format!("saved it in {}", directory.display())),
             Event::StateReached { state, .. } => self.detail(&format!("state: {}", state.as_str())),
             Event::TcpConnected { address } => self.detail(&format!("TCP connected to {address}")),
             Event::TlsEstablished { version } => {
@@ -166,7 +164,10 @@ impl Observer for Steps {
                 self.detail(&format!("MQTT connected {how}"));
             }
             Event::RequestSent => self.detail("the provision request was sent"),
-            Event::AnswerReceived { status } => self.done(&format!("the server answered {status}")),
+            Event::AnswerReceived { status } if status == "SUCCESS" => {
+                self.done("the server answered SUCCESS")
+            }
+            Event::AnswerReceived { status } => self.attention(&format!("the server answered {status}")),
             Event::Settling { reason } => {
                 self.attention(&format!(
                     "{reason}; trying the saved identity to find out whether the server has it"
