@@ -30,7 +30,11 @@ impl PairFiles {
             atomic::create_directory(directory)?;
         }
         atomic::write_new(&self.key, key.expose().as_bytes(), Access::Owner)?;
-        atomic::write_new(&self.certificate, certificate.as_bytes(), Access::Everybody)?;
+        if let Err(error) = atomic::write_new(&self.certificate, certificate.as_bytes(), Access::Everybody) {
+            // Nobody has the certificate, so nobody needs the key, and a rerun shall not stumble over it.
+            let _ = std::fs::remove_file(&self.key);
+            return Err(error);
+        }
         atomic::sync_directory(directory)
     }
 }
