@@ -255,13 +255,27 @@ impl Server {
         format!("--host localhost --port {} --server-cert server.pem", self.port())
     }
 
-    /// Provisions `sensor-01` with the right key and secret, and `more` flags.
-    pub(crate) fn provision(&self, world: &World, more: &str) -> Ran {
-        let line = format!(
-            "provision --json --provision-key {KEY} --device-name {NAME} --provision-secret-file - {} {more}",
-            self.flags()
-        );
-        world.run_with_stdin(&line, format!("{SECRET}\n"))
+    /// Provisions `sensor-01` with everything needed in the environment, and `flags` before it.
+    pub(crate) fn provision(&self, world: &World, flags: &str) -> Ran {
+        self.provision_as(world, NAME, flags)
+    }
+
+    pub(crate) fn provision_as(&self, world: &World, name: &str, flags: &str) -> Ran {
+        let mut command = world.command();
+        command.envs(self.environment()).env("TBPROV_DEVICE_NAME", name);
+        command.args(["provision", "--json"]).args(flags.split_whitespace());
+        Ran::from(command.output().unwrap())
+    }
+
+    /// What `provision` needs, but for the name.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 5] {
+        [
+            ("TBPROV_HOST", "localhost".to_owned()),
+            ("TBPROV_PORT", self.port().to_string()),
+            ("TBPROV_SERVER_CERT", "server.pem".to_owned()),
+            ("TBPROV_PROVISION_KEY", KEY.to_owned()),
+            ("TBPROV_PROVISION_SECRET", SECRET.to_owned()),
+        ]
     }
 }
 
@@ -289,9 +303,17 @@ pub(crate) fn runtime() -> &'static Runtime {
 pub(crate) fn for_each_row<R: Sync>(rows: &[R], check: impl Fn(&R) -> Result<(), String> + Sync) {
     let failures: Vec<String> = std::thread::scope(|scope| {
         let running: Vec<_> = rows.iter().map(|row| scope.spawn(|| check(row))).collect();
-        running.into_iter().filter_map(|row| row.join().expect("the row has panicked").err()).collect()
+        running
+            .into_iter()
+            .filter_map(|row| row.join().unwrap_or_else(|why| Err(text_of(&*why))).err())
+            .collect()
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What a panic said.
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a row has panicked".to_owned())
 }
 
 /// The difference between what was said and what was promised, if there is one.
