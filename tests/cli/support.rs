@@ -84,6 +84,11 @@ impl World {
         files
     }
 
+    /// The server `name.pem` with `name_key.pem` of this folder.
+    pub(crate) fn server_identity(&self, name: &str) -> ServerIdentity {
+        identity_from(name, |file| self.read(file))
+    }
+
     pub(crate) fn command(&self) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_tbprov"));
         command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).timeout(PATIENCE);
@@ -280,10 +285,13 @@ impl Server {
 }
 
 fn server_identity(name: &str) -> ServerIdentity {
-    let file = |suffix: &str| fixture_text(&format!("server/{name}{suffix}.pem"));
+    identity_from(&format!("server/{name}"), fixture_text)
+}
+
+fn identity_from(name: &str, read: impl Fn(&str) -> String) -> ServerIdentity {
     ServerIdentity {
-        chain: read_certificates(&file(""), name).unwrap(),
-        key: SoftwareKey::from_pem(&file("_key"), name).unwrap(),
+        chain: read_certificates(&read(&format!("{name}.pem")), name).unwrap(),
+        key: SoftwareKey::from_pem(&read(&format!("{name}_key.pem")), name).unwrap(),
     }
 }
 
