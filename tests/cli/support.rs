@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tbprov::Secret;
-use tbprov::identity::{Certificate, SoftwareKey, read_certificates};
+use tbprov::identity::{Certificate, SoftwareKey, pem, read_certificates};
 use tbprov::sim::{Config, DeviceSummary, Event, Observer, ServerIdentity, Simulator};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -296,7 +296,7 @@ fn identity_from(name: &str, read: impl Fn(&str) -> String) -> ServerIdentity {
 }
 
 pub(crate) fn certificate_of(path: &str) -> Certificate {
-    read_certificates(&fixture_text(path), path).unwrap().remove(0)
+    read_certificates(&pem::read_file(&fixture(path)).unwrap(), path).unwrap().remove(0)
 }
 
 /// One runtime for every simulator of the process.
