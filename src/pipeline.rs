@@ -162,6 +162,7 @@ impl Run<'_> {
         let new =
             NewDevice { name, target: &self.plan.target, credentials: &credentials, state: State::Staged };
         let device = self.plan.store.stage(lock, &new)?;
+        self.observer.event(&Event::Saved { directory: device.directory.clone() });
         self.observer
             .event(&Event::StateReached { state: State::Staged, directory: device.directory.clone() });
         Ok((device, credentials))

@@ -105,7 +105,8 @@ impl Certificate {
     /// # Errors
     /// When a name is no DNS name or address, or the key cannot sign.
     pub fn self_signed(name: &str, profile: &Profile, validity: Validity, key: &dyn Signer) -> Result<Self> {
-        let made = parameters(name, profile, validity)?.self_signed(&Sign(key)).map_err(not_made)?;
+        let made =
+            parameters(name, profile, validity, key.key_type())?.self_signed(&Sign(key)).map_err(not_made)?;
         Self::from_der(made.der().clone(), "the new certificate")
     }
 
@@ -126,7 +127,7 @@ impl Certificate {
             return Err(Error::new(ErrorCode::FileCertificate, Step::Identity, message)
                 .help("make an authority with 'tbprov certs ca'"));
         }
-        let mut parameters = parameters(name, profile, validity)?;
+        let mut parameters = parameters(name, profile, validity, key.key_type())?;
         parameters.use_authority_key_identifier_extension = true;
         let issuer_key = Sign(issuer.key);
         let signer =
@@ -240,7 +241,12 @@ pub fn read_certificates(text: &str, origin: &str) -> Result<Vec<Certificate>> {
     Ok(certificates)
 }
 
-fn parameters(name: &str, profile: &Profile, validity: Validity) -> Result<CertificateParams> {
+fn parameters(
+    name: &str,
+    profile: &Profile,
+    validity: Validity,
+    key_type: KeyType,
+) -> Result<CertificateParams> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, common_name(name));
@@ -255,7 +261,11 @@ fn parameters(name: &str, profile: &Profile, validity: Validity) -> Result<Certi
         }
         Profile::Server(names) => {
             parameters.is_ca = IsCa::ExplicitNoCa;
-            parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+            parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            // TLS 1.2 may encrypt to an RSA key; RFC 8813 and RFC 9295 forbid the claim for the others.
+            if matches!(key_type, KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096) {
+                parameters.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+            }
             parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             parameters.subject_alt_names =
                 names.iter().map(|name| subject_alt_name(name)).collect::<Result<_>>()?;

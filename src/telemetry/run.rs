@@ -23,7 +23,7 @@ const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(2);
 /// # Errors
 /// The first connection's; what the source says of a bad reading; a refusal by the server; or the last
 /// connection's error after some attempts without a single PUBACK. What was acknowledged until then was told
-/// to the observer and is in the message.
+/// to the observer and is in the message. `interrupted` when that came before the first connection.
 pub async fn run(
     target: &Target,
     credentials: &Credentials,
@@ -33,7 +33,11 @@ pub async fn run(
 ) -> Result<Report> {
     let mut sender = Sender::new(plan, observer).await?;
     let login = Login::Device(credentials);
-    let mut session = Session::open(target, &login, observer).await?;
+    let mut session = tokio::select! {
+        biased;
+        () = interrupt.cancelled() => return Err(Error::interrupted()),
+        opened = Session::open(target, &login, observer) => opened?,
+    };
     let mut attempt = 0;
     loop {
         let before = sender.report.acknowledged;
@@ -216,16 +220,17 @@ impl<'a> Sender<'a> {
                 delay,
                 reason: error.message.clone(),
             });
+            let opened = async {
+                tokio::time::sleep(delay).await;
+                Session::open(target, login, self.observer).await
+            };
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = interrupt.cancelled() => {
-                    self.report.interrupted = true;
-                    return Ok(None);
-                }
-            }
-            match Session::open(target, login, self.observer).await {
-                Ok(session) => return Ok(Some(session)),
-                Err(failed) => error = failed,
+                biased;
+                () = interrupt.cancelled() => self.report.interrupted = true,
+                opened = opened => match opened {
+                    Ok(session) => return Ok(Some(session)),
+                    Err(failed) => error = failed,
+                },
             }
         }
     }

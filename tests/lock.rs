@@ -1,0 +1,115 @@
+//! Several `tbprov` on one device: one works, the others wait, or are told who works.
+
+#![cfg(feature = "cli")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+
+mod support;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::*;
+use tbprov::sim::Fault;
+
+/// Starts `count` at once; the outcomes, in order.
+fn race(server: &Server, sandbox: &Sandbox, count: usize) -> Vec<String> {
+    let start =
+        || sandbox.provision(server, "sensor").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let children: Vec<_> = (0..count).map(|_| start()).collect();
+    let mut outcomes: Vec<_> = children
+        .into_iter()
+        .map(|child| {
+            ended(child.wait_with_output().unwrap()).succeeded()["outcome"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    outcomes.sort();
+    outcomes
+}
+
+#[test]
+fn of_several_at_once_one_provisions_and_the_others_verify() {
+    for (release, count) in [(RELEASES[0], 2), (RELEASES[3], 8)] {
+        let server = Server::start(|config| {
+            config.release = release;
+            config.faults = vec![Fault::Delay(Duration::from_millis(200))];
+        });
+        let sandbox = Sandbox::new();
+        let outcomes = race(&server, &sandbox, count);
+        assert_eq!(outcomes[0], "provisioned");
+        assert!(outcomes[1..].iter().all(|outcome| outcome == "verified"), "{outcomes:?}");
+        assert_eq!(server.devices().len(), 1);
+        assert_whole(&sandbox, &server, "sensor");
+    }
+}
+
+#[test]
+fn the_second_says_for_whom_it_waits_and_goes_on_when_the_first_is_killed() {
+    let server = Server::start(|config| config.faults = vec![Fault::NoAnswer]);
+    let sandbox = Sandbox::new();
+    let arguments = ["provision", "--events", "--timeout", "60s", "--device-name", "sensor"];
+    let mut first = Running::start(&mut sandbox.tbprov_for(&server, &arguments));
+    first.until("request-sent");
+    let mut second = Running::start(&mut sandbox.tbprov_for(&server, &arguments));
+    let waiting = second.until("waiting");
+    assert!(waiting.contains(&format!("(process {})", first.child.id())), "{waiting}");
+    first.kill();
+    // The lock is free, and the state 'sent' is settled by a connect.
+    second.until("settling");
+    second.until("request-sent");
+    second.kill();
+    assert!(server.devices().is_empty());
+}
+
+#[test]
+fn adding_a_device_that_is_being_provisioned_names_the_process() {
+    let server = Server::start(|config| config.faults = vec![Fault::NoAnswer]);
+    let sandbox = Sandbox::new();
+    run(&mut sandbox.tbprov(&["certs", "gen", "--name", "sensor", "--out", "made", "--json"])).succeeded();
+    let arguments = ["provision", "--events", "--timeout", "60s", "--device-name", "sensor"];
+    let mut first = Running::start(&mut sandbox.tbprov_for(&server, &arguments));
+    first.until("request-sent");
+    let arguments = [
+        "devices",
+        "add",
+        "sensor",
+        "--cert",
+        "made/cert.pem",
+        "--key",
+        "made/key.pem",
+        "--no-verify-connect",
+        "--json",
+    ];
+    let error = run(&mut sandbox.tbprov_for(&server, &arguments)).failed(5, "store/locked");
+    let holder = format!("(process {})", first.child.id());
+    assert!(error["message"].as_str().unwrap().contains(&holder), "{error}");
+    // Another device is nobody's business.
+    let arguments = [
+        "devices",
+        "add",
+        "other",
+        "--cert",
+        "made/cert.pem",
+        "--key",
+        "made/key.pem",
+        "--no-verify-connect",
+        "--json",
+    ];
+    run(&mut sandbox.tbprov_for(&server, &arguments)).succeeded();
+    first.kill();
+}
+
+/// Different devices in one store do not wait for each other.
+#[test]
+fn different_devices_are_provisioned_side_by_side() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (server, sandbox) = (&server, &sandbox);
+            // The pin is written by the first that needs it.
+            let mut command = sandbox.provision(server, &format!("sensor {number}"));
+            scope.spawn(move || assert_eq!(run(&mut command).succeeded()["outcome"], "provisioned"));
+        }
+    });
+    assert_eq!(server.devices().len(), 8);
+    (0..8).for_each(|number| assert_whole(&sandbox, &server, &format!("sensor {number}")));
+}

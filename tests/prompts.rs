@@ -1,0 +1,246 @@
+//! The conversation on a terminal, as a person sees it.
+
+#![cfg(all(unix, feature = "cli"))]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+
+mod support;
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rexpect::reader::Options;
+use rexpect::session::{PtySession, spawn_with_options};
+use rustix::termios::{LocalModes, tcgetattr};
+use support::*;
+use tbprov::sim::Fault;
+
+/// The questions, in the order of the script that people know.
+const QUESTIONS: [&str; 5] =
+    ["ThingsBoard host", "TLS port", "Provision key", "Provision secret", "Device name"];
+
+/// Runs a command, and tells then the terminal's modes and the exit code.
+const SCRIPT: &str = r#"stty sane; trap : INT; "$0" "$@"; code=$?; stty -a; echo "ended with $code""#;
+
+/// A terminal in which one command runs.
+struct Terminal {
+    session: PtySession,
+    master: File,
+    /// All that was shown so far.
+    shown: String,
+}
+
+impl Terminal {
+    fn run(sandbox: &Sandbox, arguments: &[&str]) -> Self {
+        Self::run_with(sandbox, arguments, &[], true)
+    }
+
+    fn run_with(sandbox: &Sandbox, arguments: &[&str], env: &[(&str, &str)], strip: bool) -> Self {
+        let mut command = sandbox.command("sh");
+        command.args(["-c", SCRIPT, env!("CARGO_BIN_EXE_tbprov")]).args(arguments);
+        command.env("TERM", "xterm").envs(env.iter().copied());
+        command.stdin(Stdio::inherit());
+        let patience = u64::try_from(PATIENCE.as_millis()).ok();
+        let options = Options::new().timeout_ms(patience).strip_ansi_escape_codes(strip);
+        let session = spawn_with_options(command, options).unwrap();
+        let master = session.process().get_file_handle().unwrap();
+        Self { session, master, shown: String::new() }
+    }
+
+    /// Reads on until `text` is shown.
+    #[track_caller]
+    fn see(&mut self, text: &str) {
+        match self.session.exp_string(text) {
+            Ok(before) => self.shown.push_str(&(before + text)),
+            Err(error) => panic!("{text} is not shown: {error}; before: {}", self.shown),
+        }
+    }
+
+    fn answer(&mut self, line: &str) {
+        self.session.send(&format!("{line}\r")).unwrap();
+        self.session.flush().unwrap();
+    }
+
+    /// Types what must not be shown, once the terminal does not show it.
+    fn answer_hidden(&mut self, line: &str) {
+        until("the terminal to hide what is typed", || {
+            let modes = tcgetattr(&self.master).unwrap().local_modes;
+            modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
+        });
+        self.answer(line);
+    }
+
+    fn press_control_c(&mut self) {
+        self.session.send("\u{3}").unwrap();
+        self.session.flush().unwrap();
+    }
+
+    /// Waits for the end, with this exit code, in a terminal that is as it was.
+    #[track_caller]
+    fn end(mut self, code: i32) -> String {
+        self.see(&format!("ended with {code}"));
+        self.shown.push_str(&self.session.exp_eof().unwrap());
+        let modes: Vec<_> = self.shown.split_whitespace().map(|word| word.trim_end_matches(';')).collect();
+        for mode in ["echo", "icanon", "isig", "icrnl", "opost"] {
+            assert!(modes.contains(&mode), "the terminal has lost {mode}: {}", self.shown);
+        }
+        self.shown
+    }
+}
+
+/// `provision` with all but the five answers.
+fn provision(sandbox: &Sandbox, server: &Server) -> Terminal {
+    if !sandbox.path("mqttserver.pub.pem").exists() {
+        sandbox.write("mqttserver.pub.pem", &server.certificate.to_pem());
+    }
+    Terminal::run(sandbox, &["provision"])
+}
+
+/// Answers as many questions as there are answers; the fourth is the secret.
+fn answer(terminal: &mut Terminal, answers: &[&str]) {
+    for (number, (question, answer)) in QUESTIONS.iter().zip(answers).enumerate() {
+        terminal.see(question);
+        if number == 3 { terminal.answer_hidden(answer) } else { terminal.answer(answer) }
+    }
+}
+
+#[test]
+fn the_conversation_in_its_order_ends_with_a_device() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    let mut terminal = provision(&sandbox, &server);
+    let port = server.address.port().to_string();
+    answer(&mut terminal, &["127.0.0.1", &port, KEY, SECRET, "sensor"]);
+    terminal.see("saved it in");
+    terminal.see("provisioned");
+    let shown = terminal.end(0);
+    let places: Vec<_> = QUESTIONS.iter().map(|question| shown.find(question).unwrap()).collect();
+    assert!(places.is_sorted(), "{shown}");
+    assert!(shown.contains("[mqtt.thingsboard.cloud]") && shown.contains("[8883]"), "{shown}");
+    assert!(!shown.contains(SECRET), "{shown}");
+    assert_whole(&sandbox, &server, "sensor");
+}
+
+#[test]
+fn enter_takes_the_default() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.write("mqttserver.pub.pem", &server.certificate.to_pem());
+    let mut terminal = Terminal::run(&sandbox, &["provision", "--dry-run", "--json"]);
+    answer(&mut terminal, &["", "", KEY, SECRET, ""]);
+    terminal.see(r#""host":"mqtt.thingsboard.cloud""#);
+    terminal.see(r#""port":8883"#);
+    let shown = terminal.end(0);
+    assert!(shown.contains(r#""device":null"#), "{shown}");
+}
+
+#[test]
+fn a_wrong_answer_is_refused_at_once_and_asked_again() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    let mut terminal = provision(&sandbox, &server);
+    let port = server.address.port().to_string();
+    let wrong: [(&str, &[(&str, &str)], &str); 5] = [
+        ("ThingsBoard host", &[("http://localhost/", "neither a host name nor an IP address")], "127.0.0.1"),
+        ("TLS port", &[("65536", "is no port"), ("0", "is no port"), ("mqtt", "is no port")], &port),
+        ("Provision key", &[("  ", "is empty")], KEY),
+        ("Provision secret", &[], SECRET),
+        ("Device name", &[(&"x".repeat(256), "longer than the 255 characters")], "sensor"),
+    ];
+    for (question, refused, right) in wrong {
+        terminal.see(question);
+        for (answer, why) in refused {
+            terminal.answer(answer);
+            terminal.see(why);
+            terminal.see(question);
+        }
+        if question == "Provision secret" { terminal.answer_hidden(right) } else { terminal.answer(right) }
+    }
+    terminal.see("provisioned");
+    terminal.end(0);
+    assert_whole(&sandbox, &server, "sensor");
+}
+
+#[test]
+fn control_c_at_any_question_ends_cleanly_and_leaves_nothing() {
+    let server = Server::start(|_| {});
+    let port = server.address.port().to_string();
+    let answers = ["127.0.0.1", &port, KEY, SECRET];
+    for count in 0..=answers.len() {
+        let sandbox = Sandbox::new();
+        let mut terminal = provision(&sandbox, &server);
+        answer(&mut terminal, &answers[..count]);
+        terminal.see(QUESTIONS[count]);
+        terminal.press_control_c();
+        terminal.end(130);
+        assert_eq!(entries(&sandbox.path(".")), ["mqttserver.pub.pem"], "{}", QUESTIONS[count]);
+    }
+    assert!(server.devices().is_empty());
+}
+
+/// While a part of an answer stands there already.
+#[test]
+fn control_c_within_an_answer_ends_cleanly() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    let mut terminal = provision(&sandbox, &server);
+    terminal.see("ThingsBoard host");
+    terminal.session.send("exam").unwrap();
+    terminal.session.flush().unwrap();
+    terminal.see("exam");
+    terminal.press_control_c();
+    terminal.end(130);
+}
+
+#[test]
+fn control_c_during_the_wait_for_an_answer_can_be_resumed() {
+    let delay = Fault::Delay(Duration::from_secs(20));
+    let (server, sandbox) = (Server::start(|config| config.faults = vec![delay]), Sandbox::new());
+    let mut terminal = provision(&sandbox, &server);
+    let port = server.address.port().to_string();
+    answer(&mut terminal, &["127.0.0.1", &port, KEY, SECRET, "sensor"]);
+    // The spinner, after a while.
+    terminal.see("the server's answer");
+    terminal.press_control_c();
+    let shown = terminal.end(130);
+    assert!(shown.contains("interrupted") && shown.contains("run the same command again"), "{shown}");
+    assert_eq!(record_state(&sandbox, "sensor").as_deref(), Some("sent"));
+    let result = run(&mut sandbox.provision(&server, "sensor")).succeeded();
+    assert_eq!(result["outcome"], "recovered");
+    assert_whole(&sandbox, &server, "sensor");
+}
+
+#[test]
+fn a_spinner_turns_on_a_terminal_alone() {
+    let delay = Fault::Delay(Duration::from_millis(1500));
+    let (server, sandbox) = (Server::start(|config| config.faults = vec![delay]), Sandbox::new());
+    let arguments = ["provision", "--device-name", "sensor"];
+    let ended = run(&mut sandbox.tbprov_for(&server, &arguments));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("the server answered SUCCESS"), "{ended:?}");
+    assert!(!ended.stderr.contains("the server's answer"), "{ended:?}");
+    assert!(!ended.stderr.contains('\u{1b}') && !ended.stdout.contains('\u{1b}'), "{ended:?}");
+}
+
+#[test]
+fn without_input_nobody_is_asked() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.write("mqttserver.pub.pem", &server.certificate.to_pem());
+    let mut terminal = Terminal::run(&sandbox, &["provision", "--no-input"]);
+    terminal.see("error[usage/missing-value]");
+    terminal.see("--host");
+    terminal.end(2);
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let sandbox = Sandbox::new();
+    let cases: [(&[&str], &[(&str, &str)], bool); 5] = [
+        (&[], &[], true),
+        (&[], &[("NO_COLOR", "1")], false),
+        (&[], &[("TERM", "dumb")], false),
+        (&["--color", "never"], &[], false),
+        (&["--color", "always"], &[("NO_COLOR", "1")], true),
+    ];
+    for (arguments, env, colour) in cases {
+        let arguments = [&["devices", "show", "nobody"], arguments].concat();
+        let shown = Terminal::run_with(&sandbox, &arguments, env, false).end(5);
+        assert_eq!(shown.contains("\u{1b}["), colour, "{arguments:?} {env:?}: {shown:?}");
+    }
+}
