@@ -151,8 +151,6 @@ error_codes! {
     StoreLocked = "store/locked", Files, "wait for the other tbprov to end";
     /// A file of the store is damaged or missing.
     StoreCorrupt = "store/corrupt", Files, "restore the folder from a backup; tbprov does not touch it";
-    /// The identity was not proved yet.
-    StoreNotProved = "store/not-proved", Files, "run 'tbprov provision' again: it finishes where it stopped";
     /// The store cannot be read or written.
     StoreIo = "store/io", Files, "check the folder's permissions and the free space of the disk";
 

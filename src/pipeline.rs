@@ -8,7 +8,7 @@
 //! happens then, a rerun finds `staged` (ask), `sent` (try the identity first, ask if it is unknown),
 //! `accepted` or `proved` (try the identity, never ask again).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::exchange::{self, ProvisionRequest};
 use crate::identity::{
     BasicCredentials, Certificate, Credentials, KeyType, Profile, SoftwareKey, Validity, X509Identity,
 };
+use crate::mqtt::Target;
 use crate::plan::{DEFAULT_KEY_TYPE, DeviceName, IdentityPlan, ProvisionPlan};
 use crate::secret::Secret;
 use crate::state::State;
@@ -92,16 +93,41 @@ pub async fn provision(
     interrupt: &CancellationToken,
     observer: &dyn Observer,
 ) -> Result<Provisioned> {
+    let followed = Followed { observer, step: Mutex::new(Step::Plan) };
     let (mut provisioned, credentials) = tokio::select! {
         biased;
-        () = interrupt.cancelled() => return Err(Error::interrupted()),
-        done = to_proof(plan, observer) => done?,
+        () = interrupt.cancelled() => return Err(Error::interrupted().at(followed.step())),
+        done = to_proof(plan, &followed) => done?,
     };
     if let Some(telemetry) = &plan.telemetry {
-        provisioned.telemetry =
-            Some(telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?);
+        let report = telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?;
+        provisioned.telemetry = Some(report);
+        if report.acknowledged > 0 {
+            mark_proved(&mut provisioned.device, &plan.target, observer)?;
+        }
     }
     Ok(provisioned)
+}
+
+/// Passes events on and remembers the step, for an interruption to name.
+struct Followed<'a> {
+    observer: &'a dyn Observer,
+    step: Mutex<Step>,
+}
+
+impl Followed<'_> {
+    fn step(&self) -> Step {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Followed<'_> {
+    fn event(&self, event: &Event) {
+        if let Some(step) = event.step() {
+            *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        }
+        self.observer.event(event);
+    }
 }
 
 async fn to_proof(plan: &ProvisionPlan, observer: &dyn Observer) -> Result<(Provisioned, Credentials)> {
@@ -120,6 +146,23 @@ async fn to_proof(plan: &ProvisionPlan, observer: &dyn Observer) -> Result<(Prov
     let provisioned =
         Provisioned { outcome, device, answer_verified, proof, telemetry: None, timings: run.timings };
     Ok((provisioned, credentials))
+}
+
+/// Records that the server has accepted a connection with the device's identity, if that is news.
+///
+/// # Errors
+/// `store/io`.
+pub fn mark_proved(device: &mut Device, target: &Target, observer: &dyn Observer) -> Result<()> {
+    if device.record.state == State::Proved {
+        return Ok(());
+    }
+    reach(device, State::Proved, target, observer).map_err(|error| error.at(Step::Promote))
+}
+
+fn reach(device: &mut Device, state: State, target: &Target, observer: &dyn Observer) -> Result<()> {
+    device.reach(state, target)?;
+    observer.event(&Event::StateReached { state, directory: device.directory.clone() });
+    Ok(())
 }
 
 /// Waits until no other tbprov works on the device.
@@ -308,14 +351,12 @@ impl Run<'_> {
         let started = Instant::now();
         let proof = verify::connect(&self.plan.target, credentials, self.observer).await?;
         self.timings.verify = started.elapsed();
-        self.reach(device, State::Proved)?;
+        self.reach(device, State::Proved).map_err(|error| error.at(Step::Promote))?;
         Ok(proof)
     }
 
     fn reach(&self, device: &mut Device, state: State) -> Result<()> {
-        device.reach(state, &self.plan.target)?;
-        self.observer.event(&Event::StateReached { state, directory: device.directory.clone() });
-        Ok(())
+        reach(device, state, &self.plan.target, self.observer)
     }
 
     fn settling(&self, reason: &str) {

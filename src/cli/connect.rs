@@ -10,10 +10,11 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::server_args::{TrustArgs, clap_host, clap_port, port_or_default};
-use super::telemetry_args::{TelemetryArgs, TelemetryResult};
+use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
 use tbprov::event::Event;
 use tbprov::identity::{Credentials, X509Identity};
 use tbprov::mqtt::Target;
+use tbprov::pipeline;
 use tbprov::store::Device;
 use tbprov::telemetry::{self, Report};
 use tbprov::{Error, ErrorCode, Result, State, Step, verify};
@@ -54,19 +55,15 @@ impl ConnectArgs {
             }
             Some(plan) => {
                 let Subject { target, credentials, .. } = &subject;
-                Some(telemetry::run(target, credentials, plan, &context.interrupt, &*context.observer).await?)
+                let report =
+                    telemetry::run(target, credentials, plan, &context.interrupt, &*context.observer).await?;
+                subject.tls = Some(report.tls_version);
+                Some(report)
             }
         };
         subject.now_proved(context, report)?;
         context.output.result("connect", &ConnectResult::new(&subject, report));
-        // A run without an end is ended by Ctrl-C; one with an end was cut short by it.
-        let endless = telemetry.is_some_and(|plan| plan.count.is_none() && !plan.readings.is_stream());
-        match report {
-            Some(report) if report.interrupted && !endless => {
-                Ok(ExitCode::from(ErrorCode::Interrupted.kind().exit_code()))
-            }
-            _ => Ok(ExitCode::SUCCESS),
-        }
+        Ok(exit_code(telemetry.as_ref(), report))
     }
 
     fn subject(&self, context: &Context) -> Result<Subject> {
@@ -139,7 +136,7 @@ impl Subject {
             return Ok(());
         }
         let _lock = context.store.lock(device.record.device.as_deref())?;
-        device.reach(State::Proved, &self.target)
+        pipeline::mark_proved(device, &self.target, &*context.observer)
     }
 }
 
@@ -157,7 +154,6 @@ struct ConnectResult {
 struct ServerResult {
     host: String,
     port: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<&'static str>,
 }
 

@@ -51,7 +51,7 @@ pub(super) struct AddArgs {
     #[command(flatten)]
     trust: TrustArgs,
     /// Do not connect first. The device is then 'accepted', not 'proved'.
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     no_verify_connect: bool,
 }
 

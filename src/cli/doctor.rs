@@ -109,7 +109,7 @@ impl Report<'_> {
                 Finding::Failed(_) => Mark::Failed,
                 Finding::Skipped => Mark::Skipped,
             };
-            self.context.output.marked(mark, &result.to_string());
+            self.context.output.finding(mark, &result.to_string());
         }
         self.checks.push(result);
     }

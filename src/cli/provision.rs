@@ -13,14 +13,16 @@ use serde_json::json;
 use super::context::Context;
 use super::prompt::Question;
 use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port};
-use super::telemetry_args::{TelemetryArgs, TelemetryResult};
+use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
+use tbprov::event::Event;
 use tbprov::identity::{CredentialsType, KeyType, X509Identity};
 use tbprov::pipeline::{self, Provisioned};
 use tbprov::plan::{
     DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_KEY_TYPE, DEFAULT_PORT, DeviceName, IdentityPlan, ProvisionPlan,
 };
-use tbprov::tls::TrustSource;
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+use tbprov::telemetry::Readings;
+use tbprov::tls::{Trust, TrustSource};
+use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
 
 /// Give a device its identity: make a key and a certificate, register them, prove them.
 ///
@@ -68,10 +70,10 @@ pub(super) struct ProvisionArgs {
     #[arg(long, help_heading = "Identity")]
     gateway: bool,
     /// Do not connect with the new identity. The device stays 'accepted', not 'proved'.
-    #[arg(long)]
+    #[arg(long, help_heading = "Identity")]
     no_verify_connect: bool,
     /// Show what would be done, and do nothing.
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     dry_run: bool,
     #[command(flatten)]
     telemetry: TelemetryArgs,
@@ -86,13 +88,8 @@ impl ProvisionArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let provisioned = pipeline::provision(&plan, &context.interrupt, &*context.observer).await?;
-        let interrupted = provisioned.telemetry.is_some_and(|report| report.interrupted);
         context.output.result("provision", &ProvisionResult::new(&provisioned));
-        Ok(if interrupted {
-            ExitCode::from(ErrorCode::Interrupted.kind().exit_code())
-        } else {
-            ExitCode::SUCCESS
-        })
+        Ok(exit_code(plan.telemetry.as_ref(), provisioned.telemetry))
     }
 
     /// Flags, environment, file and prompts, in the order of the questions.
@@ -100,8 +97,16 @@ impl ProvisionArgs {
         let config = &context.config;
         // What can be wrong without asking anybody comes first.
         let telemetry = self.telemetry.plan()?;
+        let stdin = |path: &PathBuf| path == Path::new("-");
+        if self.provision_secret_file.as_ref().is_some_and(stdin)
+            && telemetry.as_ref().is_some_and(|telemetry| telemetry.readings == Readings::Stdin)
+        {
+            let message = "stdin cannot give both the provision secret and the telemetry";
+            return Err(Error::new(ErrorCode::UsageConflict, Step::Plan, message)
+                .help("put the secret in a file or in TBPROV_PROVISION_SECRET"));
+        }
         let identity = self.identity(context)?;
-        let trust = self.trust.trust(context)?;
+        let named_trust = self.trust.named(context)?;
         let timeout = self.trust.timeout(context)?;
         let given = self.host.clone().or_else(|| config.host.clone());
         let host = match given {
@@ -123,6 +128,14 @@ impl ProvisionArgs {
             None if context.may_ask => NAME.ask(context, Some(""), DeviceName::parse).await?,
             None => return Err(no_name()),
         };
+        if device_name.is_none() && !context.may_ask {
+            let message = "the device name is empty: the server makes one up, and never tells it".to_owned();
+            context.observer.event(&Event::Warning { message });
+        }
+        let trust = match named_trust {
+            Some(trust) => trust,
+            None => self.saved_trust(context, device_name.as_ref())?,
+        };
         let target = tbprov::mqtt::Target { host, port, trust: trust.into(), timeout };
         Ok(ProvisionPlan {
             target,
@@ -135,6 +148,18 @@ impl ProvisionArgs {
             telemetry,
             store: context.store.clone(),
         })
+    }
+
+    /// A rerun believes what the earlier run did, unless another certificate is named.
+    fn saved_trust(&self, context: &Context, name: Option<&DeviceName>) -> Result<Trust> {
+        let saved = name.map(|name| context.store.find(name.as_str())).transpose()?.flatten();
+        match saved.map(|device| device.trust()).transpose()? {
+            Some(mut trust) if trust.source != TrustSource::System => {
+                trust.skip_name_check |= self.trust.skips_name_check(context);
+                Ok(trust)
+            }
+            _ => self.trust.customary(context),
+        }
     }
 
     fn identity(&self, context: &Context) -> Result<IdentityPlan> {
@@ -250,6 +275,7 @@ struct ServerResult {
 #[derive(Serialize)]
 struct Verified {
     answer: bool,
+    connect: bool,
     mutual_tls: bool,
 }
 
@@ -272,6 +298,8 @@ pub(super) struct ProvisionResult {
     #[serde(with = "time::serde::rfc3339::option")]
     not_after: Option<time::OffsetDateTime>,
     verified: Verified,
+    #[serde(skip)]
+    proved: bool,
     telemetry: TelemetryResult,
     timings_ms: TimingsResult,
 }
@@ -292,7 +320,12 @@ impl ProvisionResult {
             },
             key_type: record.key_type,
             not_after: record.not_after,
-            verified: Verified { answer: done.answer_verified, mutual_tls: done.proof.is_some() },
+            verified: Verified {
+                answer: done.answer_verified,
+                connect: done.proof.is_some(),
+                mutual_tls: done.proof.is_some() && record.credentials_type == CredentialsType::X509,
+            },
+            proved: record.state == State::Proved,
             telemetry: TelemetryResult::from(done.telemetry),
             timings_ms: TimingsResult {
                 key: milliseconds(done.timings.key),
@@ -323,7 +356,7 @@ impl fmt::Display for ProvisionResult {
         if self.telemetry.is_any() {
             writeln!(formatter, "telemetry       {}", self.telemetry)?;
         }
-        if !self.verified.mutual_tls {
+        if !self.proved {
             writeln!(formatter, "not proved yet  run the same command without --no-verify-connect")?;
         }
         Ok(())

@@ -36,13 +36,24 @@ pub(super) struct TrustArgs {
 impl TrustArgs {
     /// By flag, variable, file, custom, else the system.
     pub(super) fn trust(&self, context: &Context) -> Result<Trust> {
-        let skip = self.skip_name_check || context.config.skip_name_check;
+        self.named(context)?.map_or_else(|| self.customary(context), Ok)
+    }
+
+    /// What flag, variable or file name, if they do.
+    pub(super) fn named(&self, context: &Context) -> Result<Option<Trust>> {
+        let path = self.server_cert.as_deref().or(context.config.server_cert.as_deref());
+        path.map(|path| Trust::from_file(path, self.skips_name_check(context))).transpose()
+    }
+
+    /// What is believed when nothing is named.
+    pub(super) fn customary(&self, context: &Context) -> Result<Trust> {
         let customary = Path::new(CUSTOMARY_SERVER_CERT);
-        match self.server_cert.as_deref().or(context.config.server_cert.as_deref()) {
-            Some(path) => Trust::from_file(path, skip),
-            None if customary.exists() => Trust::from_file(customary, skip),
-            None => Trust::system(skip),
-        }
+        let skip = self.skips_name_check(context);
+        if customary.exists() { Trust::from_file(customary, skip) } else { Trust::system(skip) }
+    }
+
+    pub(super) const fn skips_name_check(&self, context: &Context) -> bool {
+        self.skip_name_check || context.config.skip_name_check
     }
 
     pub(super) fn timeout(&self, context: &Context) -> Result<Duration> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -86,6 +87,15 @@ fn readable(path: &str) -> Result<PathBuf> {
     }
 }
 
+/// A run without an end is ended by Ctrl-C; one with an end was cut short by it.
+pub(super) fn exit_code(plan: Option<&TelemetryPlan>, report: Option<Report>) -> ExitCode {
+    let endless = plan.is_some_and(|plan| plan.count.is_none() && !plan.readings.is_stream());
+    match report {
+        Some(report) if report.interrupted && !endless => ErrorCode::Interrupted.kind().exit_code().into(),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 fn check_attributes(json: &str) -> Result<()> {
     match serde_json::from_str(json) {
         Ok(serde_json::Value::Object(_)) => Ok(()),
@@ -100,6 +110,7 @@ pub(super) struct TelemetryResult {
     sent: u64,
     acknowledged: u64,
     reconnects: u32,
+    interrupted: bool,
 }
 
 impl TelemetryResult {
@@ -111,8 +122,8 @@ impl TelemetryResult {
 
 impl From<Option<Report>> for TelemetryResult {
     fn from(report: Option<Report>) -> Self {
-        let Report { sent, acknowledged, reconnects, .. } = report.unwrap_or_default();
-        Self { sent, acknowledged, reconnects }
+        let Report { sent, acknowledged, reconnects, interrupted, .. } = report.unwrap_or_default();
+        Self { sent, acknowledged, reconnects, interrupted }
     }
 }
 

@@ -175,8 +175,14 @@ impl Answer {
             };
             malformed(format!("{why} (line {}, column {})", error.line(), error.column()))
         })?;
-        let Some(status) = body.status.or(body.provision_device_status) else {
-            return Err(malformed("it has neither 'status' nor 'provisionDeviceStatus'".to_owned()));
+        let status = match (body.status, body.provision_device_status) {
+            (Some(one), Some(other)) if one != other => {
+                return Err(malformed("its 'status' and 'provisionDeviceStatus' differ".to_owned()));
+            }
+            (Some(status), _) | (None, Some(status)) => status,
+            (None, None) => {
+                return Err(malformed("it has neither 'status' nor 'provisionDeviceStatus'".to_owned()));
+            }
         };
         let status = match status.as_str() {
             "SUCCESS" => Status::Success,
@@ -248,6 +254,7 @@ mod tests {
         for (payload, why) in [
             (&b"hello s3cret"[..], "not JSON"),
             (b"{}", "neither 'status'"),
+            (br#"{"status":"SUCCESS","provisionDeviceStatus":"FAILURE"}"#, "differ"),
             (b"[]", "another type"),
             (br#"{"status":7}"#, "another type"),
             (br#"{"status":null}"#, "neither 'status'"),

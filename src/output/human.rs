@@ -61,7 +61,7 @@ pub(super) const fn mark(mark: Mark, color: bool) -> &'static str {
 }
 
 /// Shows what is being waited for, once it has taken a while.
-pub(super) struct Spinner {
+struct Spinner {
     enabled: bool,
     current: Mutex<Option<Waiting>>,
 }
@@ -73,7 +73,7 @@ struct Waiting {
 }
 
 impl Spinner {
-    pub(super) const fn new(enabled: bool) -> Self {
+    const fn new(enabled: bool) -> Self {
         Self { enabled, current: Mutex::new(None) }
     }
 
@@ -108,6 +108,27 @@ impl Observer for Spinner {
         match event {
             Event::Started { what, .. } => self.wait_for(what),
             _ => self.clear(),
+        }
+    }
+}
+
+/// Nothing but what deserves attention, for a quiet run or one whose stdout a program reads.
+pub(super) struct Warnings {
+    output: Output,
+    spinner: Spinner,
+}
+
+impl Warnings {
+    pub(super) const fn new(output: Output, progress: bool) -> Self {
+        Self { output, spinner: Spinner::new(progress) }
+    }
+}
+
+impl Observer for Warnings {
+    fn event(&self, event: &Event) {
+        self.spinner.event(event);
+        if let Event::Warning { message } = event {
+            self.output.warn(message);
         }
     }
 }

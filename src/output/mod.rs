@@ -115,7 +115,7 @@ impl Output {
         match self.format {
             Format::Events => Arc::new(json::Events::new(self.clone())),
             Format::Human if !self.quiet => Arc::new(human::Steps::new(self.clone(), self.progress)),
-            _ => Arc::new(human::Spinner::new(self.progress)),
+            _ => Arc::new(human::Warnings::new(self.clone(), self.progress)),
         }
     }
 
@@ -124,6 +124,11 @@ impl Output {
         if !self.quiet {
             self.marked(mark, text);
         }
+    }
+
+    /// One line of data about a check.
+    pub(crate) fn finding(&self, mark: Mark, text: &str) {
+        self.data(&format!("{} {}", human::mark(mark, false), human::plain(text)));
     }
 
     /// One line of talk about a step.

@@ -7,8 +7,6 @@ mod source;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
-
 pub use run::run;
 pub use source::validate;
 
@@ -54,7 +52,7 @@ pub struct TelemetryPlan {
 }
 
 /// What was sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Messages taken from the source.
     pub sent: u64,
@@ -64,4 +62,6 @@ pub struct Report {
     pub reconnects: u32,
     /// Whether the user ended the run.
     pub interrupted: bool,
+    /// `TLSv1.2` or `TLSv1.3`: the last connection's.
+    pub tls_version: &'static str,
 }

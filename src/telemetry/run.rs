@@ -41,6 +41,7 @@ pub async fn run(
     let mut attempt = 0;
     loop {
         let before = sender.report.acknowledged;
+        sender.report.tls_version = session.tls_version();
         let error = match sender.send_over(&mut session, target.timeout, interrupt).await {
             Ok(()) => break,
             Err(error) => error,
@@ -213,7 +214,6 @@ impl<'a> Sender<'a> {
                 return Err(self.gave_up(error, *attempt));
             }
             *attempt += 1;
-            self.report.reconnects += 1;
             let delay = backoff::delay(*attempt);
             self.observer.event(&Event::Reconnecting {
                 attempt: *attempt,
@@ -228,7 +228,10 @@ impl<'a> Sender<'a> {
                 biased;
                 () = interrupt.cancelled() => self.report.interrupted = true,
                 opened = opened => match opened {
-                    Ok(session) => return Ok(Some(session)),
+                    Ok(session) => {
+                        self.report.reconnects += 1;
+                        return Ok(Some(session));
+                    }
                     Err(failed) => error = failed,
                 },
             }
