@@ -27,9 +27,8 @@ impl Context {
     /// Reads the configuration and begins to listen for Ctrl-C. Called within the runtime.
     pub(super) fn new(global: &GlobalArgs, output: Output) -> Result<Self> {
         let config = Config::read(global.config.as_deref())?;
-        // clap's default cannot be told from a value, and the file comes before the default.
-        let default_store = global.store.as_os_str() == "./devices";
-        let root = config.store.clone().filter(|_| default_store).unwrap_or_else(|| global.store.clone());
+        let root =
+            global.store.clone().or_else(|| config.store.clone()).unwrap_or_else(|| "./devices".into());
         let interrupt = CancellationToken::new();
         tokio::spawn(listen(interrupt.clone()));
         Ok(Self {

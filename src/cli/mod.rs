@@ -67,9 +67,9 @@ pub(crate) struct GlobalArgs {
     /// Never prompt; implied when stdin is no terminal.
     #[arg(long, global = true)]
     pub(crate) no_input: bool,
-    /// The folder of devices.
-    #[arg(long, global = true, env = "TBPROV_STORE", value_name = "DIR", default_value = "./devices")]
-    pub(crate) store: PathBuf,
+    /// The folder of devices [default: ./devices].
+    #[arg(long, global = true, env = "TBPROV_STORE", value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
     /// The configuration file [default: ./tbprov.toml where it exists].
     #[arg(long, global = true, env = "TBPROV_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -184,8 +184,6 @@ fn refused_arguments(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
-    let text = error.render().to_string();
-    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     let global = GlobalArgs {
         json: true,
         events: false,
@@ -193,12 +191,25 @@ fn refused_arguments(error: &clap::Error) -> ExitCode {
         verbose: 0,
         color: ColorChoice::Never,
         no_input: true,
-        store: PathBuf::new(),
+        store: None,
         config: None,
     };
-    let error = Error::new(ErrorCode::UsageInvalid, Step::Plan, message);
+    let error = usage_error(error);
     let output = Output::new(&global);
     debug_assert_eq!(output.format(), Format::Json);
     output.error("tbprov", &error);
     ExitCode::from(error.exit_code())
+}
+
+/// clap's first paragraph, which may name several arguments, in one line.
+fn usage_error(error: &clap::Error) -> Error {
+    use clap::error::ErrorKind;
+    let code = match error.kind() {
+        ErrorKind::ArgumentConflict => ErrorCode::UsageConflict,
+        ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand => ErrorCode::UsageMissing,
+        _ => ErrorCode::UsageInvalid,
+    };
+    let text = error.render().to_string();
+    let lines: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    Error::new(code, Step::Plan, lines.join(" ").trim_start_matches("error: "))
 }
