@@ -1,6 +1,7 @@
 //! `tbprov.toml`: the same names as the long flags.
 
 use std::io::ErrorKind;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,7 +17,7 @@ const DEFAULT: &str = "tbprov.toml";
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Config {
     pub(super) host: Option<String>,
-    pub(super) port: Option<u16>,
+    pub(super) port: Option<NonZeroU16>,
     pub(super) provision_key: Option<String>,
     #[serde(default, deserialize_with = "secret")]
     pub(super) provision_secret: Option<Secret>,
@@ -26,7 +27,7 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) skip_name_check: bool,
     pub(super) key_type: Option<KeyType>,
-    pub(super) days: Option<u32>,
+    pub(super) days: Option<NonZeroU32>,
     pub(super) credentials_type: Option<CredentialsType>,
     #[serde(default)]
     pub(super) gateway: bool,
@@ -48,11 +49,15 @@ impl Config {
             Err(error) => return Err(invalid(error.to_string())),
         };
         // toml's own text quotes the line, which may be the one with the secret.
-        toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        let config: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let why = error.message().lines().next().unwrap_or_default().to_owned();
             invalid(format!("line {line}: {}", without_values(&why)))
-        })
+        })?;
+        if config.provision_secret.is_some() && config.provision_secret_file.is_some() {
+            return Err(invalid("it has both provision-secret and provision-secret-file".to_owned()));
+        }
+        Ok(config)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read as _;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -112,7 +113,7 @@ impl ProvisionArgs {
             Some(host) => parse_host(&host)?,
             None => HOST.ask(context, Some(DEFAULT_HOST), parse_host).await?,
         };
-        let port = match self.port.or(config.port) {
+        let port = match self.port.or(config.port.map(NonZeroU16::get)) {
             Some(port) => port,
             None if context.may_ask => PORT.ask(context, Some(&DEFAULT_PORT.to_string()), parse_port).await?,
             None => DEFAULT_PORT,
@@ -156,7 +157,7 @@ impl ProvisionArgs {
         Ok(match credentials_type {
             CredentialsType::X509 => IdentityPlan::Generate {
                 key_type: self.key_type.or(config.key_type),
-                days: self.days.or(config.days).unwrap_or(DEFAULT_DAYS),
+                days: self.days.or(config.days.map(NonZeroU32::get)).unwrap_or(DEFAULT_DAYS),
             },
             CredentialsType::AccessToken => IdentityPlan::AccessToken,
             CredentialsType::MqttBasic => IdentityPlan::MqttBasic,

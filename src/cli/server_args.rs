@@ -1,5 +1,6 @@
 //! The flags that name a server and how to believe it.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ impl TrustArgs {
 
 /// The port by flag, file, or default.
 pub(super) fn port_or_default(flag: Option<u16>, context: &Context) -> u16 {
-    flag.or(context.config.port).unwrap_or(DEFAULT_PORT)
+    flag.or(context.config.port.map(NonZeroU16::get)).unwrap_or(DEFAULT_PORT)
 }
 
 /// A host: a name or an address, without scheme, port or path.
