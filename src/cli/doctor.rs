@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
-use super::server_args::{TrustArgs, clap_host, clap_port, port_or_default};
+use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port, port_or_default};
 use crate::output::{Format, Mark};
 use tbprov::Result;
 use tbprov::doctor::{self, Check, Finding};
@@ -23,11 +23,11 @@ pub(super) struct DoctorArgs {
     /// A device of the store, to try its server with its identity.
     #[arg(conflicts_with = "host")]
     device: Option<String>,
-    /// The server to look at [default: the configuration's, or the device's].
-    #[arg(long, env = "TBPROV_HOST", value_name = "HOST", value_parser = clap_host)]
+    /// The server to look at [default: the device's, else TBPROV_HOST, else the configuration's].
+    #[arg(long, value_name = "HOST", value_parser = clap_host)]
     host: Option<String>,
-    /// Its port of MQTT over TLS [default: 8883].
-    #[arg(long, env = "TBPROV_PORT", value_name = "PORT", value_parser = clap_port)]
+    /// Its port of MQTT over TLS [default: the device's, else TBPROV_PORT, else the configuration's, else 8883].
+    #[arg(long, value_name = "PORT", value_parser = clap_port)]
     port: Option<u16>,
     #[command(flatten)]
     trust: TrustArgs,
@@ -72,9 +72,20 @@ impl DoctorArgs {
             };
             return Ok(Some((target, Some(device.credentials()?))));
         }
-        let Some(host) = self.host.clone().or_else(|| context.config.host.clone()) else { return Ok(None) };
-        Ok(Some((self.trust.target(context, host, port_or_default(self.port, context))?, None)))
+        let host = self
+            .host
+            .clone()
+            .map_or_else(|| from_environment("TBPROV_HOST", parse_host), |host| Ok(Some(host)))?;
+        let Some(host) = host.or_else(|| context.config.host.clone()) else { return Ok(None) };
+        let port =
+            self.port.map_or_else(|| from_environment("TBPROV_PORT", parse_port), |port| Ok(Some(port)))?;
+        Ok(Some((self.trust.target(context, host, port_or_default(port, context))?, None)))
     }
+}
+
+/// Not by clap: the variables are about a server, and a device of the store has its own.
+fn from_environment<T>(variable: &str, parse: fn(&str) -> Result<T>) -> Result<Option<T>> {
+    std::env::var(variable).ok().map(|text| parse(&text)).transpose()
 }
 
 /// Shows each check as it comes, and keeps it for the result.

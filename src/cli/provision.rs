@@ -38,13 +38,8 @@ pub(super) struct ProvisionArgs {
     #[arg(long, env = "TBPROV_PROVISION_KEY", value_name = "KEY")]
     provision_key: Option<String>,
     /// The provision secret. Others can see a flag in the process list: better the variable, or the file.
-    #[arg(
-        long,
-        env = "TBPROV_PROVISION_SECRET",
-        value_name = "SECRET",
-        hide_env_values = true,
-        conflicts_with = "provision_secret_file"
-    )]
+    /// [env: TBPROV_PROVISION_SECRET]
+    #[arg(long, value_name = "SECRET", conflicts_with = "provision_secret_file")]
     provision_secret: Option<String>,
     /// A file with the provision secret; '-' is stdin.
     #[arg(long, value_name = "FILE")]
@@ -167,14 +162,18 @@ impl ProvisionArgs {
     async fn secret(&self, context: &Context) -> Result<Secret> {
         let config = &context.config;
         let file = self.provision_secret_file.as_deref();
-        let secret = match (&self.provision_secret, file) {
-            (Some(secret), _) => Secret::new(secret.clone()),
-            (None, Some(path)) => read_secret(path)?,
-            (None, None) => match (&config.provision_secret, config.provision_secret_file.as_deref()) {
-                (Some(secret), _) => secret.clone(),
-                (None, Some(path)) => read_secret(path)?,
-                (None, None) => SECRET.ask_hidden(context, false).await?,
-            },
+        // Not by clap, to which the variable and the file's flag would be a conflict: a flag comes first.
+        let variable = || std::env::var("TBPROV_PROVISION_SECRET").ok().map(Secret::new);
+        let secret = if let Some(secret) = &self.provision_secret {
+            Secret::new(secret.clone())
+        } else if let Some(path) = file {
+            read_secret(path)?
+        } else if let Some(secret) = variable().or_else(|| config.provision_secret.clone()) {
+            secret
+        } else if let Some(path) = &config.provision_secret_file {
+            read_secret(path)?
+        } else {
+            SECRET.ask_hidden(context, false).await?
         };
         if secret.expose().trim().is_empty() {
             return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the provision secret is empty"));
