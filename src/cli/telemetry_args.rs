@@ -42,7 +42,7 @@ impl TelemetryArgs {
         let readings = match what.as_str() {
             "" => Readings::Samples,
             "-" => Readings::Stdin,
-            path if path.starts_with('@') => Readings::File(PathBuf::from(&path[1..])),
+            path if path.starts_with('@') => Readings::File(readable(&path[1..])?),
             json => {
                 telemetry::validate(json.as_bytes(), "the value of --send-telemetry")
                     .map_err(|error| error.at(Step::Plan))?;
@@ -68,6 +68,21 @@ impl TelemetryArgs {
             interval: self.interval.unwrap_or(if stream { Duration::ZERO } else { DEFAULT_INTERVAL }),
             attributes: self.attributes.clone(),
         }))
+    }
+}
+
+/// Better told before a device is made than after.
+fn readable(path: &str) -> Result<PathBuf> {
+    let failed = |code, why: &str| {
+        Err(Error::new(code, Step::Plan, format!("cannot read telemetry from '{path}': {why}")))
+    };
+    match std::fs::metadata(path) {
+        Ok(file) if file.is_dir() => failed(ErrorCode::FileIo, "it is a folder"),
+        Ok(_) => Ok(PathBuf::from(path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            failed(ErrorCode::FileNotFound, "no such file")
+        }
+        Err(error) => failed(ErrorCode::FileIo, &error.to_string()),
     }
 }
 

@@ -123,7 +123,8 @@ async fn next_line(
         }
         *number += 1;
         let line = std::mem::take(partial);
-        let text = line.trim_ascii();
+        let byte_order_mark = if *number == 1 { &b"\xEF\xBB\xBF"[..] } else { b"" };
+        let text = line.strip_prefix(byte_order_mark).unwrap_or(&line).trim_ascii();
         if !text.is_empty() {
             return message(text, &format!("line {number} of {origin}")).map(Some);
         }
