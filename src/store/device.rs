@@ -157,12 +157,13 @@ impl Device {
     /// The saved credentials, read and checked against the record.
     ///
     /// # Errors
-    /// `store/corrupt` when a file is missing or does not fit, and those of reading keys and certificates.
+    /// `store/corrupt` when a file is missing, damaged or does not fit; `file/io`, `file/encrypted-key`.
     pub fn credentials(&self) -> Result<Credentials> {
         let path = self.directory.join(CREDENTIALS);
         let credentials = if self.directory.join(KEY).exists() || !path.exists() {
             X509Identity::read(&self.directory.join(CERTIFICATE), &self.directory.join(KEY))
                 .map(Credentials::X509)
+                .map_err(damaged)
         } else {
             let text = fs::read_to_string(&path).map_err(|error| io_error("read", &path, error))?;
             secrets_from_json(&Secret::new(text), &path)
@@ -180,14 +181,23 @@ impl Device {
     /// What authenticates the device's server: the kept certificates, else the system's roots.
     ///
     /// # Errors
-    /// Those of reading the certificates.
+    /// `store/corrupt` when they are damaged; `file/io`.
     pub fn trust(&self) -> Result<Trust> {
         let path = self.directory.join(SERVER);
         if path.exists() {
-            Trust::from_file(&path, self.record.skip_name_check)
+            Trust::from_file(&path, self.record.skip_name_check).map_err(damaged)
         } else {
             Trust::system(self.record.skip_name_check)
         }
+    }
+}
+
+/// A file of the store that is not as it was written. One that cannot be read, or whose key somebody has
+/// encrypted since, has a help of its own.
+fn damaged(error: Error) -> Error {
+    match error.code {
+        ErrorCode::FileIo | ErrorCode::FileEncrypted => error,
+        _ => Error::new(ErrorCode::StoreCorrupt, error.step, error.message),
     }
 }
 
