@@ -51,10 +51,11 @@ pub(super) fn server_config(
     let verifier = Verifier::new(leaf, &provider, release, registry)?;
     let chain = identity.chain.iter().map(|certificate| certificate.der().clone()).collect();
     let certified = CertifiedKey::new(chain, identity.key.tls_key()?);
-    certified.keys_match().map_err(|error| {
+    // Not by rustls' keys_match, which cannot read version 1 certificates.
+    if leaf.public_key != identity.key.public_key_der() {
         let message = "the simulator's certificate belongs to another private key";
-        Error::new(ErrorCode::FileMismatch, Step::Serve, message).source(error)
-    })?;
+        return Err(Error::new(ErrorCode::FileMismatch, Step::Serve, message));
+    }
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(&error.to_string()))?
