@@ -84,7 +84,7 @@ impl ShowArgs {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let device = context.store.open(&self.name)?;
         device.credentials()?;
-        context.output.result("devices show", &ShowResult::new(device));
+        context.output.result("devices show", &ShowResult::new(device)?);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -115,7 +115,7 @@ impl AddArgs {
         };
         let new = NewDevice { name: Some(name.as_str()), target: &target, credentials: &credentials, state };
         let device = context.store.stage(&lock, &new)?;
-        context.output.result("devices add", &ShowResult::new(device));
+        context.output.result("devices add", &ShowResult::new(device)?);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -183,12 +183,22 @@ impl fmt::Display for ListResult {
 struct ShowResult {
     directory: PathBuf,
     #[serde(flatten)]
+    members: Members,
+    #[serde(skip)]
     record: Record,
 }
 
+/// The record's members but its `schema`, which would stand beside the result's own.
+type Members = serde_json::Map<String, serde_json::Value>;
+
 impl ShowResult {
-    fn new(device: Device) -> Self {
-        Self { directory: device.directory, record: device.record }
+    fn new(device: Device) -> Result<Self> {
+        let mut members: Members =
+            serde_json::to_value(&device.record).and_then(serde_json::from_value).map_err(|error| {
+                Error::new(ErrorCode::Bug, Step::Plan, "the record could not be shown").source(error)
+            })?;
+        members.remove("schema");
+        Ok(Self { directory: device.directory, members, record: device.record })
     }
 }
 
