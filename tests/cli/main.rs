@@ -1,0 +1,16 @@
+//! The command from outside: exit codes, error codes, steps, JSON and files, against the simulator.
+
+#![cfg(feature = "cli")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod adoption;
+mod arguments;
+mod faults;
+mod files;
+mod output;
+mod secrets;
+mod simulator;
+mod store;
+mod support;
+mod telemetry;
+mod trust;

@@ -1,0 +1,164 @@
+//! Whom `provision` believes, certificate by certificate, and what an impostor learns: nothing.
+
+use std::sync::Arc;
+
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::server::ServerConfig;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tbprov::sim::Event;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::{KEY, NAME, SECRET, Server, World, fixture, fixture_text, for_each_row, runtime, same};
+
+/// `(what the server presents, what is trusted, the host asked for, flags, how it ends)`
+type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+const ROWS: &[Row] = &[
+    // The commands of the ESP32 example: CA:TRUE, no SAN, the name in the subject alone.
+    ("esp32", "esp32", "localhost", "", "provisioned"),
+    ("esp32", "esp32", "127.0.0.1", "", "3 tls/name-mismatch tls"),
+    ("esp32", "esp32", "127.0.0.1", "--skip-name-check", "provisioned"),
+    ("v1", "v1", "localhost", "", "provisioned"),
+    ("san", "san", "localhost", "", "provisioned"),
+    ("san", "san", "127.0.0.1", "", "provisioned"),
+    ("leaf", "leaf", "localhost", "", "provisioned"),
+    ("leaf", "leaf", "127.0.0.1", "", "3 tls/name-mismatch tls"),
+    ("leaf-san", "leaf-san", "127.0.0.1", "", "provisioned"),
+    ("rsa-2048", "rsa-2048", "localhost", "", "provisioned"),
+    // The leaf, the one above it, and the authority: each is enough.
+    ("chain", "chain", "localhost", "", "provisioned"),
+    ("chain", "intermediate", "localhost", "", "provisioned"),
+    ("chain", "ca", "localhost", "", "provisioned"),
+    ("chain", "san", "localhost", "", "3 tls/untrusted tls"),
+    // Of the same name, and of no name that matters.
+    ("impostor", "esp32", "localhost", "", "3 tls/untrusted tls"),
+    ("impostor", "esp32", "localhost", "--skip-name-check", "3 tls/untrusted tls"),
+    ("esp32", "san", "localhost", "", "3 tls/untrusted tls"),
+    ("leaf", "ca", "localhost", "", "3 tls/untrusted tls"),
+    ("expired", "expired", "localhost", "", "3 tls/expired tls"),
+    ("expired", "expired", "localhost", "--skip-name-check", "3 tls/expired tls"),
+    ("not-yet-valid", "not-yet-valid", "localhost", "", "3 tls/expired tls"),
+];
+
+#[test]
+fn every_server_certificate_is_judged_as_promised() {
+    for_each_row(ROWS, |(presented, trusted, host, flags, promised)| {
+        let what = format!("{presented} with {trusted} as {host} {flags}");
+        let world = World::trusting(trusted);
+        let server = Server::with_certificate(presented, |_| {});
+        same(&what, &server.provision(&world, &format!("--host {host} {flags}")).brief(), promised)?;
+        let requests =
+            server.events().iter().filter(|event| matches!(event, Event::ProvisionRequest { .. })).count();
+        same(&what, &requests.to_string(), if *promised == "provisioned" { "1" } else { "0" })
+    });
+}
+
+#[test]
+fn without_a_file_the_systems_roots_decide_and_the_help_says_how_to_get_the_file() {
+    let world = World::new();
+    let server = Server::start(|_| {});
+    let line = format!(
+        "provision --json --host localhost --port {} --provision-key {KEY} --provision-secret s --device-name {NAME}",
+        server.port()
+    );
+    let refused = world.run(&line);
+    // A machine without any root says so before it connects.
+    assert!(
+        ["3 tls/untrusted tls", "3 tls/untrusted plan"].contains(&refused.brief().as_str()),
+        "{refused:?}"
+    );
+    assert!(refused.help().contains("--server-cert"), "{refused:?}");
+}
+
+#[test]
+fn the_customary_file_is_trusted_without_a_flag() {
+    let world = World::new();
+    world.write("mqttserver.pub.pem", fixture_text("server/esp32.pem"));
+    let server = Server::with_certificate("esp32", |_| {});
+    let line = format!(
+        "provision --json --host localhost --port {} --provision-key {KEY} --provision-secret {SECRET} --device-name {NAME}",
+        server.port()
+    );
+    assert_eq!(world.run(&line).outcome(), "provisioned");
+    assert_eq!(world.read("devices/sensor-01/server.pem"), fixture_text("server/esp32.pem"));
+}
+
+#[test]
+fn the_saved_identity_goes_on_trusting_the_same_server_only() {
+    let world = World::trusting("esp32");
+    let server = Server::with_certificate("esp32", |_| {});
+    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
+    let impostor = Server::with_certificate("impostor", |_| {});
+    let connect = world.run(&format!("connect --json --port {}", impostor.port()));
+    assert_eq!(connect.brief(), "3 tls/untrusted verify");
+    let telemetry = world.run(&format!("connect --json --send-telemetry --port {}", impostor.port()));
+    assert_eq!(telemetry.brief(), "3 tls/untrusted tls");
+    let connected = |event: &Event| matches!(event, Event::TlsEstablished { .. } | Event::Connected { .. });
+    assert!(!impostor.events().iter().any(connected));
+}
+
+/// A TLS server with the impostor's key that counts every application byte it is sent.
+async fn bytes_told_to_an_impostor(
+    listener: TcpListener,
+    certificate: &'static str,
+    version: &'static SupportedProtocolVersion,
+) -> usize {
+    let chain = vec![CertificateDer::from_pem_file(fixture(certificate)).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(fixture("server/impostor_key.pem")).unwrap();
+    let provider = Arc::new(default_provider());
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))));
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut told = Vec::new();
+    if let Ok(mut stream) = acceptor.accept(stream).await {
+        let _ = stream.read_to_end(&mut told).await;
+    }
+    told.len()
+}
+
+#[test]
+fn an_impostor_learns_nothing_not_even_with_a_copy_of_the_certificate() {
+    let certificates = ["server/impostor.pem", "server/esp32.pem"];
+    for (certificate, version) in certificates.into_iter().flat_map(|file| [(file, &TLS12), (file, &TLS13)]) {
+        let world = World::trusting("esp32");
+        let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let impostor = runtime().spawn(bytes_told_to_an_impostor(listener, certificate, version));
+        let line = format!(
+            "provision --json --host localhost --port {port} --server-cert server.pem --skip-name-check \
+             --provision-key {KEY} --provision-secret {SECRET} --device-name {NAME}"
+        );
+        assert_eq!(world.run(&line).brief(), "3 tls/untrusted tls", "{certificate} {version:?}");
+        assert_eq!(runtime().block_on(impostor).unwrap(), 0, "{certificate} {version:?}");
+    }
+}
+
+#[test]
+fn a_key_too_weak_to_prove_anything_is_named_by_inspect() {
+    let read = World::trusting("rsa-1024").run("certs inspect --json server.pem").done();
+    assert_eq!(read["certificates"][0]["key"], "rsa-1024");
+}
+
+#[test]
+fn what_a_server_presents_can_be_seen_and_kept_and_then_trusted() {
+    let world = World::new();
+    let server = Server::with_certificate("esp32", |_| {});
+    let inspected =
+        world.run(&format!("certs inspect --json localhost:{} --save server.pem", server.port())).done();
+    assert_eq!(inspected["certificates"][0]["subject"], "CN=localhost");
+    assert_eq!(world.read("server.pem"), fixture_text("server/esp32.pem"));
+    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
+    let again = world.run(&format!("certs inspect --json localhost:{} --save server.pem", server.port()));
+    assert_eq!(again.failure().0, 5);
+}
