@@ -162,22 +162,40 @@ impl Session {
 /// Runs the client crate's event loop until the connection ends. It has a task of its own because its `poll`
 /// may not be dropped half-way.
 async fn drive(mut events: EventLoop, sender: mpsc::Sender<Result<Incoming, ConnectionError>>) {
-    loop {
-        let incoming = match events.poll().await {
-            Ok(ClientEvent::Incoming(Packet::Publish(message))) => {
-                let topic = String::from_utf8_lossy(&message.topic).into_owned();
-                Ok(Incoming::Message { topic, payload: message.payload })
+    let error = loop {
+        match events.poll().await {
+            Ok(event) => {
+                if tell(event, &sender).await.is_err() {
+                    return;
+                }
             }
-            Ok(ClientEvent::Incoming(Packet::PubAck(ack))) => Ok(Incoming::Acknowledged(ack.pkid)),
-            Ok(ClientEvent::Outgoing(Outgoing::Publish(id))) => Ok(Incoming::Sent(id)),
-            Ok(_) => continue,
-            Err(error) => Err(error),
-        };
-        let ended = incoming.is_err();
-        if sender.send(incoming).await.is_err() || ended {
+            Err(error) => break error,
+        }
+    };
+    // What was read in one go with the connection's end is kept there, and `poll` told the end alone.
+    for event in std::mem::take(&mut events.state.events) {
+        if tell(event, &sender).await.is_err() {
             return;
         }
     }
+    let _ = sender.send(Err(error)).await;
+}
+
+/// Passes on what matters; fails when nobody listens any more.
+async fn tell(
+    event: ClientEvent,
+    sender: &mpsc::Sender<Result<Incoming, ConnectionError>>,
+) -> Result<(), mpsc::error::SendError<Result<Incoming, ConnectionError>>> {
+    let incoming = match event {
+        ClientEvent::Incoming(Packet::Publish(message)) => {
+            let topic = String::from_utf8_lossy(&message.topic).into_owned();
+            Incoming::Message { topic, payload: message.payload }
+        }
+        ClientEvent::Incoming(Packet::PubAck(ack)) => Incoming::Acknowledged(ack.pkid),
+        ClientEvent::Outgoing(Outgoing::Publish(id)) => Incoming::Sent(id),
+        _ => return Ok(()),
+    };
+    sender.send(Ok(incoming)).await
 }
 
 fn options(link: Link, target: &Target, login: &Login<'_>) -> Result<MqttOptions> {

@@ -5,6 +5,7 @@
 
 mod adoption;
 mod arguments;
+mod documentation;
 mod faults;
 mod files;
 mod output;
