@@ -19,6 +19,9 @@ use tbprov::sim::Fault;
 const QUESTIONS: [&str; 5] =
     ["ThingsBoard host", "TLS port", "Provision key", "Provision secret", "Device name"];
 
+/// Wrong answers and why they are, or variables and their values.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// Runs a command, and tells then the terminal's modes and the exit code.
 const SCRIPT: &str = r#"stty sane; trap : INT; "$0" "$@"; code=$?; stty -a; echo "ended with $code""#;
 
@@ -35,7 +38,7 @@ impl Terminal {
         Self::run_with(sandbox, arguments, &[], true)
     }
 
-    fn run_with(sandbox: &Sandbox, arguments: &[&str], env: &[(&str, &str)], strip: bool) -> Self {
+    fn run_with(sandbox: &Sandbox, arguments: &[&str], env: Pairs<'_>, strip: bool) -> Self {
         let mut command = sandbox.command("sh");
         command.args(["-c", SCRIPT, env!("CARGO_BIN_EXE_tbprov")]).args(arguments);
         command.env("TERM", "xterm").envs(env.iter().copied());
@@ -137,7 +140,7 @@ fn a_wrong_answer_is_refused_at_once_and_asked_again() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     let mut terminal = provision(&sandbox, &server);
     let port = server.address.port().to_string();
-    let wrong: [(&str, &[(&str, &str)], &str); 5] = [
+    let wrong: [(&str, Pairs<'_>, &str); 5] = [
         ("ThingsBoard host", &[("http://localhost/", "neither a host name nor an IP address")], "127.0.0.1"),
         ("TLS port", &[("65536", "is no port"), ("0", "is no port"), ("mqtt", "is no port")], &port),
         ("Provision key", &[("  ", "is empty")], KEY),
@@ -231,7 +234,7 @@ fn without_input_nobody_is_asked() {
 #[test]
 fn colour_is_for_terminals_that_want_it() {
     let sandbox = Sandbox::new();
-    let cases: [(&[&str], &[(&str, &str)], bool); 5] = [
+    let cases: [(&[&str], Pairs<'_>, bool); 5] = [
         (&[], &[], true),
         (&[], &[("NO_COLOR", "1")], false),
         (&[], &[("TERM", "dumb")], false),

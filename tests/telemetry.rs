@@ -286,7 +286,7 @@ mod interrupted {
     #[test]
     fn a_finite_run_is_cut_short() {
         let (_server, sandbox) = sensor(&[]);
-        let arguments = ["connect", "--events", "--send-telemetry", "--count", "1000"];
+        let arguments = ["connect", "--events", "--send-telemetry", "--count", "2", "--interval", "1h"];
         let mut sending = Running::start(&mut sandbox.tbprov(&arguments));
         sending.until("\"acknowledged\"");
         sending.signal("INT");

@@ -1,28 +1,27 @@
 //! `tbprov provision`
 
-use std::fmt;
+mod questions;
+mod result;
+
 use std::io::Read as _;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::Serialize;
-use serde_json::json;
 
 use super::context::Context;
-use super::prompt::Question;
 use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port};
-use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
+use super::telemetry_args::{TelemetryArgs, exit_code};
+use questions::{HOST, KEY, NAME, PORT, SECRET};
+use result::{DryRun, ProvisionResult};
 use tbprov::event::Event;
 use tbprov::identity::{CredentialsType, KeyType, X509Identity};
-use tbprov::pipeline::{self, Provisioned};
-use tbprov::plan::{
-    DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_KEY_TYPE, DEFAULT_PORT, DeviceName, IdentityPlan, ProvisionPlan,
-};
-use tbprov::telemetry::Readings;
+use tbprov::pipeline;
+use tbprov::plan::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_PORT, DeviceName, IdentityPlan, ProvisionPlan};
+use tbprov::telemetry::{Readings, TelemetryPlan};
 use tbprov::tls::{Trust, TrustSource};
-use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
+use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Give a device its identity: make a key and a certificate, register them, prove them.
 ///
@@ -97,41 +96,15 @@ impl ProvisionArgs {
         let config = &context.config;
         // What can be wrong without asking anybody comes first.
         let telemetry = self.telemetry.plan()?;
-        let stdin = |path: &PathBuf| path == Path::new("-");
-        if self.provision_secret_file.as_ref().is_some_and(stdin)
-            && telemetry.as_ref().is_some_and(|telemetry| telemetry.readings == Readings::Stdin)
-        {
-            let message = "stdin cannot give both the provision secret and the telemetry";
-            return Err(Error::new(ErrorCode::UsageConflict, Step::Plan, message)
-                .help("put the secret in a file or in TBPROV_PROVISION_SECRET"));
-        }
+        self.one_reader_of_stdin(telemetry.as_ref())?;
         let identity = self.identity(context)?;
         let named_trust = self.trust.named(context)?;
         let timeout = self.trust.timeout(context)?;
-        let given = self.host.clone().or_else(|| config.host.clone());
-        let host = match given {
-            Some(host) => parse_host(&host)?,
-            None => HOST.ask(context, Some(DEFAULT_HOST), parse_host).await?,
-        };
-        let port = match self.port.or(config.port.map(NonZeroU16::get)) {
-            Some(port) => port,
-            None if context.may_ask => PORT.ask(context, Some(&DEFAULT_PORT.to_string()), parse_port).await?,
-            None => DEFAULT_PORT,
-        };
-        let provision_key = match self.provision_key.clone().or_else(|| config.provision_key.clone()) {
-            Some(key) => not_blank(&key)?,
-            None => KEY.ask(context, None, not_blank).await?,
-        };
+        let host = self.host(context).await?;
+        let port = self.port(context).await?;
+        let provision_key = self.provision_key(context).await?;
         let provision_secret = self.secret(context).await?;
-        let device_name = match self.device_name.as_ref().or(config.device_name.as_ref()) {
-            Some(name) => DeviceName::parse(name)?,
-            None if context.may_ask => NAME.ask(context, Some(""), DeviceName::parse).await?,
-            None => return Err(no_name()),
-        };
-        if device_name.is_none() && !context.may_ask {
-            let message = "the device name is empty: the server makes one up, and never tells it".to_owned();
-            context.observer.event(&Event::Warning { message });
-        }
+        let device_name = self.device_name(context).await?;
         let trust = match named_trust {
             Some(trust) => trust,
             None => self.saved_trust(context, device_name.as_ref())?,
@@ -148,6 +121,51 @@ impl ProvisionArgs {
             telemetry,
             store: context.store.clone(),
         })
+    }
+
+    fn one_reader_of_stdin(&self, telemetry: Option<&TelemetryPlan>) -> Result<()> {
+        let secret = self.provision_secret_file.as_deref() == Some(Path::new("-"));
+        if !(secret && telemetry.is_some_and(|telemetry| telemetry.readings == Readings::Stdin)) {
+            return Ok(());
+        }
+        let message = "stdin cannot give both the provision secret and the telemetry";
+        Err(Error::new(ErrorCode::UsageConflict, Step::Plan, message)
+            .help("put the secret in a file or in TBPROV_PROVISION_SECRET"))
+    }
+
+    async fn host(&self, context: &Context) -> Result<String> {
+        match self.host.as_ref().or(context.config.host.as_ref()) {
+            Some(host) => parse_host(host),
+            None => HOST.ask(context, Some(DEFAULT_HOST), parse_host).await,
+        }
+    }
+
+    async fn port(&self, context: &Context) -> Result<u16> {
+        match self.port.or(context.config.port.map(NonZeroU16::get)) {
+            Some(port) => Ok(port),
+            None if context.may_ask => PORT.ask(context, Some(&DEFAULT_PORT.to_string()), parse_port).await,
+            None => Ok(DEFAULT_PORT),
+        }
+    }
+
+    async fn provision_key(&self, context: &Context) -> Result<String> {
+        match self.provision_key.as_ref().or(context.config.provision_key.as_ref()) {
+            Some(key) => not_blank(key),
+            None => KEY.ask(context, None, not_blank).await,
+        }
+    }
+
+    async fn device_name(&self, context: &Context) -> Result<Option<DeviceName>> {
+        let name = match self.device_name.as_ref().or(context.config.device_name.as_ref()) {
+            Some(name) => DeviceName::parse(name)?,
+            None if context.may_ask => return NAME.ask(context, Some(""), DeviceName::parse).await,
+            None => return Err(no_name()),
+        };
+        if name.is_none() {
+            let message = "the device name is empty: the server makes one up, and never tells it".to_owned();
+            context.observer.event(&Event::Warning { message });
+        }
+        Ok(name)
     }
 
     /// A rerun believes what the earlier run did, unless another certificate is named.
@@ -207,25 +225,6 @@ impl ProvisionArgs {
     }
 }
 
-const HOST: Question = Question {
-    text: "ThingsBoard host",
-    otherwise: "--host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml",
-};
-const PORT: Question =
-    Question { text: "TLS port", otherwise: "--port PORT, TBPROV_PORT, or port = … in tbprov.toml" };
-const KEY: Question = Question {
-    text: "Provision key",
-    otherwise: "--provision-key KEY, TBPROV_PROVISION_KEY, or provision-key = \"…\" in tbprov.toml",
-};
-const SECRET: Question = Question {
-    text: "Provision secret",
-    otherwise: "--provision-secret-file FILE ('-' is stdin), TBPROV_PROVISION_SECRET, or provision-secret = \"…\" in tbprov.toml",
-};
-const NAME: Question = Question {
-    text: "Device name (empty: the server makes one up)",
-    otherwise: "--device-name NAME, TBPROV_DEVICE_NAME, or device-name = \"…\" in tbprov.toml",
-};
-
 fn no_name() -> Error {
     Error::new(ErrorCode::UsageMissing, Step::Plan, "a device name is needed, and there is no terminal to ask on").help(
         "give it with --device-name NAME, TBPROV_DEVICE_NAME, or device-name = \"…\" in tbprov.toml; --device-name '' lets the server make one up",
@@ -263,157 +262,4 @@ fn read_secret(path: &Path) -> Result<Secret> {
             .map_err(failed)?;
     }
     Ok(Secret::new(text.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')))
-}
-
-#[derive(Serialize)]
-struct ServerResult {
-    host: String,
-    port: u16,
-    tls: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Verified {
-    answer: bool,
-    connect: bool,
-    mutual_tls: bool,
-}
-
-#[derive(Serialize)]
-struct TimingsResult {
-    key: f64,
-    exchange: f64,
-    verify: f64,
-}
-
-/// The result of `provision`. Documented in `docs/protocol.md`.
-#[derive(Serialize)]
-pub(super) struct ProvisionResult {
-    outcome: &'static str,
-    device: String,
-    credentials_id: Option<String>,
-    directory: PathBuf,
-    server: ServerResult,
-    key_type: Option<KeyType>,
-    #[serde(with = "time::serde::rfc3339::option")]
-    not_after: Option<time::OffsetDateTime>,
-    verified: Verified,
-    #[serde(skip)]
-    proved: bool,
-    telemetry: TelemetryResult,
-    timings_ms: TimingsResult,
-}
-
-impl ProvisionResult {
-    pub(super) fn new(done: &Provisioned) -> Self {
-        let record = &done.device.record;
-        let milliseconds = |duration: std::time::Duration| (duration.as_secs_f64() * 1e5).round() / 1e2;
-        Self {
-            outcome: done.outcome.as_str(),
-            device: done.device.shown_name(),
-            credentials_id: record.credentials_id.clone(),
-            directory: done.device.directory.clone(),
-            server: ServerResult {
-                host: record.host.clone(),
-                port: record.port,
-                tls: done.proof.map(|proof| proof.tls_version),
-            },
-            key_type: record.key_type,
-            not_after: record.not_after,
-            verified: Verified {
-                answer: done.answer_verified,
-                connect: done.proof.is_some(),
-                mutual_tls: done.proof.is_some() && record.credentials_type == CredentialsType::X509,
-            },
-            proved: record.state == State::Proved,
-            telemetry: TelemetryResult::from(done.telemetry),
-            timings_ms: TimingsResult {
-                key: milliseconds(done.timings.key),
-                exchange: milliseconds(done.timings.exchange),
-                verify: milliseconds(done.timings.verify),
-            },
-        }
-    }
-}
-
-impl fmt::Display for ProvisionResult {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "device          {} ({})", self.device, self.outcome)?;
-        if let Some(id) = &self.credentials_id {
-            writeln!(formatter, "credentialsId   {id}")?;
-        }
-        writeln!(
-            formatter,
-            "server          {}:{} {}",
-            self.server.host,
-            self.server.port,
-            self.server.tls.unwrap_or_default()
-        )?;
-        if let Some(end) = self.not_after {
-            writeln!(formatter, "valid until     {}", end.date())?;
-        }
-        writeln!(formatter, "saved in        {}", self.directory.display())?;
-        if self.telemetry.is_any() {
-            writeln!(formatter, "telemetry       {}", self.telemetry)?;
-        }
-        if !self.proved {
-            writeln!(formatter, "not proved yet  run the same command without --no-verify-connect")?;
-        }
-        Ok(())
-    }
-}
-
-/// What `--dry-run` prints: the whole plan but the secret.
-#[derive(Serialize)]
-struct DryRun {
-    dry_run: serde_json::Value,
-}
-
-impl DryRun {
-    fn new(plan: &ProvisionPlan) -> Self {
-        let identity = match &plan.identity {
-            IdentityPlan::Generate { key_type, days } => {
-                json!({"generate": {"key_type": key_type.unwrap_or(DEFAULT_KEY_TYPE), "days": days}})
-            }
-            IdentityPlan::Existing(identity) => {
-                json!({"existing": {"credentials_id": identity.leaf.credentials_id()}})
-            }
-            IdentityPlan::AccessToken => json!({"generate": "access-token"}),
-            IdentityPlan::MqttBasic => json!({"generate": "mqtt-basic"}),
-        };
-        let trust = match &plan.target.trust.source {
-            TrustSource::File(path) => json!({"file": path}),
-            TrustSource::System => json!("system"),
-        };
-        Self {
-            dry_run: json!({
-                "host": plan.target.host,
-                "port": plan.target.port,
-                "trust": trust,
-                "skip_name_check": plan.target.trust.skip_name_check,
-                "timeout_s": plan.target.timeout.as_secs_f64(),
-                "provision_key": plan.provision_key,
-                "provision_secret": "[hidden]",
-                "device": plan.device_name.as_ref().map(DeviceName::as_str),
-                "credentials_type": plan.identity.credentials_type(),
-                "identity": identity,
-                "gateway": plan.gateway,
-                "verify_connect": plan.verify_connect,
-                "send_telemetry": plan.telemetry.is_some(),
-                "store": plan.store.root(),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for DryRun {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "nothing was done; this is what would be:")?;
-        let Some(members) = self.dry_run.as_object() else { return Ok(()) };
-        for (name, value) in members {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            writeln!(formatter, "  {name:<16} {value}")?;
-        }
-        Ok(())
-    }
 }

@@ -148,7 +148,8 @@ impl Certificate {
         if der.is_empty() {
             return Err(bad("it is empty".to_owned()));
         }
-        let (rest, parsed) = X509Certificate::from_der(&der).map_err(|error| bad(error.to_string()))?;
+        let (rest, parsed) = X509Certificate::from_der(&der)
+            .map_err(|error| bad("it is damaged or cut off".to_owned()).source(error.to_string()))?;
         if !rest.is_empty() {
             return Err(bad(format!("{} bytes too many", rest.len())));
         }

@@ -69,16 +69,25 @@ pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<()> {
     sync_directory(directory)
 }
 
-/// Creates a folder that only its owner may enter (0700), and those above it. Fine when it exists.
+/// Creates a folder that only its owner may enter (0700), and those above it, durably. Fine when it exists.
 ///
 /// # Errors
 /// `store/io`.
 pub fn create_directory(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().unwrap_or(Path::new(""));
+    if !above.as_os_str().is_empty() {
+        create_directory(above)?;
+    }
+    // Recursive means here: fine when another process was faster.
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|error| io_error("create the folder", path, error))
+    builder.create(path).map_err(|error| io_error("create the folder", path, error))?;
+    sync_directory(above)
 }
 
 /// Makes what was created, renamed or removed in a folder durable. Windows has no such call, and needs none.

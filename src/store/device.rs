@@ -77,6 +77,7 @@ impl NewDevice<'_> {
             host: self.target.host.clone(),
             port: self.target.port,
             skip_name_check: self.target.trust.skip_name_check,
+            server_pem: self.target.trust.source != TrustSource::System,
             credentials_type: self.credentials.credentials_type(),
             credentials_id: identity.map(|identity| identity.leaf.credentials_id()),
             key_type: identity.map(|identity| identity.key.key_type()),
@@ -137,6 +138,7 @@ impl Device {
         record.host.clone_from(&target.host);
         record.port = target.port;
         record.skip_name_check = target.trust.skip_name_check;
+        record.server_pem = target.trust.source != TrustSource::System;
         self.keep_trust(&target.trust)?;
         atomic::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
         self.record = record;
@@ -184,7 +186,7 @@ impl Device {
     /// `store/corrupt` when they are damaged; `file/io`.
     pub fn trust(&self) -> Result<Trust> {
         let path = self.directory.join(SERVER);
-        if path.exists() {
+        if self.record.server_pem {
             Trust::from_file(&path, self.record.skip_name_check).map_err(damaged)
         } else {
             Trust::system(self.record.skip_name_check)

@@ -42,6 +42,9 @@ pub struct Record {
     /// Whether the server's name is left unchecked.
     #[serde(default)]
     pub skip_name_check: bool,
+    /// Whether `server.pem` holds the certificates to believe; else the system's roots are.
+    #[serde(default)]
+    pub server_pem: bool,
     /// The kind of credentials.
     pub credentials_type: CredentialsType,
     /// ThingsBoard's id of the certificate, 64 hex digits; absent for other credentials.

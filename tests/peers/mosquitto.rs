@@ -1,0 +1,148 @@
+//! A broker that demands client certificates, and clients that know nothing of `tbprov`.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use super::*;
+
+const TOPIC: &str = "v1/devices/me/telemetry";
+
+/// A broker whose users are the common names of certificates below `authority`; only `sensor` may do anything.
+struct Broker {
+    port: String,
+    _running: Running,
+}
+
+impl Broker {
+    fn start(sandbox: &Sandbox, authority: &str) -> Option<Self> {
+        let program = installed("mosquitto")?;
+        sandbox.write("acl", "user sensor\ntopic readwrite v1/#\n");
+        let file = |name: &str| sandbox.path(name).display().to_string();
+        // The port may be taken between the look and the start.
+        for attempt in 0..5 {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+            let configuration = format!(
+                "user root\nlog_dest none\nlistener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
+                 require_certificate true\nuse_identity_as_username true\nallow_anonymous false\nacl_file {}\n",
+                file(authority),
+                file("server.pem"),
+                file("server_key.pem"),
+                file("acl")
+            );
+            let path = sandbox.write(&format!("mosquitto{attempt}.conf"), &configuration);
+            let mut running = Running::start(sandbox.command(program.to_str().unwrap()).arg("-c").arg(path));
+            until("the broker", || {
+                running.has_ended() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+            });
+            if !running.has_ended() {
+                return Some(Self { port: port.to_string(), _running: running });
+            }
+        }
+        panic!("mosquitto does not start")
+    }
+}
+
+/// A client of mosquitto's with the identity in `folder`; `arguments` are those that differ.
+fn client(sandbox: &Sandbox, program: &str, folder: &str, port: &str, arguments: &[&str]) -> Ended {
+    let mut command = sandbox.command(program);
+    command
+        .current_dir(sandbox.path(folder))
+        .args("-h localhost --cafile server.pem --cert cert.pem --key key.pem".split(' '));
+    run(command.args(["-p", port, "-q", "1", "-t", TOPIC]).args(arguments))
+}
+
+/// Two identities, `own` self-signed and `signed` by an authority, each a folder as the store has it.
+fn identities(sandbox: &Sandbox, key_type: &str) {
+    tbprov(sandbox, &["certs", "server", "--host", "localhost", "127.0.0.1", "--key-type", key_type]);
+    tbprov(sandbox, &["certs", "ca", "--name", "An authority", "--key-type", key_type]);
+    let own = ["certs", "gen", "--name", "sensor", "--key-type", key_type, "--out", "own"];
+    tbprov(sandbox, &own);
+    let signed = [
+        "certs",
+        "gen",
+        "--name",
+        "sensor",
+        "--out",
+        "signed",
+        "--ca-cert",
+        "ca.pem",
+        "--ca-key",
+        "ca_key.pem",
+    ];
+    tbprov(sandbox, &signed);
+}
+
+/// mosquitto lets our identities in under their names, and what `tbprov` sends reaches its subscribers.
+#[test]
+fn mosquitto_accepts_our_identities_and_passes_telemetry_on() {
+    for program in ["mosquitto", "mosquitto_sub", "mosquitto_pub"] {
+        if installed(program).is_none() {
+            return;
+        }
+    }
+    for (folder, authority, key_type) in [
+        ("own", "own/cert.pem", "ec-p256"),
+        ("signed", "ca.pem", "ec-p256"),
+        ("own", "own/cert.pem", "rsa-2048"),
+        ("own", "own/cert.pem", "ed25519"),
+    ] {
+        let sandbox = Sandbox::new();
+        identities(&sandbox, key_type);
+        let Some(Broker { port, _running }) = Broker::start(&sandbox, authority) else { return };
+        let file = |name: &str| format!("{folder}/{name}");
+        // The store's own way to such a folder; the connect is the broker's approval.
+        let (certificate, key) = (file("cert.pem"), file("key.pem"));
+        let arguments = [
+            "--cert",
+            &certificate,
+            "--key",
+            &key,
+            "--host",
+            "localhost",
+            "--port",
+            &port,
+            "--server-cert",
+            "server.pem",
+        ];
+        tbprov(&sandbox, &[&["devices", "add", "sensor"], &arguments[..]].concat());
+        let stored = "devices/sensor";
+
+        // The broker keeps the subscription from here on.
+        let subscribed = client(&sandbox, "mosquitto_sub", stored, &port, &["-i", "reader", "-c", "-E"]);
+        assert_eq!(subscribed.code, Some(0), "{subscribed:?}");
+        let readings = "{\"number\":1}\n{\"number\":2}\n";
+        sandbox.write("readings", readings);
+        let sent = tbprov(&sandbox, &[&["connect", "--send-telemetry=@readings"], &arguments[..]].concat());
+        assert_eq!(sent["telemetry"]["acknowledged"], 2);
+        let message = "{\"number\":3}";
+        let published = client(&sandbox, "mosquitto_pub", stored, &port, &["-m", message]);
+        assert_eq!(published.code, Some(0), "{published:?}");
+        let read = client(&sandbox, "mosquitto_sub", stored, &port, &["-i", "reader", "-c", "-C", "3"]);
+        assert_eq!(read.stdout, format!("{readings}{message}\n"), "{read:?}");
+
+        // Another certificate is not let in, whatever it calls itself.
+        tbprov(&sandbox, &["certs", "gen", "--name", "sensor", "--out", "stranger"]);
+        let stranger = ["connect", "--json", "--cert", "stranger/cert.pem", "--key", "stranger/key.pem"];
+        let refused = run(sandbox.tbprov(&stranger).args(&arguments[4..]));
+        refused.failed(3, "tls/client-certificate-refused");
+    }
+}
+
+/// A folder of the store as it is, with a client that knows nothing of it.
+#[test]
+fn mosquitto_pub_works_from_a_folder_of_the_store() {
+    if installed("mosquitto_pub").is_none() {
+        return;
+    }
+    for release in RELEASES {
+        let (server, sandbox) = (Server::of(release), Sandbox::new());
+        for key_type in ["ec-p256", "rsa-2048", "ed25519"] {
+            run(sandbox.provision(&server, key_type).args(["--key-type", key_type])).succeeded();
+            let port = server.address.port().to_string();
+            let message = r#"{"temperature":25}"#;
+            let published =
+                client(&sandbox, "mosquitto_pub", &format!("devices/{key_type}"), &port, &["-m", message]);
+            assert_eq!(published.code, Some(0), "{published:?}");
+            assert_eq!(server.telemetry(key_type), [message], "{release}");
+        }
+    }
+}
