@@ -53,14 +53,14 @@ fn provision_tells_what_was_done() {
     assert_eq!(result["device"], NAME);
     assert_eq!(result["credentials_id"].as_str().unwrap().len(), 64);
     assert_eq!(result["server"], json!({"host": "localhost", "port": server.port(), "tls": "TLSv1.3"}));
-    assert_eq!(result["verified"], json!({"answer": true, "mutual_tls": true}));
-    assert_eq!(result["telemetry"], json!({"sent": 2, "acknowledged": 2, "reconnects": 0}));
+    assert_eq!(result["verified"], json!({"answer": true, "connect": true, "mutual_tls": true}));
+    assert_eq!(result["telemetry"], json!({"sent": 2, "acknowledged": 2, "reconnects": 0, "interrupted": false}));
     assert_eq!(names(&result["timings_ms"]), ["exchange", "key", "verify"]);
     assert_eq!(world.record()["state"], "proved");
 
     let again = server.provision(&world, "").done();
     assert_eq!(again["outcome"], "verified");
-    assert_eq!(again["verified"], json!({"answer": false, "mutual_tls": true}));
+    assert_eq!(again["verified"], json!({"answer": false, "connect": true, "mutual_tls": true}));
     assert_eq!(again["credentials_id"], result["credentials_id"]);
     assert_eq!(server.devices().len(), 1);
 }
@@ -71,7 +71,7 @@ fn an_identity_that_was_not_tried_is_not_called_proved() {
     let server = Server::start(|_| {});
     let result = server.provision(&world, "--no-verify-connect").done();
     assert_eq!(result["outcome"], "provisioned");
-    assert_eq!(result["verified"], json!({"answer": true, "mutual_tls": false}));
+    assert_eq!(result["verified"], json!({"answer": true, "connect": false, "mutual_tls": false}));
     assert_eq!(result["server"]["tls"], Value::Null);
     assert_eq!(world.record()["state"], "accepted");
     assert_eq!(world.run("connect --json").outcome(), "connected");
@@ -244,6 +244,7 @@ fn a_refusal_for_people_says_what_the_server_means() {
         ran.stderr,
         str![[r#"
 ✓ made a new ec-p256 key and its certificate
+✓ saved it in ./devices/sensor-01
 ! the server answered NOT_FOUND
 error[server/not-found]: the server refused to provision the device: NOT_FOUND ([..])
   step: exchange
