@@ -9,6 +9,7 @@ mod documentation;
 mod faults;
 mod files;
 mod output;
+mod reruns;
 mod secrets;
 mod simulator;
 mod store;

@@ -54,7 +54,10 @@ fn provision_tells_what_was_done() {
     assert_eq!(result["credentials_id"].as_str().unwrap().len(), 64);
     assert_eq!(result["server"], json!({"host": "localhost", "port": server.port(), "tls": "TLSv1.3"}));
     assert_eq!(result["verified"], json!({"answer": true, "connect": true, "mutual_tls": true}));
-    assert_eq!(result["telemetry"], json!({"sent": 2, "acknowledged": 2, "reconnects": 0, "interrupted": false}));
+    assert_eq!(
+        result["telemetry"],
+        json!({"sent": 2, "acknowledged": 2, "reconnects": 0, "interrupted": false})
+    );
     assert_eq!(names(&result["timings_ms"]), ["exchange", "key", "verify"]);
     assert_eq!(world.record()["state"], "proved");
 

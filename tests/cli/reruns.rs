@@ -1,0 +1,69 @@
+//! What a rerun believes, and what counts as a proof.
+
+use serde_json::json;
+
+use crate::support::{KEY, NAME, SECRET, Server, World};
+
+/// Provisions without naming a server certificate.
+fn without_certificate(server: &Server) -> String {
+    format!(
+        "provision --json --host localhost --port {} --provision-key {KEY} --provision-secret {SECRET} --device-name {NAME}",
+        server.port()
+    )
+}
+
+#[test]
+fn a_rerun_believes_the_certificate_saved_by_the_run_before() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
+    assert_eq!(world.run(&without_certificate(&server)).outcome(), "verified");
+    // Without one saved, a file of the customary name is believed, and here there is none.
+    let elsewhere = World::new();
+    let (exit_code, code, _) = elsewhere.run(&without_certificate(&server)).failure();
+    assert_eq!((exit_code, code.as_str()), (3, "tls/untrusted"));
+}
+
+#[test]
+fn a_certificate_of_the_customary_name_mends_a_first_run_without_one() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    world.run(&without_certificate(&server)).failure();
+    world.write("mqttserver.pub.pem", world.read("server.pem"));
+    assert_eq!(world.run(&without_certificate(&server)).outcome(), "provisioned");
+    assert_eq!(world.record()["server_pem"], true);
+}
+
+#[test]
+fn a_missing_server_pem_is_damage_and_not_a_reason_to_trust_others() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    server.provision(&world, "").done();
+    std::fs::remove_file(world.path(&format!("devices/{NAME}/server.pem"))).unwrap();
+    assert_eq!(world.run("connect --json").brief(), "5 store/corrupt plan");
+}
+
+#[test]
+fn acknowledged_telemetry_is_a_proof() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    let done = server.provision(&world, "--no-verify-connect --send-telemetry").done();
+    assert_eq!(done["verified"], json!({"answer": true, "connect": false, "mutual_tls": false}));
+    assert_eq!(done["telemetry"]["acknowledged"], 1);
+    assert_eq!(world.record()["state"], "proved");
+}
+
+#[test]
+fn a_token_is_proved_by_a_connect_that_is_not_mutual_tls() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    let done = server.provision(&world, "--credentials-type access-token").done();
+    assert_eq!(done["verified"], json!({"answer": true, "connect": true, "mutual_tls": false}));
+}
+
+#[test]
+fn stdin_is_read_by_one_only() {
+    let world = World::new();
+    let line = "provision --json --host localhost --device-name d --provision-key k --provision-secret-file - --send-telemetry=-";
+    assert_eq!(world.run(line).brief(), "2 usage/conflict plan");
+}
