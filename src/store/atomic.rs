@@ -32,13 +32,13 @@ impl Access {
 /// # Errors
 /// `file/exists` when it exists, `store/io`. A file that could not be written whole is removed again.
 pub fn write_new(path: &Path, content: &[u8], access: Access) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    let file = open(options, path, access).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Error::new(ErrorCode::FileExists, Step::Stage, format!("{} exists already", path.display()))
+    let file = open(OpenOptions::new().write(true).create_new(true), path, access).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Error::new(ErrorCode::FileExists, Step::Stage, format!("{} exists already", path.display()))
+            }
+            _ => io_error("create", path, error),
         }
-        _ => io_error("create", path, error),
     })?;
     write_and_sync(file, content).map_err(|error| {
         let _ = fs::remove_file(path);
@@ -57,9 +57,7 @@ pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<()> {
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = directory.join(format!(".{name}.new"));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    open(options, &beside, access)
+    open(OpenOptions::new().write(true).create(true).truncate(true), &beside, access)
         .and_then(|file| write_and_sync(file, content))
         .and_then(|()| fs::rename(&beside, path))
         .map_err(|error| {
@@ -105,9 +103,9 @@ pub fn sync_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open(mut options: OpenOptions, path: &Path, access: Access) -> io::Result<File> {
+fn open(options: &mut OpenOptions, path: &Path, access: Access) -> io::Result<File> {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, access.mode());
+    std::os::unix::fs::OpenOptionsExt::mode(options, access.mode());
     #[cfg(not(unix))]
     let _ = access;
     options.open(path)
