@@ -145,7 +145,7 @@ impl CheckResult {
             Finding::Passed(detail) => ("passed", detail.clone()),
             Finding::Warning(detail) => ("warning", detail.clone()),
             Finding::Failed(error) => ("failed", error.message.clone()),
-            Finding::Skipped => ("skipped", String::new()),
+            Finding::Skipped => ("skipped", "not tried".to_owned()),
         };
         let error = match &check.finding {
             Finding::Failed(error) => Some(error),

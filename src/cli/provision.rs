@@ -36,7 +36,7 @@ pub(super) struct ProvisionArgs {
     #[arg(long, env = "TBPROV_PORT", value_name = "PORT", value_parser = clap_port)]
     port: Option<u16>,
     /// The provision key of the device profile.
-    #[arg(long, env = "TBPROV_PROVISION_KEY", value_name = "KEY")]
+    #[arg(long, env = "TBPROV_PROVISION_KEY", hide_env_values = true, value_name = "KEY")]
     provision_key: Option<String>,
     /// The provision secret. Others can see a flag in the process list: better the variable, or the file.
     /// [env: TBPROV_PROVISION_SECRET]

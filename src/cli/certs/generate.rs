@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::prompt::Question;
 use super::output_files::PairFiles;
-use super::{NewCertificateArgs, SignerArgs, make};
-use tbprov::identity::{Certificate, KeyType, Profile};
+use super::{Made, NewCertificateArgs, SignerArgs, make};
+use tbprov::identity::{KeyType, Profile, Signer as _};
 use tbprov::plan::{DEFAULT_DAYS, DeviceName};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
@@ -51,7 +51,7 @@ impl GenArgs {
             None => made.key.to_pem(),
         };
         files.write(&key, &made.chain_pem())?;
-        let result = GenResult::new(&made.leaf, self.new.key_type, files, password.is_some());
+        let result = GenResult::new(name.as_str(), &made, files, password.is_some());
         context.output.result("certs gen", &result);
         context.output.note(&result.advice());
         Ok(ExitCode::SUCCESS)
@@ -71,6 +71,8 @@ async fn password(context: &Context) -> Result<Secret> {
 
 #[derive(Serialize)]
 struct GenResult {
+    #[serde(skip)]
+    name: String,
     key: PathBuf,
     certificate: PathBuf,
     key_type: KeyType,
@@ -84,11 +86,13 @@ struct GenResult {
 }
 
 impl GenResult {
-    fn new(leaf: &Certificate, key_type: KeyType, files: PairFiles, encrypted: bool) -> Self {
+    fn new(name: &str, made: &Made, files: PairFiles, encrypted: bool) -> Self {
+        let leaf = &made.leaf;
         Self {
+            name: name.to_owned(),
             key: files.key,
             certificate: files.certificate,
-            key_type,
+            key_type: made.key.key_type(),
             encrypted,
             subject: leaf.subject.clone(),
             not_after: leaf.validity.not_after,
@@ -102,8 +106,9 @@ impl GenResult {
         format!(
             "\nTo register it by hand: ThingsBoard > Devices > your device > Manage credentials > X.509 Certificate, paste\n\n{}\n\
              and save; ThingsBoard then shows the credentialsId above. Afterwards:\n  \
-             tbprov devices add NAME --cert {} --key {} --host HOST",
+             tbprov devices add '{}' --cert {} --key {} --host HOST",
             self.pem,
+            self.name,
             self.certificate.display(),
             self.key.display()
         )
