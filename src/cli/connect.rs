@@ -132,15 +132,10 @@ impl Subject {
         let Target { host, port, .. } = &self.target;
         let elsewhere = device.record.host != *host || device.record.port != *port;
         let accepted = report.is_none_or(|report| report.acknowledged > 0);
-        if device.record.state == State::Proved || elsewhere || !accepted {
+        if elsewhere || !accepted {
             return Ok(());
         }
-        // Whoever works on the device records its own proof; what this run did is done either way.
-        let _lock = match context.store.lock(device.record.device.as_deref()) {
-            Err(error) if error.code == ErrorCode::StoreLocked => return Ok(()),
-            taken_or_failed => taken_or_failed?,
-        };
-        pipeline::mark_proved(device, &self.target, &*context.observer)
+        pipeline::record_proof(&context.store, device, &self.target, &*context.observer)
     }
 }
 
