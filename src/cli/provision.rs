@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::context::Context;
-use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port};
+use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port};
 use super::telemetry_args::{TelemetryArgs, exit_code};
 use questions::{HOST, KEY, NAME, PORT, SECRET};
 use result::{DryRun, ProvisionResult};
@@ -137,8 +137,8 @@ impl ProvisionArgs {
     }
 
     async fn host(&self, context: &Context) -> Result<String> {
-        match self.host.as_ref().or(context.config.host.as_ref()) {
-            Some(host) => parse_host(host),
+        match host_if_named(self.host.as_ref(), context)? {
+            Some(host) => Ok(host),
             None => HOST.ask(context, Some(DEFAULT_HOST), parse_host).await,
         }
     }
