@@ -3,7 +3,7 @@
 
 use time::OffsetDateTime;
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, ErrorCode, Result, Step};
 use crate::identity::{Certificate, Credentials};
 use crate::mqtt::{self, Login, Session, Target};
 use crate::state::State;
@@ -77,7 +77,8 @@ async fn walk(target: &Target, mut passed: impl FnMut(&'static str, Finding)) ->
     let config = tls::client_config(&target.trust, None)?;
     let link = match mqtt::start_tls(target, stream, config).await {
         Ok(link) => link,
-        Err(error) => return Err(with_what_is_presented(error, target).await),
+        Err(error) if is_distrust(&error) => return Err(with_what_is_presented(error, target).await),
+        Err(error) => return Err(error),
     };
     let leaf = link.stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
     let leaf = leaf.and_then(|der| Certificate::from_der(der.into_owned(), "the server").ok());
@@ -95,6 +96,10 @@ fn authenticated(version: &str, leaf: Option<&Certificate>) -> Finding {
         days if days < SOON => Finding::Warning(format!("{seen}; it expires in {days} days")),
         _ => Finding::Passed(seen),
     }
+}
+
+const fn is_distrust(error: &Error) -> bool {
+    matches!(error.code, ErrorCode::TlsUntrusted | ErrorCode::TlsExpired | ErrorCode::TlsName)
 }
 
 /// An untrusted server's certificate is worth seeing: it tells which file would be the right one.

@@ -93,7 +93,7 @@ error_codes! {
         "this does not look like ThingsBoard's MQTT port; check host and port with 'tbprov doctor'";
 
     /// A value given by flag, environment, file or prompt is not valid.
-    UsageInvalid = "usage/invalid-value", Usage, "correct the value; 'tbprov help' lists what is accepted";
+    UsageInvalid = "usage/invalid-value", Usage, "correct the value; 'tbprov COMMAND --help' lists what is accepted";
     /// A value is needed and nobody can be asked for it.
     UsageMissing = "usage/missing-value", Usage, "give the value by its flag, its environment variable or in tbprov.toml";
     /// Two things were asked for that exclude each other.

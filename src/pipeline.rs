@@ -23,7 +23,7 @@ use crate::mqtt::Target;
 use crate::plan::{DEFAULT_KEY_TYPE, DeviceName, IdentityPlan, ProvisionPlan};
 use crate::secret::Secret;
 use crate::state::State;
-use crate::store::{Device, DeviceLock, NewDevice};
+use crate::store::{Device, DeviceLock, NewDevice, Store};
 use crate::telemetry::{self, Report};
 use crate::verify::{self, Proof};
 
@@ -103,7 +103,7 @@ pub async fn provision(
         let report = telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?;
         provisioned.telemetry = Some(report);
         if report.acknowledged > 0 {
-            mark_proved(&mut provisioned.device, &plan.target, observer)?;
+            record_proof(&plan.store, &mut provisioned.device, &plan.target, observer)?;
         }
     }
     Ok(provisioned)
@@ -148,12 +148,29 @@ async fn to_proof(plan: &ProvisionPlan, observer: &dyn Observer) -> Result<(Prov
     Ok((provisioned, credentials))
 }
 
-/// Records that the server has accepted a connection with the device's identity, if that is news.
+/// Records that the server has accepted a connection with the device's identity, if that is news. Whoever
+/// works on the device meanwhile records a proof of its own: what this run did is done either way.
 ///
 /// # Errors
-/// `store/io`.
-pub fn mark_proved(device: &mut Device, target: &Target, observer: &dyn Observer) -> Result<()> {
+/// `store/io`, and those of [`Device::open`].
+pub fn record_proof(
+    store: &Store,
+    device: &mut Device,
+    target: &Target,
+    observer: &dyn Observer,
+) -> Result<()> {
     if device.record.state == State::Proved {
+        return Ok(());
+    }
+    let _lock = match store.lock(device.record.device.as_deref()) {
+        Err(error) if error.code == ErrorCode::StoreLocked => return Ok(()),
+        taken_or_failed => taken_or_failed?,
+    };
+    // The record was read before the lock was taken: another process may have written it since.
+    let current = Device::open(&device.directory)?;
+    let is_the_same = current.record.credentials_id == device.record.credentials_id;
+    *device = current;
+    if !is_the_same || device.record.state == State::Proved {
         return Ok(());
     }
     reach(device, State::Proved, target, observer).map_err(|error| error.at(Step::Promote))

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
-use super::server_args::{TrustArgs, clap_host, clap_port, port_or_default};
+use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or_default};
 use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
 use tbprov::event::Event;
 use tbprov::identity::{Credentials, X509Identity};
@@ -108,7 +108,7 @@ impl ConnectArgs {
     ) -> Result<Subject> {
         let identity = X509Identity::read(certificate, key)?;
         identity.leaf.check_dates(&certificate.display().to_string())?;
-        let Some(host) = self.host.clone().or_else(|| context.config.host.clone()) else {
+        let Some(host) = host_if_named(self.host.as_ref(), context)? else {
             return Err(Error::new(ErrorCode::UsageMissing, Step::Plan, "--cert needs to know the server")
                 .help("give it with --host HOST, or host = \"…\" in tbprov.toml"));
         };
@@ -132,15 +132,10 @@ impl Subject {
         let Target { host, port, .. } = &self.target;
         let elsewhere = device.record.host != *host || device.record.port != *port;
         let accepted = report.is_none_or(|report| report.acknowledged > 0);
-        if device.record.state == State::Proved || elsewhere || !accepted {
+        if elsewhere || !accepted {
             return Ok(());
         }
-        // Whoever works on the device records its own proof; what this run did is done either way.
-        let _lock = match context.store.lock(device.record.device.as_deref()) {
-            Err(error) if error.code == ErrorCode::StoreLocked => return Ok(()),
-            taken_or_failed => taken_or_failed?,
-        };
-        pipeline::mark_proved(device, &self.target, &*context.observer)
+        pipeline::record_proof(&context.store, device, &self.target, &*context.observer)
     }
 }
 

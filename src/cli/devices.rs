@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::context::Context;
-use super::server_args::{TrustArgs, clap_host, clap_port, port_or_default};
+use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or_default};
 use tbprov::identity::{Credentials, X509Identity};
 use tbprov::plan::DeviceName;
 use tbprov::store::{Device, NewDevice, Record};
@@ -96,7 +96,7 @@ impl AddArgs {
         };
         let identity = X509Identity::read(&self.cert, &self.key)?;
         identity.leaf.check_dates(&self.cert.display().to_string())?;
-        let Some(host) = self.host.clone().or_else(|| context.config.host.clone()) else {
+        let Some(host) = host_if_named(self.host.as_ref(), context)? else {
             return Err(Error::new(ErrorCode::UsageMissing, Step::Plan, "the server is needed")
                 .help("give it with --host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml"));
         };

@@ -8,7 +8,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
-use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port, port_or_default};
+use super::server_args::{
+    TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port, port_or_default,
+};
 use crate::output::{Format, Mark};
 use tbprov::Result;
 use tbprov::doctor::{self, Check, Finding};
@@ -76,7 +78,7 @@ impl DoctorArgs {
             .host
             .clone()
             .map_or_else(|| from_environment("TBPROV_HOST", parse_host), |host| Ok(Some(host)))?;
-        let Some(host) = host.or_else(|| context.config.host.clone()) else { return Ok(None) };
+        let Some(host) = host_if_named(host.as_ref(), context)? else { return Ok(None) };
         let port =
             self.port.map_or_else(|| from_environment("TBPROV_PORT", parse_port), |port| Ok(Some(port)))?;
         Ok(Some((self.trust.target(context, host, port_or_default(port, context))?, None)))

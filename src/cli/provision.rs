@@ -3,7 +3,7 @@
 mod questions;
 mod result;
 
-use std::io::Read as _;
+use std::io::{BufRead, Read as _};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::context::Context;
-use super::server_args::{TrustArgs, clap_host, clap_port, parse_host, parse_port};
+use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port};
 use super::telemetry_args::{TelemetryArgs, exit_code};
 use questions::{HOST, KEY, NAME, PORT, SECRET};
 use result::{DryRun, ProvisionResult};
@@ -22,6 +22,9 @@ use tbprov::plan::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_PORT, DeviceName, Identit
 use tbprov::telemetry::{Readings, TelemetryPlan};
 use tbprov::tls::{Trust, TrustSource};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
+
+/// Bytes of a provision secret's line, at the most; ThingsBoard's own have 20.
+const LONGEST_SECRET: usize = 4096;
 
 /// Give a device its identity: make a key and a certificate, register them, prove them.
 ///
@@ -134,8 +137,8 @@ impl ProvisionArgs {
     }
 
     async fn host(&self, context: &Context) -> Result<String> {
-        match self.host.as_ref().or(context.config.host.as_ref()) {
-            Some(host) => parse_host(host),
+        match host_if_named(self.host.as_ref(), context)? {
+            Some(host) => Ok(host),
             None => HOST.ask(context, Some(DEFAULT_HOST), parse_host).await,
         }
     }
@@ -210,11 +213,11 @@ impl ProvisionArgs {
         let secret = if let Some(secret) = &self.provision_secret {
             Secret::new(secret.clone())
         } else if let Some(path) = file {
-            read_secret(path)?
+            read_secret(context, path).await?
         } else if let Some(secret) = variable().or_else(|| config.provision_secret.clone()) {
             secret
         } else if let Some(path) = &config.provision_secret_file {
-            read_secret(path)?
+            read_secret(context, path).await?
         } else {
             SECRET.ask_hidden(context, false).await?
         };
@@ -238,28 +241,36 @@ fn not_blank(text: &str) -> Result<String> {
     }
 }
 
-/// One line of text; the line end is not part of it.
-fn read_secret(path: &Path) -> Result<Secret> {
-    let failed = |error: std::io::Error| {
+/// The first line of a file, or of stdin, without its end. Read on a thread of its own, because whoever types or
+/// pipes it may take long, or never do it: Ctrl-C ends the wait.
+async fn read_secret(context: &Context, path: &Path) -> Result<Secret> {
+    let file = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || first_line(&file));
+    let read = context
+        .interruptible(async {
+            reading.await.map_err(|error| {
+                Error::new(ErrorCode::Bug, Step::Plan, "reading the provision secret failed").source(error)
+            })
+        })
+        .await?;
+    read.map_err(|error| {
         let code = if error.kind() == std::io::ErrorKind::NotFound {
             ErrorCode::FileNotFound
         } else {
             ErrorCode::FileIo
         };
-        Error::new(
-            code,
-            Step::Plan,
-            format!("cannot read the provision secret from {}: {error}", path.display()),
-        )
-        .source(error)
-    };
-    let mut text = zeroize::Zeroizing::new(String::new());
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(4096).read_to_string(&mut text).map_err(failed)?;
+        let message = format!("cannot read the provision secret from {}: {error}", path.display());
+        Error::new(code, Step::Plan, message).source(error)
+    })
+}
+
+fn first_line(path: &Path) -> std::io::Result<Secret> {
+    let reader: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
     } else {
-        std::fs::File::open(path)
-            .and_then(|file| file.take(4096).read_to_string(&mut text))
-            .map_err(failed)?;
-    }
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')))
+        Box::new(std::io::BufReader::new(std::fs::File::open(path)?))
+    };
+    let mut line = zeroize::Zeroizing::new(String::with_capacity(LONGEST_SECRET));
+    reader.take(LONGEST_SECRET as u64).read_line(&mut line)?;
+    Ok(Secret::new(line.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')))
 }

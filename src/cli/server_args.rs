@@ -76,6 +76,15 @@ impl TrustArgs {
     }
 }
 
+/// The host by flag (or variable) or file; the file's is checked as the flag's was.
+pub(super) fn host_if_named(flag: Option<&String>, context: &Context) -> Result<Option<String>> {
+    match (flag, &context.config.host) {
+        (Some(host), _) => Ok(Some(host.clone())),
+        (None, Some(host)) => parse_host(host).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
 /// The port by flag, file, or default.
 pub(super) fn port_or_default(flag: Option<u16>, context: &Context) -> u16 {
     flag.or(context.config.port.map(NonZeroU16::get)).unwrap_or(DEFAULT_PORT)
@@ -109,7 +118,7 @@ pub(super) fn clap_port(text: &str) -> Result<u16, String> {
     parse_port(text).map_err(|error| error.message)
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         timeout if timeout.is_zero() => Err("zero: nothing could ever answer".to_owned()),
         timeout if timeout > Duration::from_secs(3600) => Err("longer than an hour".to_owned()),

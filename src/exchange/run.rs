@@ -38,10 +38,10 @@ pub async fn run(
     before_send: impl FnOnce() -> Result<()>,
 ) -> Result<Outcome> {
     let mut session = Session::open(target, &Login::Provision, observer).await?;
-    session.subscribe(RESPONSE_TOPIC).await?;
+    session.subscribe(RESPONSE_TOPIC).await.map_err(|error| error.at(Step::Exchange))?;
     before_send()?;
     if let Err(error) = session.publish(REQUEST_TOPIC, Bytes::from_owner(request)).await {
-        return Ok(Outcome::Lost(error));
+        return Ok(Outcome::Lost(error.at(Step::Exchange)));
     }
     observer.event(&Event::RequestSent);
     observer.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });

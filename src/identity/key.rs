@@ -57,11 +57,6 @@ impl KeyType {
             Self::Rsa4096 => "rsa-4096",
         }
     }
-
-    /// Whether making such a key may take over a second.
-    pub const fn is_slow(self) -> bool {
-        matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
-    }
 }
 
 impl fmt::Display for KeyType {

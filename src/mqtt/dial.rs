@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::ProtocolVersion;
 use tokio::net::TcpStream;
@@ -58,21 +59,31 @@ pub async fn resolve(target: &Target) -> Result<Vec<SocketAddr>> {
     if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
 }
 
-/// Connects to the first address that answers.
+/// Connects to the first address that answers. One that never does, such as an IPv6 address without a route,
+/// takes its share of the time and no more.
 ///
 /// # Errors
-/// `network/connect` or `network/timeout`.
+/// The last address's: `network/connect` or `network/timeout`.
 pub async fn open_tcp(target: &Target, addresses: &[SocketAddr]) -> Result<TcpStream> {
-    let stream = tokio::time::timeout(target.timeout, TcpStream::connect(addresses))
-        .await
-        .map_err(|_| timed_out(target, Step::Tcp, "TCP"))?
-        .map_err(|error| {
-            let message = format!("no connection to {target}: {error}");
-            Error::new(ErrorCode::NetworkConnect, Step::Tcp, message).source(error)
-        })?;
-    // A request is one small packet: do not wait to fill a larger one.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+    let begin = Instant::now();
+    let mut failure = timed_out(target, Step::Tcp, "TCP");
+    for (address, rest) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let left = target.timeout.saturating_sub(begin.elapsed());
+        let share = left / u32::try_from(rest).unwrap_or(u32::MAX);
+        failure = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // A request is one small packet: do not wait to fill a larger one.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => {
+                let message = format!("no connection to {target}: {error}");
+                Error::new(ErrorCode::NetworkConnect, Step::Tcp, message).source(error)
+            }
+            Err(_) => timed_out(target, Step::Tcp, "TCP"),
+        };
+    }
+    Err(failure)
 }
 
 /// Performs the TLS handshake.

@@ -57,7 +57,9 @@ pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<()> {
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = directory.join(format!(".{name}.new"));
-    open(OpenOptions::new().write(true).create(true).truncate(true), &beside, access)
+    // What a killed run left, or a link that somebody put there, would keep its own mode and place.
+    let _ = fs::remove_file(&beside);
+    open(OpenOptions::new().write(true).create_new(true), &beside, access)
         .and_then(|file| write_and_sync(file, content))
         .and_then(|()| fs::rename(&beside, path))
         .map_err(|error| {
@@ -136,6 +138,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
         write_new(&path, b"key", Access::Owner).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_beside_a_replaced_file_lends_it_no_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ready.json");
+        write_new(&folder.path().join(".ready.json.new"), b"left", Access::Everybody).unwrap();
+        replace(&path, b"secret", Access::Owner).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 

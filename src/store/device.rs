@@ -131,6 +131,9 @@ impl Device {
     /// Records, durably, that the device is in `state`, with the server and the trust that led there: an
     /// earlier run may have failed because of a mistyped host or the wrong certificate.
     ///
+    /// A record that says `server_pem` has the file beside it at every moment: the file comes before the record,
+    /// and goes after it. One that is left over is not read.
+    ///
     /// # Errors
     /// `store/io`; the record is unchanged then.
     pub fn reach(&mut self, state: State, target: &Target) -> Result<()> {
@@ -139,21 +142,19 @@ impl Device {
         record.port = target.port;
         record.skip_name_check = target.trust.skip_name_check;
         record.server_pem = target.trust.source != TrustSource::System;
-        self.keep_trust(&target.trust)?;
+        let server = self.directory.join(SERVER);
+        let wanted = server_pem(&target.trust);
+        if let Some(wanted) = &wanted
+            && fs::read_to_string(&server).ok().as_ref() != Some(wanted)
+        {
+            atomic::replace(&server, wanted.as_bytes(), Access::Everybody)?;
+        }
         atomic::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
         self.record = record;
-        Ok(())
-    }
-
-    fn keep_trust(&self, trust: &Trust) -> Result<()> {
-        let path = self.directory.join(SERVER);
-        let wanted = server_pem(trust);
-        let kept = fs::read_to_string(&path).ok();
-        match wanted {
-            wanted if wanted == kept => Ok(()),
-            Some(text) => atomic::replace(&path, text.as_bytes(), Access::Everybody),
-            None => fs::remove_file(&path).map_err(|error| io_error("remove", &path, error)),
+        if wanted.is_none() {
+            let _ = fs::remove_file(&server);
         }
+        Ok(())
     }
 
     /// The saved credentials, read and checked against the record.

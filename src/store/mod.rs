@@ -1,5 +1,5 @@
 //! The folder of devices. Whatever is in it is complete, and nothing in it is ever overwritten but
-//! `device.json`, by one atomic rename.
+//! `device.json` and `server.pem`, each by one atomic rename.
 //!
 //! ```text
 //! devices/<name>/          0700; characters that a file system forbids are percent-encoded

@@ -31,12 +31,16 @@ pub async fn run(
     interrupt: &CancellationToken,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    let mut sender = Sender::new(plan, observer).await?;
     let login = Login::Device(credentials);
-    let mut session = tokio::select! {
+    // Opening a source can take for ever too: a named pipe waits for its writer.
+    let begin = async {
+        let sender = Sender::new(plan, observer).await?;
+        Ok::<_, Error>((sender, Session::open(target, &login, observer).await?))
+    };
+    let (mut sender, mut session) = tokio::select! {
         biased;
-        () = interrupt.cancelled() => return Err(Error::interrupted()),
-        opened = Session::open(target, &login, observer) => opened?,
+        () = interrupt.cancelled() => return Err(Error::interrupted().at(Step::Telemetry)),
+        begun = begin => begun?,
     };
     let mut attempt = 0;
     loop {
@@ -131,7 +135,8 @@ impl<'a> Sender<'a> {
                     deadline = Instant::now() + LAST_ACKNOWLEDGEMENTS;
                 }
                 incoming = session.next() => {
-                    if self.take_in(incoming.map_err(|error| error.at(Step::Telemetry))?, &mut flight) {
+                    let incoming = incoming.map_err(|error| error.at(Step::Telemetry))?;
+                    if self.take_in(incoming, &mut flight) && !self.report.interrupted {
                         deadline = Instant::now() + patience;
                     }
                 }

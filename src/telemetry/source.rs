@@ -1,6 +1,7 @@
 //! Where readings come from, one message at a time.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::fs::File;
@@ -14,12 +15,15 @@ use crate::mqtt::LARGEST_PACKET;
 /// Bytes of a PUBLISH that are not payload, at the most: topic length, topic, packet id.
 const OVERHEAD: usize = 2 + 256 + 2;
 
+/// The longest pause between two messages: a year. The clock cannot add every duration to now.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(365 * 86_400);
+
 /// Yields messages at their time. `next` may be dropped and called again without losing a reading.
 pub(super) struct Source {
     kind: Kind,
     remaining: Option<u64>,
     taken: u64,
-    interval: std::time::Duration,
+    interval: Duration,
     due: Instant,
 }
 
@@ -42,7 +46,8 @@ impl Source {
                 lines(Box::new(BufReader::new(tokio::io::stdin())), "standard input".to_owned())
             }
         };
-        Ok(Self { kind, remaining: plan.count, taken: 0, interval: plan.interval, due: Instant::now() })
+        let interval = plan.interval.min(LONGEST_INTERVAL);
+        Ok(Self { kind, remaining: plan.count, taken: 0, interval, due: Instant::now() })
     }
 
     /// Whether each message is worth showing: a stream's own author knows it already.

@@ -54,8 +54,7 @@ impl PinThenChain {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), TrustFailure> {
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or_else(|_| OffsetDateTime::now_utc());
+        let now = instant(now);
         if now < pin.validity.not_before {
             return Err(TrustFailure::NotYetValid(pin.validity.not_before));
         }
@@ -75,15 +74,14 @@ impl PinThenChain {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), TrustFailure> {
+        // The dates may be those of an authority on the way.
         let untrusted = |why: rustls::Error| match why {
-            rustls::Error::InvalidCertificate(
-                CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            ) => summary(leaf)
-                .map_or(TrustFailure::Unreadable, |leaf| TrustFailure::Expired(leaf.validity.not_after)),
-            rustls::Error::InvalidCertificate(
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            ) => summary(leaf)
-                .map_or(TrustFailure::Unreadable, |leaf| TrustFailure::NotYetValid(leaf.validity.not_before)),
+            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+                TrustFailure::Expired(instant(not_after))
+            }
+            rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before, ..
+            }) => TrustFailure::NotYetValid(instant(not_before)),
             _ => summary(leaf).map_or(TrustFailure::Unreadable, |leaf| TrustFailure::Untrusted {
                 believed: self.source.clone(),
                 subject: leaf.subject.clone(),
@@ -198,6 +196,11 @@ fn is_pkcs1(scheme: SignatureScheme) -> bool {
             | SignatureScheme::RSA_PKCS1_SHA384
             | SignatureScheme::RSA_PKCS1_SHA512
     )
+}
+
+fn instant(time: UnixTime) -> OffsetDateTime {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or_else(|_| OffsetDateTime::now_utc())
 }
 
 fn summary(certificate: &CertificateDer<'_>) -> Option<Certificate> {

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
-use super::super::server_args::{parse_duration, parse_host, parse_port};
+use super::super::server_args::{parse_host, parse_port, parse_timeout};
 use tbprov::identity::{Certificate, pem, read_certificates};
 use tbprov::mqtt::Target;
 use tbprov::plan::DEFAULT_TIMEOUT;
@@ -28,9 +28,9 @@ pub(in crate::cli) struct InspectArgs {
     /// administrator first: nothing has proved yet that this is the right server.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// How long each step may take.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "15s")]
-    timeout: Duration,
+    /// How long each step may take, such as 15s or 1m [default: 15s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
 }
 
 impl InspectArgs {
@@ -64,7 +64,7 @@ impl InspectArgs {
     fn target(&self, host: &str, port: &str) -> Result<Target> {
         // What the server presents is shown, not believed: there is nothing to trust.
         let trust = Trust::from_certificates(Vec::new(), TrustSource::System, false);
-        let timeout = if self.timeout.is_zero() { DEFAULT_TIMEOUT } else { self.timeout };
+        let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
         Ok(Target { host: parse_host(host)?, port: parse_port(port)?, trust: Arc::new(trust), timeout })
     }
 }

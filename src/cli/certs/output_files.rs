@@ -7,6 +7,7 @@ use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Where a pair goes.
 pub(super) struct PairFiles {
+    directory: PathBuf,
     pub(super) key: PathBuf,
     pub(super) certificate: PathBuf,
 }
@@ -14,7 +15,11 @@ pub(super) struct PairFiles {
 impl PairFiles {
     /// The files `key` and `certificate` in `directory`, neither of which exists.
     pub(super) fn new(directory: &Path, key: &str, certificate: &str) -> Result<Self> {
-        let files = Self { key: directory.join(key), certificate: directory.join(certificate) };
+        let files = Self {
+            directory: directory.to_owned(),
+            key: directory.join(key),
+            certificate: directory.join(certificate),
+        };
         for path in [&files.key, &files.certificate] {
             if path.symlink_metadata().is_ok() {
                 let message = format!("{} exists already", path.display());
@@ -25,16 +30,13 @@ impl PairFiles {
     }
 
     pub(super) fn write(&self, key: &Secret, certificate: &str) -> Result<()> {
-        let Some(directory) = self.key.parent() else { return Ok(()) };
-        if !directory.as_os_str().is_empty() && !directory.exists() {
-            atomic::create_directory(directory)?;
-        }
+        atomic::create_directory(&self.directory)?;
         atomic::write_new(&self.key, key.expose().as_bytes(), Access::Owner)?;
         if let Err(error) = atomic::write_new(&self.certificate, certificate.as_bytes(), Access::Everybody) {
             // Nobody has the certificate, so nobody needs the key, and a rerun shall not stumble over it.
             let _ = std::fs::remove_file(&self.key);
             return Err(error);
         }
-        atomic::sync_directory(directory)
+        atomic::sync_directory(&self.directory)
     }
 }
