@@ -98,32 +98,11 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// The step that an event belongs to; none for a warning, which may come at any.
-    pub const fn step(&self) -> Option<Step> {
-        Some(match self {
-            Self::Started { step, .. } => *step,
-            Self::IdentityCreated { .. } | Self::IdentityFound { .. } => Step::Identity,
-            Self::Saved { .. } => Step::Stage,
-            Self::StateReached { state: State::Staged | State::Sent, .. } => Step::Exchange,
-            Self::StateReached { state: State::Accepted, .. } | Self::Settling { .. } | Self::Proved => {
-                Step::Verify
-            }
-            Self::StateReached { state: State::Proved, .. } => Step::Promote,
-            Self::TcpConnected { .. } => Step::Tls,
-            Self::TlsEstablished { .. } => Step::Connect,
-            Self::Connected { .. } | Self::RequestSent | Self::AnswerReceived { .. } => Step::Exchange,
-            Self::Acknowledged { .. } | Self::Reconnecting { .. } => Step::Telemetry,
-            Self::Warning { .. } => return None,
-        })
-    }
-}
-
 fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Hears what happens. Every method has a default that does nothing.
+/// Hears what happens. The default does nothing.
 pub trait Observer: Send + Sync {
     /// Called for each event, in order, on the thread that runs the work: return soon.
     fn event(&self, event: &Event) {

@@ -89,6 +89,7 @@ pub mod sim;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+mod text;
 pub mod tls;
 pub mod verify;
 

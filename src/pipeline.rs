@@ -8,7 +8,8 @@
 //! happens then, a rerun finds `staged` (ask), `sent` (try the identity first, ask if it is unknown),
 //! `accepted` or `proved` (try the identity, never ask again).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -93,47 +94,31 @@ pub async fn provision(
     interrupt: &CancellationToken,
     observer: &dyn Observer,
 ) -> Result<Provisioned> {
-    let followed = Followed { observer, step: Mutex::new(Step::Plan) };
+    // What an interruption says was reached.
+    let step = Cell::new(Step::Stage);
     let (mut provisioned, credentials) = tokio::select! {
         biased;
-        () = interrupt.cancelled() => return Err(Error::interrupted().at(followed.step())),
-        done = to_proof(plan, &followed) => done?,
+        () = interrupt.cancelled() => return Err(Error::interrupted().at(step.get())),
+        done = to_proof(plan, &step, observer) => done?,
     };
     if let Some(telemetry) = &plan.telemetry {
         let report = telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?;
         provisioned.telemetry = Some(report);
         if report.acknowledged > 0 {
-            record_proof(&plan.store, &mut provisioned.device, &plan.target, observer)?;
+            record_proof(&plan.store, &mut provisioned.device, &plan.target, observer);
         }
     }
     Ok(provisioned)
 }
 
-/// Passes events on and remembers the step, for an interruption to name.
-struct Followed<'a> {
-    observer: &'a dyn Observer,
-    step: Mutex<Step>,
-}
-
-impl Followed<'_> {
-    fn step(&self) -> Step {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observer for Followed<'_> {
-    fn event(&self, event: &Event) {
-        if let Some(step) = event.step() {
-            *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
-        }
-        self.observer.event(event);
-    }
-}
-
-async fn to_proof(plan: &ProvisionPlan, observer: &dyn Observer) -> Result<(Provisioned, Credentials)> {
+async fn to_proof(
+    plan: &ProvisionPlan,
+    step: &Cell<Step>,
+    observer: &dyn Observer,
+) -> Result<(Provisioned, Credentials)> {
     let name = plan.device_name.as_ref().map(DeviceName::as_str);
     let lock = wait_for_lock(plan, name, observer).await?;
-    let mut run = Run { plan, observer, timings: Timings::default() };
+    let mut run = Run { plan, step, observer, timings: Timings::default() };
     let found = match name {
         Some(name) => plan.store.find(name)?,
         None => plan.store.find_unfinished_unnamed(&plan.target.host, plan.target.port)?,
@@ -148,24 +133,29 @@ async fn to_proof(plan: &ProvisionPlan, observer: &dyn Observer) -> Result<(Prov
     Ok((provisioned, credentials))
 }
 
-/// Records that the server has accepted a connection with the device's identity, if that is news. Whoever
-/// works on the device meanwhile records a proof of its own: what this run did is done either way.
-///
-/// # Errors
-/// `store/io`, and those of [`Device::open`].
-pub fn record_proof(
+/// Records that the server has accepted a connection with the device's identity, if that is news. What this
+/// run did is done either way: a record that cannot be written is told as a warning, and whoever works on the
+/// device meanwhile records a proof of its own.
+pub fn record_proof(store: &Store, device: &mut Device, target: &Target, observer: &dyn Observer) {
+    if device.record.state == State::Proved {
+        return;
+    }
+    match try_to_record_proof(store, device, target, observer) {
+        Err(error) if error.code != ErrorCode::StoreLocked => {
+            let message = format!("the device is proved, but its record does not say so: {}", error.message);
+            observer.event(&Event::Warning { message });
+        }
+        _ => {}
+    }
+}
+
+fn try_to_record_proof(
     store: &Store,
     device: &mut Device,
     target: &Target,
     observer: &dyn Observer,
 ) -> Result<()> {
-    if device.record.state == State::Proved {
-        return Ok(());
-    }
-    let _lock = match store.lock(device.record.device.as_deref()) {
-        Err(error) if error.code == ErrorCode::StoreLocked => return Ok(()),
-        taken_or_failed => taken_or_failed?,
-    };
+    let _lock = store.lock(device.record.device.as_deref())?;
     // The record was read before the lock was taken: another process may have written it since.
     let current = Device::open(&device.directory)?;
     let is_the_same = current.record.credentials_id == device.record.credentials_id;
@@ -173,7 +163,7 @@ pub fn record_proof(
     if !is_the_same || device.record.state == State::Proved {
         return Ok(());
     }
-    reach(device, State::Proved, target, observer).map_err(|error| error.at(Step::Promote))
+    reach(device, State::Proved, target, observer)
 }
 
 fn reach(device: &mut Device, state: State, target: &Target, observer: &dyn Observer) -> Result<()> {
@@ -209,6 +199,7 @@ async fn wait_for_lock(
 
 struct Run<'a> {
     plan: &'a ProvisionPlan,
+    step: &'a Cell<Step>,
     observer: &'a dyn Observer,
     timings: Timings,
 }
@@ -216,6 +207,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Makes the credentials and writes them to the store.
     async fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
+        self.step.set(Step::Identity);
         let started = Instant::now();
         let credentials = make_credentials(&self.plan.identity, name, self.observer).await?;
         self.timings.key = started.elapsed();
@@ -256,6 +248,9 @@ impl Run<'_> {
                 return conflict("with another certificate".to_owned());
             }
             _ => {}
+        }
+        if let Some(identity) = credentials.x509() {
+            identity.leaf.check_dates(&device.directory.display().to_string())?;
         }
         self.observer.event(&Event::IdentityFound { state: record.state });
         Ok((device, credentials))
@@ -302,6 +297,7 @@ impl Run<'_> {
             gateway: plan.gateway,
         }
         .to_json()?;
+        self.step.set(Step::Exchange);
         let started = Instant::now();
         let outcome =
             exchange::run(&plan.target, request, self.observer, || self.reach(device, State::Sent)).await?;
@@ -365,6 +361,7 @@ impl Run<'_> {
 
     /// Connects with the identity and, if the server accepts it, records that.
     async fn prove(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Proof> {
+        self.step.set(Step::Verify);
         let started = Instant::now();
         let proof = verify::connect(&self.plan.target, credentials, self.observer).await?;
         self.timings.verify = started.elapsed();

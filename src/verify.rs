@@ -5,6 +5,7 @@ use crate::event::{Event, Observer};
 use crate::exchange::{Answer, Status, Value};
 use crate::identity::{Certificate, Credentials, CredentialsType};
 use crate::mqtt::{Login, Session, Target};
+use crate::text::one_line;
 
 /// Checks that an answer says SUCCESS and holds exactly the credentials that were sent.
 ///
@@ -18,8 +19,7 @@ pub fn answer(answer: &Answer, sent: &Credentials) -> Result<()> {
         Status::NotFound => return Err(refused(ErrorCode::ServerNotFound, answer)),
         Status::Failure => return Err(refused(ErrorCode::ServerFailure, answer)),
         Status::Other(word) => {
-            let shown: String = word.chars().take(40).collect();
-            return Err(malformed(&format!("its status is {shown:?}")));
+            return Err(malformed(&format!("its status is '{}'", one_line(word, 40))));
         }
     }
     let Some(named) = &answer.credentials_type else {
@@ -27,9 +27,9 @@ pub fn answer(answer: &Answer, sent: &Credentials) -> Result<()> {
     };
     let wanted = sent.credentials_type();
     if answer.known_credentials_type() != Some(wanted) {
-        let named: String = named.chars().take(40).collect();
+        let named = one_line(named, 40);
         let message =
-            format!("the server gave the device credentials of type {named:?}, not {}", wanted.wire_name());
+            format!("the server gave the device credentials of type '{named}', not {}", wanted.wire_name());
         return Err(Error::new(ErrorCode::AnswerOtherType, Step::Verify, message));
     }
     let Some(value) = &answer.credentials_value else {
@@ -91,7 +91,7 @@ fn certificate_equals(returned: &str, sent: &Certificate) -> Result<()> {
 
 fn refused(code: ErrorCode, answer: &Answer) -> Error {
     let text = answer.error_message.as_deref().unwrap_or("no reason given");
-    let text: String = text.chars().filter(|character| !character.is_control()).take(200).collect();
+    let text = one_line(text, 200);
     let message = format!("the server refused to provision the device: {} ({text})", answer.status.as_str());
     Error::new(code, Step::Exchange, message)
 }

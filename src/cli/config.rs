@@ -1,6 +1,6 @@
 //! `tbprov.toml`: the same names as the long flags.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,9 @@ use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Read where it exists, unless `--config` names another file.
 const DEFAULT: &str = "tbprov.toml";
+
+/// Bytes that are read, at the most.
+const LARGEST: u64 = 1 << 20;
 
 /// Every line that the file may have.
 #[derive(Debug, Default, Deserialize)]
@@ -43,7 +46,7 @@ impl Config {
             let message = format!("the configuration file {} cannot be used: {why}", file.display());
             Error::new(ErrorCode::ConfigInvalid, Step::Plan, message)
         };
-        let text = match std::fs::read_to_string(file) {
+        let text = match read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
             Err(error) => return Err(invalid(error.to_string())),
@@ -59,6 +62,12 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// serde's messages on a wrong type quote the value: `invalid type: string "…", expected u16`.

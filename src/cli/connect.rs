@@ -61,7 +61,7 @@ impl ConnectArgs {
                 Some(report)
             }
         };
-        subject.now_proved(context, report)?;
+        subject.now_proved(context, report);
         context.output.result("connect", &ConnectResult::new(&subject, report));
         Ok(exit_code(telemetry.as_ref(), report))
     }
@@ -127,15 +127,13 @@ struct Subject {
 
 impl Subject {
     /// A connect is a proof: an identity whose provisioning was cut short is finished by it.
-    fn now_proved(&mut self, context: &Context, report: Option<Report>) -> Result<()> {
-        let Some(device) = &mut self.device else { return Ok(()) };
+    fn now_proved(&mut self, context: &Context, report: Option<Report>) {
+        let Some(device) = &mut self.device else { return };
         let Target { host, port, .. } = &self.target;
         let elsewhere = device.record.host != *host || device.record.port != *port;
-        let accepted = report.is_none_or(|report| report.acknowledged > 0);
-        if elsewhere || !accepted {
-            return Ok(());
+        if !elsewhere && report.is_none_or(|report| report.acknowledged > 0) {
+            pipeline::record_proof(&context.store, device, &self.target, &*context.observer);
         }
-        pipeline::record_proof(&context.store, device, &self.target, &*context.observer)
     }
 }
 

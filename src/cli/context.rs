@@ -7,17 +7,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::GlobalArgs;
 use super::config::Config;
+use super::terminal;
 use crate::output::Output;
 use tbprov::event::Observer;
 use tbprov::store::Store;
-use tbprov::{Error, Result};
+use tbprov::{Error, ErrorCode, Result};
 
 pub(super) struct Context {
     pub(super) output: Output,
     pub(super) config: Config,
     pub(super) store: Store,
     pub(super) observer: Arc<dyn Observer>,
-    /// Cancelled by the first Ctrl-C or SIGTERM.
+    /// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once.
     pub(super) interrupt: CancellationToken,
     /// Whether questions can be asked.
     pub(super) may_ask: bool,
@@ -52,14 +53,16 @@ impl Context {
 }
 
 async fn listen(interrupt: CancellationToken) {
-    first_signal().await;
+    signal().await;
     interrupt.cancel();
+    signal().await;
+    terminal::leave(ErrorCode::Interrupted.kind().exit_code());
 }
 
 #[cfg(unix)]
-async fn first_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+async fn signal() {
+    use tokio::signal::unix;
+    let Ok(mut terminate) = unix::signal(unix::SignalKind::terminate()) else {
         let _ = tokio::signal::ctrl_c().await;
         return;
     };
@@ -70,6 +73,6 @@ async fn first_signal() {
 }
 
 #[cfg(not(unix))]
-async fn first_signal() {
+async fn signal() {
     let _ = tokio::signal::ctrl_c().await;
 }

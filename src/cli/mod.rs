@@ -147,17 +147,16 @@ pub(crate) fn main() -> ExitCode {
     terminal::log(cli.global.verbose);
     let output = Output::new(&cli.global);
     let name = cli.command.name();
-    match run(cli, output.clone()) {
-        Ok(code) => code,
-        Err(error) => {
-            output.error(name, &error);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let outcome = run(cli, output.clone()).and_then(|code| output.check_written().map(|()| code));
+    outcome.unwrap_or_else(|error| {
+        output.error(name, &error);
+        ExitCode::from(error.exit_code())
+    })
 }
 
 fn run(cli: Cli, output: Output) -> Result<ExitCode> {
-    let terminal = terminal::Saved::new();
+    all_text_is_utf8()?;
+    terminal::save();
     let mut builder = if cli.command.is_server() {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -170,10 +169,28 @@ fn run(cli: Cli, output: Output) -> Result<ExitCode> {
         let context = Context::new(&cli.global, output)?;
         cli.command.run(&context).await
     });
-    terminal.restore();
+    terminal::restore();
     // A prompt or a pipe on stdin may be read by a thread that would never end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Paths and names go into JSON and into records, where there is nothing but UTF-8.
+fn all_text_is_utf8() -> Result<()> {
+    let invalid = |what: &str| {
+        let message = format!("{what} is not UTF-8 text");
+        Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message))
+    };
+    if std::env::args_os().any(|argument| argument.to_str().is_none()) {
+        return invalid("an argument");
+    }
+    for (name, value) in std::env::vars_os() {
+        match name.to_str() {
+            Some(name) if name.starts_with("TBPROV_") && value.to_str().is_none() => return invalid(name),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// clap's own message, or the same in JSON where that was asked for.

@@ -221,6 +221,10 @@ impl ProvisionArgs {
         } else {
             SECRET.ask_hidden(context, false).await?
         };
+        if secret.expose().chars().any(char::is_control) {
+            let message = "the provision secret holds a control character";
+            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
+        }
         if secret.expose().trim().is_empty() {
             return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the provision secret is empty"));
         }

@@ -1,7 +1,7 @@
 //! `tbprov sim`
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -131,11 +131,8 @@ impl SimArgs {
 
 /// The name that the certificate holds for loopback, else the address itself.
 fn host_to_connect_to(address: IpAddr) -> String {
-    if address.is_loopback() || address.is_unspecified() {
-        "localhost".to_owned()
-    } else {
-        address.to_string()
-    }
+    let is_localhost = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
+    if is_localhost || address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
 }
 
 const KEY: &str = "server_key.pem";
@@ -144,7 +141,9 @@ const CERTIFICATE: &str = "server.pem";
 /// The certificate and key in `directory`, so that a pinned certificate stays the right one over restarts.
 fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity> {
     let (key_path, certificate_path) = (directory.join(KEY), directory.join(CERTIFICATE));
-    if !certificate_path.exists() {
+    if !key_path.exists() {
+        // A certificate alone is what a killed run left: the key comes last.
+        let _ = std::fs::remove_file(&certificate_path);
         let names = if names.is_empty() {
             ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
         } else {
@@ -155,8 +154,8 @@ fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity>
         let certificate =
             Certificate::self_signed(&name, &Profile::Server(names), Validity::days(DAYS), &key)?;
         atomic::create_directory(directory)?;
-        atomic::write_new(&key_path, key.to_pem().expose().as_bytes(), Access::Owner)?;
         atomic::write_new(&certificate_path, certificate.to_pem().as_bytes(), Access::Everybody)?;
+        atomic::write_new(&key_path, key.to_pem().expose().as_bytes(), Access::Owner)?;
     } else if !names.is_empty() {
         let message =
             format!("{} exists already, so --name would have no effect", certificate_path.display());

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::server_args::parse_duration;
-use tbprov::telemetry::{self, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
+use tbprov::telemetry::{self, LONGEST_TOPIC, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
 use tbprov::{Error, ErrorCode, Result, Step};
 
 /// The pause between two sample readings, as the example firmware makes it.
@@ -53,8 +53,14 @@ impl TelemetryArgs {
         if let Some(attributes) = &self.attributes {
             check_attributes(attributes)?;
         }
-        if self.telemetry_topic.is_empty() || self.telemetry_topic.contains(['+', '#', '\0']) {
-            let message = format!("'{}' is no topic to publish to", self.telemetry_topic);
+        if self.telemetry_topic.is_empty()
+            || self.telemetry_topic.len() > LONGEST_TOPIC
+            || self.telemetry_topic.contains(['+', '#', '\0'])
+        {
+            let shown: String = self.telemetry_topic.chars().take(60).collect();
+            let message = format!(
+                "'{shown}' is no topic to publish to: 1 to {LONGEST_TOPIC} bytes without '+' and '#'"
+            );
             return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
         }
         let stream = readings.is_stream();

@@ -1,28 +1,33 @@
 //! The terminal itself: its state before any prompt, the log, and what a panic shows.
 
 use std::io::Write as _;
+#[cfg(unix)]
+use std::sync::OnceLock;
 
-/// The state of the terminal at the start, so that an interrupted password prompt does not leave it mute.
-pub(super) struct Saved {
+/// The modes of the terminal at the start, so that an interrupted password prompt does not leave it mute.
+#[cfg(unix)]
+static MODES: OnceLock<Option<rustix::termios::Termios>> = OnceLock::new();
+
+/// Remembers the modes of the terminal.
+pub(super) fn save() {
     #[cfg(unix)]
-    attributes: Option<rustix::termios::Termios>,
+    MODES.get_or_init(|| rustix::termios::tcgetattr(std::io::stdin()).ok());
 }
 
-impl Saved {
-    pub(super) fn new() -> Self {
-        Self {
-            #[cfg(unix)]
-            attributes: rustix::termios::tcgetattr(std::io::stdin()).ok(),
-        }
+/// Gives the terminal its modes back.
+pub(super) fn restore() {
+    #[cfg(unix)]
+    if let Some(Some(modes)) = MODES.get() {
+        let now = rustix::termios::OptionalActions::Now;
+        let _ = rustix::termios::tcsetattr(std::io::stdin(), now, modes);
     }
+}
 
-    pub(super) fn restore(&self) {
-        #[cfg(unix)]
-        if let Some(attributes) = &self.attributes {
-            let now = rustix::termios::OptionalActions::Now;
-            let _ = rustix::termios::tcsetattr(std::io::stdin(), now, attributes);
-        }
-    }
+/// Ends the process at once: for a second Ctrl-C, when the first one's clean end takes too long.
+#[allow(clippy::disallowed_methods, reason = "the user has asked twice")]
+pub(super) fn leave(exit_code: u8) -> ! {
+    restore();
+    std::process::exit(i32::from(exit_code))
 }
 
 /// Sends the log of the libraries underneath to stderr, with `-vv` and more. They log no payloads at these

@@ -7,11 +7,15 @@ use super::message::Answer;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use crate::mqtt::{Incoming, Login, Session, Target};
+use crate::text::one_line;
 
 /// Where requests go. With a leading slash, unlike every other topic (ThingsBoard's `MqttTopics`).
 const REQUEST_TOPIC: &str = "/provision/request";
 /// Where the answer comes.
 const RESPONSE_TOPIC: &str = "/provision/response";
+
+/// Characters of a status that are told; ThingsBoard's own have up to nine.
+const LONGEST_STATUS: usize = 40;
 
 /// What is known after the request may have left.
 #[derive(Debug)]
@@ -49,7 +53,8 @@ pub async fn run(
     session.close().await;
     Ok(match received {
         Ok(Ok(answer)) => {
-            observer.event(&Event::AnswerReceived { status: answer.status.as_str().to_owned() });
+            observer
+                .event(&Event::AnswerReceived { status: one_line(answer.status.as_str(), LONGEST_STATUS) });
             Outcome::Answered(answer)
         }
         Ok(Err(error)) => Outcome::Lost(error.at(Step::Exchange)),

@@ -15,6 +15,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::key::{KeyType, Signer};
 use super::pem;
 use crate::error::{Error, ErrorCode, Result, Step};
+use crate::text::one_line;
 
 /// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
 const LONGEST_COMMON_NAME: usize = 64;
@@ -25,6 +26,9 @@ const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// The instant after which RFC 5280 says 'no well-defined end': 9999-12-31T23:59:59Z, in Unix seconds.
 const LAST_INSTANT: i64 = 253_402_300_799;
+
+/// Characters of a subject or a name that are kept; no real one is longer.
+const LONGEST_SHOWN: usize = 1000;
 
 /// The curve of Bitcoin, which Java's TLS does not know: the object identifier.
 const SECP256K1: &str = "1.3.132.0.10";
@@ -155,14 +159,14 @@ impl Certificate {
         }
         let summary = Self {
             der: CertificateDer::from(Vec::new()),
-            subject: parsed.subject().to_string(),
-            issuer: parsed.issuer().to_string(),
+            subject: one_line(&parsed.subject().to_string(), LONGEST_SHOWN),
+            issuer: one_line(&parsed.issuer().to_string(), LONGEST_SHOWN),
             common_name: parsed
                 .subject()
                 .iter_common_name()
                 .next()
                 .and_then(|name| name.as_str().ok())
-                .map(Into::into),
+                .map(|name| one_line(name, LONGEST_SHOWN)),
             names: alternative_names(&parsed),
             validity: Validity {
                 not_before: parsed.validity().not_before.to_datetime(),
@@ -318,7 +322,7 @@ fn alternative_names(parsed: &X509Certificate<'_>) -> Vec<String> {
 
 fn general_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::DNSName(name) => Some(one_line(name, LONGEST_SHOWN)),
         GeneralName::IPAddress(bytes) => match bytes.len() {
             4 => <[u8; 4]>::try_from(*bytes).ok().map(|octets| IpAddr::from(octets).to_string()),
             16 => <[u8; 16]>::try_from(*bytes).ok().map(|octets| IpAddr::from(octets).to_string()),
@@ -371,5 +375,20 @@ impl rcgen::PublicKeyData for Sign<'_> {
 impl rcgen::SigningKey for Sign<'_> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         self.0.sign(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::SoftwareKey;
+
+    #[test]
+    fn a_name_cannot_forge_lines() {
+        let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
+        let name = "localhost\nSHA-256  00\u{202E}";
+        let certificate = Certificate::self_signed(name, &Profile::Device, Validity::days(1), &key).unwrap();
+        assert!(!certificate.subject.contains(['\n', '\u{202E}']), "{}", certificate.subject);
+        assert_eq!(certificate.common_name.as_deref(), Some("localhost\u{FFFD}SHA-256  00\u{FFFD}"));
     }
 }

@@ -41,6 +41,11 @@ fn packet(error: PacketError, step: Step, peer: &str) -> Error {
         PacketError::PayloadSizeLimitExceeded(size) => {
             protocol(format!("a packet of {size} bytes, more than ThingsBoard's 65,536"), step, peer)
         }
+        PacketError::OutgoingPacketTooLarge { pkt_size, .. } => {
+            let message =
+                format!("a message of {pkt_size} bytes is larger than the 64 KiB that ThingsBoard accepts");
+            Error::new(ErrorCode::UsageInvalid, step, message)
+        }
         other => protocol(other.to_string(), step, peer),
     }
 }

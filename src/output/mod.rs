@@ -7,12 +7,13 @@ mod json;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use crate::cli::{ColorChoice, GlobalArgs};
-use tbprov::Error;
 use tbprov::event::Observer;
+use tbprov::{Error, ErrorCode, Step};
 
 /// What appears on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Output {
     /// Colours on stderr; on stdout there are none, so that what is piped is what is seen.
     color: bool,
     progress: bool,
+    /// Whether data could not be written, other than because its reader has gone away.
+    lost: Arc<AtomicBool>,
 }
 
 impl Output {
@@ -59,6 +62,7 @@ impl Output {
             verbose: global.verbose,
             color,
             progress: terminal && !global.quiet,
+            lost: Arc::default(),
         }
     }
 
@@ -96,12 +100,26 @@ impl Output {
         }
     }
 
+    /// Fails when data could not be written: a script must not take an empty file for a result.
+    pub(crate) fn check_written(&self) -> Result<(), Error> {
+        if self.lost.load(Ordering::Relaxed) {
+            let message = "the result could not be written to standard output";
+            return Err(Error::new(ErrorCode::FileIo, Step::Plan, message)
+                .help("check the free space where it is redirected to; what was done is done, and the same command can be run again"));
+        }
+        Ok(())
+    }
+
     /// One line of data on stdout. A reader that has gone away is no error.
     pub(crate) fn data(&self, text: &str) {
         let mut stdout = io::stdout().lock();
-        let _ =
-            stdout.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| stdout.write_all(b"\n"));
-        let _ = stdout.flush();
+        let written = stdout
+            .write_all(text.trim_end_matches('\n').as_bytes())
+            .and_then(|()| stdout.write_all(b"\n"))
+            .and_then(|()| stdout.flush());
+        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
     }
 
     fn talk(&self, text: &str) {

@@ -1,13 +1,14 @@
 //! The state file: the devices of the simulator, kept between runs.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode, Result, Step};
+use crate::store::atomic::{self, Access};
 
 /// What the file's `schema` says.
 const SCHEMA: &str = "tbprov-sim/1";
@@ -62,7 +63,7 @@ pub(super) fn load(path: &Path) -> Result<Vec<StoredDevice>> {
     Ok(file.devices)
 }
 
-/// Writes `devices` to `path`: to a new file beside it with mode 0600, fsynced, then renamed over it.
+/// Writes `devices` to `path`, for its owner alone.
 ///
 /// # Errors
 /// `store/io`, and `path` is as it was.
@@ -71,39 +72,7 @@ pub(super) fn save(path: &Path, devices: Vec<StoredDevice>) -> Result<()> {
     let text = serde_json::to_vec_pretty(&file).map(Zeroizing::new).map_err(|error| {
         Error::new(ErrorCode::Bug, Step::Serve, "the simulator's state could not be encoded").source(error)
     })?;
-    let temporary = beside(path);
-    let written = write_new(&temporary, &text).and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
-        let _ = fs::remove_file(&temporary);
-        return Err(cannot("write", path, error));
-    }
-    sync_folder(path).map_err(|error| cannot("write", path, error))
-}
-
-/// The temporary file's name: one simulator a state file, so the process id makes it unique.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let _ = fs::remove_file(path);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    atomic::replace(path, &text, Access::Owner).map_err(|error| error.at(Step::Serve))
 }
 
 fn corrupt(path: &Path, why: &str) -> Error {
@@ -155,7 +124,7 @@ mod tests {
             ["", "{", r#"{"schema":"x","devices":[]}"#, r#"{"schema":"tbprov-sim/1","devices":"hunter2"}"#]
         {
             let _ = fs::remove_file(&path);
-            write_new(&path, content.as_bytes()).unwrap();
+            atomic::replace(&path, content.as_bytes(), Access::Owner).unwrap();
             let error = load(&path).err().unwrap();
             assert_eq!(error.code, ErrorCode::StoreCorrupt);
             assert!(error.message.contains("state.json") && !error.message.contains("hunter2"));

@@ -2,7 +2,7 @@
 //! before it returns.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use super::io_error;
@@ -69,6 +69,20 @@ pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<()> {
     sync_directory(directory)
 }
 
+/// Reads a regular file of at most `largest` bytes: a pipe or a device in a store would never end.
+///
+/// # Errors
+/// The system's; `InvalidData` when it is larger or no regular file.
+pub fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
+    let invalid = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    if !fs::metadata(path)?.is_file() {
+        return invalid("it is no regular file");
+    }
+    let mut content = Vec::new();
+    File::open(path)?.take(largest + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > largest { invalid("it is too large") } else { Ok(content) }
+}
+
 /// Creates a folder that only its owner may enter (0700), and those above it, durably. Fine when it exists.
 ///
 /// # Errors
@@ -86,7 +100,14 @@ pub fn create_directory(path: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|error| io_error("create the folder", path, error))?;
+    builder.create(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            let message = format!("{} is not a folder", path.display());
+            Error::new(ErrorCode::StoreIo, Step::Stage, message)
+                .help("name another folder, or move what is there away")
+        }
+        _ => io_error("create the folder", path, error),
+    })?;
     sync_directory(above)
 }
 
@@ -98,9 +119,12 @@ pub fn sync_directory(path: &Path) -> Result<()> {
     if cfg!(unix) {
         // The empty path is the current folder, as in the parent of a bare file name.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        File::open(path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| io_error("sync the folder", path, error))?;
+        match File::open(path).and_then(|folder| folder.sync_all()) {
+            // Some network file systems have no such call.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            done_or_failed => done_or_failed.map_err(|error| io_error("sync the folder", path, error))?,
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use super::atomic::{self, Access};
 use super::record::{Reached, Record, SCHEMA};
@@ -21,6 +22,9 @@ const CERTIFICATE: &str = "cert.pem";
 const CREDENTIALS: &str = "credentials.json";
 const SERVER: &str = "server.pem";
 const RECORD: &str = "device.json";
+
+/// Bytes of a record or of saved secrets, at the most.
+const LARGEST_RECORD: u64 = 1 << 16;
 
 /// Digits of the fingerprint in the folder's name of a device that the server names.
 const UNNAMED_DIGITS: usize = 12;
@@ -110,11 +114,15 @@ impl Device {
             let message = format!("{} is not the record of a device: {why}", path.display());
             Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
         };
-        let content = fs::read(&path).map_err(|error| match error.kind() {
+        let content = atomic::read(&path, LARGEST_RECORD).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => corrupt("the file is missing".to_owned()),
             _ => io_error("read", &path, error),
         })?;
         let record: Record = serde_json::from_slice(&content).map_err(|error| corrupt(error.to_string()))?;
+        let names = [record.device.as_deref().unwrap_or_default(), &record.host];
+        if names.iter().any(|name| name.chars().any(char::is_control)) {
+            return Err(corrupt("a name in it holds a control character".to_owned()));
+        }
         if record.schema != SCHEMA {
             return Err(corrupt(format!("its schema is {:?}, not {SCHEMA:?}", record.schema))
                 .help("it was written by another version of tbprov: use that one"));
@@ -168,8 +176,8 @@ impl Device {
                 .map(Credentials::X509)
                 .map_err(damaged)
         } else {
-            let text = fs::read_to_string(&path).map_err(|error| io_error("read", &path, error))?;
-            secrets_from_json(&Secret::new(text), &path)
+            let text = atomic::read(&path, LARGEST_RECORD).map_err(|error| io_error("read", &path, error))?;
+            secrets_from_json(&Zeroizing::new(text), &path)
         }?;
         let id = credentials.x509().map(|identity| identity.leaf.credentials_id());
         if credentials.credentials_type() != self.record.credentials_type || id != self.record.credentials_id
@@ -243,8 +251,8 @@ fn secrets_to_json(credentials: &Credentials) -> Result<Secret> {
     serde_json::to_string_pretty(&saved).map(Secret::new).map_err(not_written)
 }
 
-fn secrets_from_json(text: &Secret, path: &Path) -> Result<Credentials> {
-    let saved = serde_json::from_str(text.expose()).map_err(|error| {
+fn secrets_from_json(text: &[u8], path: &Path) -> Result<Credentials> {
+    let saved = serde_json::from_slice(text).map_err(|error| {
         let message = format!("{} holds no credentials (line {})", path.display(), error.line());
         Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
     })?;

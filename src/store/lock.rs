@@ -20,6 +20,11 @@ impl DeviceLock {
         let locks = root.join(".locks");
         atomic::create_directory(&locks)?;
         let path = locks.join(format!("{folder}.lock"));
+        if path.is_symlink() {
+            let error =
+                std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is a link to somewhere else");
+            return Err(io_error("lock", &path, error));
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

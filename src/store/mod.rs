@@ -28,6 +28,7 @@ pub use record::{Reached, Record};
 
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::state::State;
+use crate::text::one_line;
 
 /// A folder of devices. Nothing is created before the first device.
 #[derive(Debug, Clone)]
@@ -61,6 +62,10 @@ impl Store {
     /// `store/corrupt` when its record cannot be read, `store/exists` when its folder belongs to another
     /// name (a file system that does not tell upper from lower case), `store/io`.
     pub fn find(&self, name: &str) -> Result<Option<Device>> {
+        let name = name.trim();
+        if name.is_empty() {
+            return Ok(None);
+        }
         let directory = self.root.join(folder_name(name));
         if !exists(&directory)? {
             return Ok(None);
@@ -118,13 +123,17 @@ impl Store {
         let mut folders = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| io_error("read", &self.root, error))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with('.') && entry.path().is_dir() {
-                folders.push(name);
+            let path = entry.path();
+            let name = one_line(&entry.file_name().to_string_lossy(), usize::MAX);
+            if !name.starts_with('.') && path.is_dir() {
+                folders.push((name, path));
             }
         }
         folders.sort();
-        Ok(folders.into_iter().map(|name| (name.clone(), Device::open(&self.root.join(name)))).collect())
+        Ok(folders
+            .into_iter()
+            .map(|(name, path)| (name, Device::open(&path).and_then(in_its_own_folder)))
+            .collect())
     }
 
     /// An unfinished device that the server was to name, of this server: a rerun finishes it.
@@ -161,6 +170,19 @@ impl Store {
         fs::rename(&unfinished, &directory).map_err(|error| io_error("create", &directory, error))?;
         atomic::sync_directory(&self.root)?;
         Device::open(&directory)
+    }
+}
+
+/// A copied folder would be a second device with the same identity, and ThingsBoard lets one of them in at a time.
+fn in_its_own_folder(device: Device) -> Result<Device> {
+    let folder = device.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match &device.record.device {
+        Some(name) if !folder_name(name).eq_ignore_ascii_case(&folder) => {
+            let message = format!("{} is a copy of the device '{name}'", device.directory.display());
+            Err(Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
+                .help("remove the copy: each device has an identity of its own"))
+        }
+        _ => Ok(device),
     }
 }
 

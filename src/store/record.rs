@@ -43,7 +43,6 @@ pub struct Record {
     #[serde(default)]
     pub skip_name_check: bool,
     /// Whether `server.pem` holds the certificates to believe; else the system's roots are.
-    #[serde(default)]
     pub server_pem: bool,
     /// The kind of credentials.
     pub credentials_type: CredentialsType,

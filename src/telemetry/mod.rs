@@ -16,6 +16,9 @@ pub const TELEMETRY_TOPIC: &str = "v1/devices/me/telemetry";
 /// ThingsBoard's topic for client attributes.
 pub const ATTRIBUTES_TOPIC: &str = "v1/devices/me/attributes";
 
+/// Bytes of a topic, at the most; ThingsBoard's own have up to 50.
+pub const LONGEST_TOPIC: usize = 256;
+
 /// Where readings come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readings {

@@ -8,12 +8,12 @@ use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use tokio::time::Instant;
 
-use super::{Readings, TelemetryPlan};
+use super::{LONGEST_TOPIC, Readings, TelemetryPlan};
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::mqtt::LARGEST_PACKET;
 
 /// Bytes of a PUBLISH that are not payload, at the most: topic length, topic, packet id.
-const OVERHEAD: usize = 2 + 256 + 2;
+const OVERHEAD: usize = 2 + LONGEST_TOPIC + 2;
 
 /// The longest pause between two messages: a year. The clock cannot add every duration to now.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(365 * 86_400);

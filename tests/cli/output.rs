@@ -327,3 +327,18 @@ fn every_error_code_is_unlike_any_other_and_has_a_help() {
     codes.dedup();
     assert_eq!(codes.len(), ErrorCode::ALL.len());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let world = World::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("tbprov"));
+    let ran = command
+        .current_dir(world.path(""))
+        .args(["devices", "list", "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(5));
+}

@@ -67,3 +67,41 @@ fn stdin_is_read_by_one_only() {
     let line = "provision --json --host localhost --device-name d --provision-key k --provision-secret-file - --send-telemetry=-";
     assert_eq!(world.run(line).brief(), "2 usage/conflict plan");
 }
+
+#[test]
+fn acknowledged_telemetry_is_told_even_when_its_proof_cannot_be_recorded() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    server.provision(&world, "--no-verify-connect").done();
+    // A link is no lock: the record cannot be written.
+    let lock = world.path(&format!("devices/.locks/{NAME}.lock"));
+    std::fs::remove_file(&lock).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
+    #[cfg(not(unix))]
+    std::fs::create_dir(&lock).unwrap();
+    let ran = world.run("connect --json --send-telemetry --count 2 --interval 0s");
+    assert_eq!(ran.done()["telemetry"]["acknowledged"], 2);
+    assert!(ran.stderr.contains("warning"), "{ran:?}");
+    assert!(!world.path("devices/.locks/elsewhere").exists());
+}
+
+#[test]
+fn a_copied_folder_is_named_as_one() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    server.provision(&world, "").done();
+    for name in ["device.json", "key.pem", "cert.pem", "server.pem"] {
+        world.write(&format!("devices/copy/{name}"), world.read(&format!("devices/{NAME}/{name}")));
+    }
+    let listed = world.run("devices list --json").done();
+    assert!(listed["devices"][0]["error"].as_str().unwrap().contains("copy of the device"), "{listed}");
+}
+
+#[test]
+fn an_empty_name_is_no_device() {
+    let world = World::trusting("san");
+    Server::start(|_| {}).provision(&world, "").done();
+    let (exit_code, code, _) = world.run_all(["devices", "show", "", "--json"]).failure();
+    assert_eq!((exit_code, code.as_str()), (5, "store/not-found"));
+}
