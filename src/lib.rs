@@ -72,7 +72,7 @@
 //! # The map
 //!
 //! Each module may use those above it, none below:
-//! [`error`], [`secret`] · [`identity`], [`state`], [`event`] · [`tls`] · [`mqtt`] · [`exchange`] · [`verify`]
+//! [`error`], [`secret`], `text` · [`identity`], [`state`], [`event`] · [`tls`] · [`mqtt`] · [`exchange`] · [`verify`]
 //! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
 //! other, [`sim`] and [`doctor`].
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -86,17 +85,7 @@ impl ConnectArgs {
             );
             context.observer.event(&Event::Warning { message });
         }
-        let mut trust = match &self.trust.server_cert {
-            Some(_) => self.trust.trust(context)?,
-            None => device.trust()?,
-        };
-        trust.skip_name_check |= self.trust.skip_name_check;
-        let target = Target {
-            host: self.host.clone().unwrap_or_else(|| device.record.host.clone()),
-            port: self.port.unwrap_or(device.record.port),
-            trust: Arc::new(trust),
-            timeout: self.trust.timeout(context)?,
-        };
+        let target = self.trust.target_of(context, &device, self.host.clone(), self.port)?;
         Ok(Subject { device: Some(device), target, credentials, tls: None })
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -61,17 +60,7 @@ impl DoctorArgs {
     fn subject(&self, context: &Context) -> Result<Option<(Target, Option<Credentials>)>> {
         if let Some(name) = &self.device {
             let device = context.store.open(name)?;
-            let mut trust = match self.trust.server_cert {
-                Some(_) => self.trust.trust(context)?,
-                None => device.trust()?,
-            };
-            trust.skip_name_check |= self.trust.skip_name_check;
-            let target = Target {
-                host: device.record.host.clone(),
-                port: self.port.unwrap_or(device.record.port),
-                trust: Arc::new(trust),
-                timeout: self.trust.timeout(context)?,
-            };
+            let target = self.trust.target_of(context, &device, None, self.port)?;
             return Ok(Some((target, Some(device.credentials()?))));
         }
         let host = self

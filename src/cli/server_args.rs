@@ -10,6 +10,7 @@ use clap::Args;
 use super::context::Context;
 use tbprov::mqtt::Target;
 use tbprov::plan::{DEFAULT_PORT, DEFAULT_TIMEOUT};
+use tbprov::store::Device;
 use tbprov::tls::{self, Trust};
 use tbprov::{Error, ErrorCode, Result, Step};
 
@@ -50,6 +51,27 @@ impl TrustArgs {
         let customary = Path::new(CUSTOMARY_SERVER_CERT);
         let skip = self.skips_name_check(context);
         if customary.exists() { Trust::from_file(customary, skip) } else { Trust::system(skip) }
+    }
+
+    /// The server of a device of the store, believed as the device does unless a certificate is named.
+    pub(super) fn target_of(
+        &self,
+        context: &Context,
+        device: &Device,
+        host: Option<String>,
+        port: Option<u16>,
+    ) -> Result<Target> {
+        let mut trust = match &self.server_cert {
+            Some(_) => self.trust(context)?,
+            None => device.trust()?,
+        };
+        trust.skip_name_check |= self.skip_name_check;
+        Ok(Target {
+            host: host.unwrap_or_else(|| device.record.host.clone()),
+            port: port.unwrap_or(device.record.port),
+            trust: Arc::new(trust),
+            timeout: self.timeout(context)?,
+        })
     }
 
     pub(super) const fn skips_name_check(&self, context: &Context) -> bool {
