@@ -127,7 +127,7 @@ async fn to_proof(
         Some(device) => run.take_up(device)?,
         None => run.stage(&lock, name).await?,
     };
-    let (outcome, answer_verified, proof) = run.finish(&mut device, &credentials).await?;
+    let Conclusion { outcome, answer_verified, proof } = run.finish(&mut device, &credentials).await?;
     let provisioned =
         Provisioned { outcome, device, answer_verified, proof, telemetry: None, timings: run.timings };
     Ok((provisioned, credentials))
@@ -197,6 +197,13 @@ async fn wait_for_lock(
     }
 }
 
+/// What is known at the end about the device and the server.
+struct Conclusion {
+    outcome: Outcome,
+    answer_verified: bool,
+    proof: Option<Proof>,
+}
+
 struct Run<'a> {
     plan: &'a ProvisionPlan,
     step: &'a Cell<Step>,
@@ -256,24 +263,24 @@ impl Run<'_> {
         Ok((device, credentials))
     }
 
-    async fn finish(
-        &mut self,
-        device: &mut Device,
-        credentials: &Credentials,
-    ) -> Result<(Outcome, bool, Option<Proof>)> {
+    async fn finish(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Conclusion> {
         match device.record.state {
             State::Proved => {
                 let proof = self.prove(device, credentials).await.map_err(gone)?;
-                Ok((Outcome::Verified, false, Some(proof)))
+                Ok(Conclusion { outcome: Outcome::Verified, answer_verified: false, proof: Some(proof) })
             }
             State::Accepted => {
                 let proof = self.prove(device, credentials).await.map_err(accepted_and_refused)?;
-                Ok((Outcome::Recovered, false, Some(proof)))
+                Ok(Conclusion { outcome: Outcome::Recovered, answer_verified: false, proof: Some(proof) })
             }
             State::Sent => {
                 self.settling("an earlier request has no known outcome");
                 match self.prove(device, credentials).await {
-                    Ok(proof) => Ok((Outcome::Recovered, false, Some(proof))),
+                    Ok(proof) => Ok(Conclusion {
+                        outcome: Outcome::Recovered,
+                        answer_verified: false,
+                        proof: Some(proof),
+                    }),
                     Err(error) if verify::is_unknown_to_server(&error) => self.ask(device, credentials).await,
                     Err(error) => Err(error),
                 }
@@ -283,11 +290,7 @@ impl Run<'_> {
     }
 
     /// Sends the request and judges its answer.
-    async fn ask(
-        &mut self,
-        device: &mut Device,
-        credentials: &Credentials,
-    ) -> Result<(Outcome, bool, Option<Proof>)> {
+    async fn ask(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Conclusion> {
         let plan = self.plan;
         let request = ProvisionRequest {
             device_name: device.record.device.as_deref(),
@@ -312,17 +315,13 @@ impl Run<'_> {
         self.settle(device, credentials, refusal).await
     }
 
-    async fn accepted(
-        &mut self,
-        device: &mut Device,
-        credentials: &Credentials,
-    ) -> Result<(Outcome, bool, Option<Proof>)> {
+    async fn accepted(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Conclusion> {
         self.reach(device, State::Accepted)?;
         if !self.plan.verify_connect {
-            return Ok((Outcome::Provisioned, true, None));
+            return Ok(Conclusion { outcome: Outcome::Provisioned, answer_verified: true, proof: None });
         }
         let proof = self.prove(device, credentials).await.map_err(accepted_and_refused)?;
-        Ok((Outcome::Provisioned, true, Some(proof)))
+        Ok(Conclusion { outcome: Outcome::Provisioned, answer_verified: true, proof: Some(proof) })
     }
 
     /// After a refusal or a lost answer: the server may have the device all the same. `FAILURE` is also what
@@ -332,7 +331,7 @@ impl Run<'_> {
         device: &mut Device,
         credentials: &Credentials,
         refusal: Error,
-    ) -> Result<(Outcome, bool, Option<Proof>)> {
+    ) -> Result<Conclusion> {
         match refusal.code {
             ErrorCode::ServerNotFound => {
                 self.reach(device, State::Staged)?;
@@ -348,7 +347,9 @@ impl Run<'_> {
         }
         self.settling(&refusal.message);
         match self.prove(device, credentials).await {
-            Ok(proof) => Ok((Outcome::Recovered, false, Some(proof))),
+            Ok(proof) => {
+                Ok(Conclusion { outcome: Outcome::Recovered, answer_verified: false, proof: Some(proof) })
+            }
             Err(error)
                 if verify::is_unknown_to_server(&error) && refusal.code == ErrorCode::ServerFailure =>
             {
@@ -402,6 +403,12 @@ async fn make_credentials(
                 &*key,
             )?;
             observer.event(&Event::IdentityCreated { key_type });
+            if let Some(name) = name.filter(|name| Certificate::cuts_common_name(name)) {
+                let message = format!(
+                    "the certificate's common name is cut to the 64 characters that X.509 allows: {name}"
+                );
+                observer.event(&Event::Warning { message });
+            }
             Ok(Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key }))
         }
     }

@@ -140,6 +140,12 @@ impl Certificate {
         Self::from_der(made.der().clone(), "the new certificate")
     }
 
+    /// Whether `name` is longer than a common name can be, so that the certificate holds just its beginning.
+    /// The device's name at the server is not cut.
+    pub fn cuts_common_name(name: &str) -> bool {
+        name.chars().nth(LONGEST_COMMON_NAME).is_some()
+    }
+
     /// Reads one DER certificate. `origin` names the file or the host in errors.
     ///
     /// # Errors

@@ -62,8 +62,10 @@ fn closed(error: io::Error, step: Step, peer: &str) -> Error {
     if let Some(error) = tls::translate(&error, step, peer) {
         return error;
     }
-    Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection ({error})"))
-        .source(error)
+    // rustls explains a missing close_notify at length; to people it is just the end.
+    let why =
+        if error.kind() == io::ErrorKind::UnexpectedEof { String::new() } else { format!(" ({error})") };
+    Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection{why}")).source(error)
 }
 
 /// The meaning of each code in ThingsBoard: `ReturnCodeResolver` and `MqttTransportHandler`, v4.3.1.3.

@@ -1,5 +1,6 @@
 //! One device's folder.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ const RECORD: &str = "device.json";
 
 /// Bytes of a record or of saved secrets, at the most.
 const LARGEST_RECORD: u64 = 1 << 16;
+
+/// Bytes of `credentials.json` as it is written, at the most.
+const LARGEST_SECRETS: usize = 4096;
 
 /// Digits of the fingerprint in the folder's name of a device that the server names.
 const UNNAMED_DIGITS: usize = 12;
@@ -64,7 +68,7 @@ impl NewDevice<'_> {
                     .collect();
                 write(CERTIFICATE, chain.as_bytes(), Access::Everybody)?;
             }
-            other => write(CREDENTIALS, secrets_to_json(other)?.expose().as_bytes(), Access::Owner)?,
+            other => write(CREDENTIALS, &secrets_to_json(other)?, Access::Owner)?,
         }
         if let Some(server) = server_pem(&self.target.trust) {
             write(SERVER, server.as_bytes(), Access::Everybody)?;
@@ -229,26 +233,29 @@ fn record_to_json(record: &Record) -> Result<Vec<u8>> {
 /// The content of `credentials.json`, with ThingsBoard's own member names.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "credentialsType")]
-enum SavedSecrets {
+enum SavedSecrets<'a> {
     #[serde(rename = "ACCESS_TOKEN")]
-    AccessToken { token: String },
+    AccessToken { token: Cow<'a, str> },
     #[serde(rename = "MQTT_BASIC", rename_all = "camelCase")]
-    MqttBasic { client_id: String, user_name: String, password: String },
+    MqttBasic { client_id: Cow<'a, str>, user_name: Cow<'a, str>, password: Cow<'a, str> },
 }
 
-fn secrets_to_json(credentials: &Credentials) -> Result<Secret> {
+fn secrets_to_json(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>> {
     let saved = match credentials {
-        Credentials::AccessToken(token) => SavedSecrets::AccessToken { token: token.expose().to_owned() },
+        Credentials::AccessToken(token) => SavedSecrets::AccessToken { token: token.expose().into() },
         Credentials::MqttBasic(basic) => SavedSecrets::MqttBasic {
-            client_id: basic.client_id.clone(),
-            user_name: basic.user_name.clone(),
-            password: basic.password.expose().to_owned(),
+            client_id: basic.client_id.as_str().into(),
+            user_name: basic.user_name.as_str().into(),
+            password: basic.password.expose().into(),
         },
         Credentials::X509(_) => {
             return Err(Error::new(ErrorCode::Bug, Step::Stage, "a certificate is not saved as JSON"));
         }
     };
-    serde_json::to_string_pretty(&saved).map(Secret::new).map_err(not_written)
+    // One allocation, so that no copy of the secret is left behind by growing.
+    let mut json = Zeroizing::new(Vec::with_capacity(LARGEST_SECRETS));
+    serde_json::to_writer_pretty(&mut *json, &saved).map_err(not_written)?;
+    Ok(json)
 }
 
 fn secrets_from_json(text: &[u8], path: &Path) -> Result<Credentials> {
@@ -257,9 +264,13 @@ fn secrets_from_json(text: &[u8], path: &Path) -> Result<Credentials> {
         Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
     })?;
     Ok(match saved {
-        SavedSecrets::AccessToken { token } => Credentials::AccessToken(Secret::new(token)),
+        SavedSecrets::AccessToken { token } => Credentials::AccessToken(Secret::new(token.into_owned())),
         SavedSecrets::MqttBasic { client_id, user_name, password } => {
-            Credentials::MqttBasic(BasicCredentials { client_id, user_name, password: Secret::new(password) })
+            Credentials::MqttBasic(BasicCredentials {
+                client_id: client_id.into_owned(),
+                user_name: user_name.into_owned(),
+                password: Secret::new(password.into_owned()),
+            })
         }
     })
 }

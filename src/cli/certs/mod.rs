@@ -112,6 +112,10 @@ async fn make(
             Error::new(ErrorCode::Bug, Step::Identity, "making the key failed").source(error)
         })??;
     context.observer.event(&Event::IdentityCreated { key_type });
+    if Certificate::cuts_common_name(name) {
+        let message = format!("the common name is cut to the 64 characters that X.509 allows: {name}");
+        context.observer.event(&Event::Warning { message });
+    }
     let validity = Validity::days(days);
     let Some(authority) = authority else {
         let leaf = Certificate::self_signed(name, profile, validity, &key)?;
