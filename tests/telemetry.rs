@@ -295,6 +295,26 @@ mod interrupted {
         assert_counts(&ended.json(), 1, 1);
     }
 
+    #[test]
+    fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
+        let (server, sandbox) = sensor(&[]);
+        let made = Command::new("mkfifo").arg(sandbox.path("pipe")).status().unwrap();
+        assert!(made.success());
+        let arguments = ["provision", "--events", "--device-name", "sensor", "--send-telemetry=@pipe"];
+        let mut waiting = Running::start(&mut sandbox.tbprov_for(&server, &arguments));
+        waiting.until("\"proved\"");
+        waiting.signal("INT");
+        waiting.end().failed(130, "interrupted");
+    }
+
+    #[test]
+    fn the_longest_pause_is_no_defect() {
+        let (_server, sandbox) = sensor(&[]);
+        let forever = format!("{}s", u64::MAX);
+        let arguments = ["connect", "--json", "--send-telemetry", "--count", "1", "--interval", &forever];
+        assert_counts(&run(&mut sandbox.tbprov(&arguments)).succeeded(), 1, 1);
+    }
+
     /// While the connection is being made, the first time or again.
     #[test]
     fn a_server_that_never_answers_is_not_waited_for() {
