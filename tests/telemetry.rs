@@ -302,7 +302,7 @@ mod interrupted {
         assert!(made.success());
         let arguments = ["provision", "--events", "--device-name", "sensor", "--send-telemetry=@pipe"];
         let mut waiting = Running::start(&mut sandbox.tbprov_for(&server, &arguments));
-        waiting.until("\"proved\"");
+        waiting.until("{\"event\":\"proved\"");
         waiting.signal("INT");
         waiting.end().failed(130, "interrupted");
     }

@@ -11,7 +11,7 @@ use super::terminal;
 use crate::output::Output;
 use tbprov::event::Observer;
 use tbprov::store::Store;
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::{Error, ErrorCode, Result, Step};
 
 pub(super) struct Context {
     pub(super) output: Output,
@@ -31,7 +31,7 @@ impl Context {
         let root =
             global.store.clone().or_else(|| config.store.clone()).unwrap_or_else(|| "./devices".into());
         let interrupt = CancellationToken::new();
-        tokio::spawn(listen(interrupt.clone()));
+        listen(interrupt.clone())?;
         Ok(Self {
             observer: output.observer(),
             output,
@@ -52,27 +52,51 @@ impl Context {
     }
 }
 
-async fn listen(interrupt: CancellationToken) {
-    signal().await;
-    interrupt.cancel();
-    signal().await;
-    terminal::leave(ErrorCode::Interrupted.kind().exit_code());
+/// Hears SIGINT and SIGTERM from now on: the first asks for a clean end, the second ends the process at once.
+fn listen(interrupt: CancellationToken) -> Result<()> {
+    let mut signals = Signals::new().map_err(|error| {
+        Error::new(ErrorCode::Bug, Step::Plan, format!("signals cannot be heard: {error}")).source(error)
+    })?;
+    tokio::spawn(async move {
+        signals.next().await;
+        interrupt.cancel();
+        signals.next().await;
+        terminal::leave(ErrorCode::Interrupted.kind().exit_code());
+    });
+    Ok(())
 }
 
 #[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix;
-    let Ok(mut terminate) = unix::signal(unix::SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn signal() {
-    let _ = tokio::signal::ctrl_c().await;
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }
