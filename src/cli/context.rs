@@ -25,7 +25,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Reads the configuration and begins to listen for Ctrl-C. Called within the runtime.
+    /// Reads the configuration and begins to listen for Ctrl-C.
     pub(super) fn new(global: &GlobalArgs, output: Output) -> Result<Self> {
         let config = Config::read(global.config.as_deref())?;
         let root =
@@ -52,15 +52,20 @@ impl Context {
     }
 }
 
-/// Hears SIGINT and SIGTERM from now on: the first asks for a clean end, the second ends the process at once.
+/// Hears SIGINT and SIGTERM from now on: the first asks for a clean end, the second ends the process at once. On
+/// a thread of its own, for the other one may wait for a pipe that nobody writes to.
 fn listen(interrupt: CancellationToken) -> Result<()> {
-    let mut signals = Signals::new().map_err(|error| {
+    let failed = |error: std::io::Error| {
         Error::new(ErrorCode::Bug, Step::Plan, format!("signals cannot be heard: {error}")).source(error)
-    })?;
-    tokio::spawn(async move {
-        signals.next().await;
-        interrupt.cancel();
-        signals.next().await;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            signals.next().await;
+            interrupt.cancel();
+            signals.next().await;
+        });
         terminal::leave(ErrorCode::Interrupted.kind().exit_code());
     });
     Ok(())

@@ -157,6 +157,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli, output: Output) -> Result<ExitCode> {
     all_text_is_utf8()?;
     terminal::save();
+    let context = Context::new(&cli.global, output)?;
     let mut builder = if cli.command.is_server() {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -165,10 +166,7 @@ fn run(cli: Cli, output: Output) -> Result<ExitCode> {
     let runtime = builder.enable_all().build().map_err(|error| {
         Error::new(ErrorCode::Bug, Step::Plan, format!("the runtime cannot start: {error}")).source(error)
     })?;
-    let outcome = runtime.block_on(async {
-        let context = Context::new(&cli.global, output)?;
-        cli.command.run(&context).await
-    });
+    let outcome = runtime.block_on(cli.command.run(&context));
     terminal::restore();
     // A prompt or a pipe on stdin may be read by a thread that would never end.
     runtime.shutdown_background();
