@@ -8,8 +8,7 @@
 //! happens then, a rerun finds `staged` (ask), `sent` (try the identity first, ask if it is unknown),
 //! `accepted` or `proved` (try the identity, never ask again).
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -95,11 +94,11 @@ pub async fn provision(
     observer: &dyn Observer,
 ) -> Result<Provisioned> {
     // What an interruption says was reached.
-    let step = Cell::new(Step::Stage);
+    let reached = Reached(Mutex::new(Step::Stage));
     let (mut provisioned, credentials) = tokio::select! {
         biased;
-        () = interrupt.cancelled() => return Err(Error::interrupted().at(step.get())),
-        done = to_proof(plan, &step, observer) => done?,
+        () = interrupt.cancelled() => return Err(Error::interrupted().at(reached.step())),
+        done = to_proof(plan, &reached, observer) => done?,
     };
     if let Some(telemetry) = &plan.telemetry {
         let report = telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?;
@@ -111,14 +110,27 @@ pub async fn provision(
     Ok(provisioned)
 }
 
+/// The step that a run is at. Not a `Cell`, so that the run may move between threads.
+struct Reached(Mutex<Step>);
+
+impl Reached {
+    fn begin(&self, step: Step) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    fn step(&self) -> Step {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 async fn to_proof(
     plan: &ProvisionPlan,
-    step: &Cell<Step>,
+    reached: &Reached,
     observer: &dyn Observer,
 ) -> Result<(Provisioned, Credentials)> {
     let name = plan.device_name.as_ref().map(DeviceName::as_str);
     let lock = wait_for_lock(plan, name, observer).await?;
-    let mut run = Run { plan, step, observer, timings: Timings::default() };
+    let mut run = Run { plan, reached, observer, timings: Timings::default() };
     let found = match name {
         Some(name) => plan.store.find(name)?,
         None => plan.store.find_unfinished_unnamed(&plan.target.host, plan.target.port)?,
@@ -206,7 +218,7 @@ struct Conclusion {
 
 struct Run<'a> {
     plan: &'a ProvisionPlan,
-    step: &'a Cell<Step>,
+    reached: &'a Reached,
     observer: &'a dyn Observer,
     timings: Timings,
 }
@@ -214,7 +226,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Makes the credentials and writes them to the store.
     async fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
-        self.step.set(Step::Identity);
+        self.reached.begin(Step::Identity);
         let started = Instant::now();
         let credentials = make_credentials(&self.plan.identity, name, self.observer).await?;
         self.timings.key = started.elapsed();
@@ -300,7 +312,7 @@ impl Run<'_> {
             gateway: plan.gateway,
         }
         .to_json()?;
-        self.step.set(Step::Exchange);
+        self.reached.begin(Step::Exchange);
         let started = Instant::now();
         let outcome =
             exchange::run(&plan.target, request, self.observer, || self.reach(device, State::Sent)).await?;
@@ -362,7 +374,7 @@ impl Run<'_> {
 
     /// Connects with the identity and, if the server accepts it, records that.
     async fn prove(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Proof> {
-        self.step.set(Step::Verify);
+        self.reached.begin(Step::Verify);
         let started = Instant::now();
         let proof = verify::connect(&self.plan.target, credentials, self.observer).await?;
         self.timings.verify = started.elapsed();
@@ -440,4 +452,16 @@ fn gone(error: Error) -> Error {
     Error::new(ErrorCode::VerifyRefused, Step::Verify, message).source(error).help(
         "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store and run the same command again",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only while a run can be spawned on any runtime.
+    #[test]
+    fn a_run_may_move_between_threads() {
+        fn movable<T: Send>(_: impl FnOnce(&'static ProvisionPlan, &'static CancellationToken) -> T) {}
+        movable(|plan, interrupt| provision(plan, interrupt, &()));
+    }
 }
