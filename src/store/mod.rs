@@ -166,7 +166,11 @@ impl Store {
         if exists(&unfinished)? {
             fs::remove_dir_all(&unfinished).map_err(|error| io_error("remove", &unfinished, error))?;
         }
-        new.write(&unfinished)?;
+        if let Err(error) = new.write(&unfinished) {
+            // It was never asked for, and a key that nobody needs shall not lie there.
+            let _ = fs::remove_dir_all(&unfinished);
+            return Err(error);
+        }
         fs::rename(&unfinished, &directory).map_err(|error| io_error("create", &directory, error))?;
         atomic::sync_directory(&self.root)?;
         Device::open(&directory)
