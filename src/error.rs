@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Verification,
     /// The store, or a key or certificate file. Exit code 5.
     Files,
+    /// Building, flashing, watching or emulating the firmware. Exit code 7.
+    Firmware,
     /// A defect of tbprov itself. Exit code 70 (`EX_SOFTWARE`).
     Bug,
     /// Interrupted by the user, and resumable. Exit code 130.
@@ -35,6 +37,7 @@ impl ErrorKind {
             Self::Network => 3,
             Self::Verification => 4,
             Self::Files => 5,
+            Self::Firmware => 7,
             Self::Bug => 70,
             Self::Interrupted => 130,
         }
@@ -111,6 +114,8 @@ error_codes! {
     /// The connection was closed by the other side.
     NetworkClosed = "network/closed", Network,
         "run the same command again: nothing is lost; if it closes before TLS each time, ThingsBoard may have blocked this address after wrong credentials (60 s by default)";
+    /// The firmware got no address in its network.
+    NetworkLink = "network/link", Network, "check the name and password of the wireless network, or the cable, and that a DHCP server answers there";
     /// The other side does not speak MQTT 3.1.1.
     NetworkProtocol = "network/protocol", Network, "check that the port is ThingsBoard's MQTT over TLS port";
 
@@ -149,6 +154,8 @@ error_codes! {
     StoreExists = "store/exists", Files, "choose another device name or another --store; tbprov never overwrites an identity";
     /// Another tbprov works on this device.
     StoreLocked = "store/locked", Files, "wait for the other tbprov to end";
+    /// The device's identity was never proved by a connect.
+    StoreNotProved = "store/not-proved", Files, "finish it with 'tbprov provision', or prove it with 'tbprov connect'; --force uses it as it is";
     /// A file of the store is damaged or missing.
     StoreCorrupt = "store/corrupt", Files, "restore the folder from a backup; tbprov does not touch it";
     /// The store cannot be read or written.
@@ -172,6 +179,31 @@ error_codes! {
     FileMismatch = "file/key-mismatch", Files, "the certificate belongs to another private key; give the pair that was made together";
     /// The certificate's validity has ended, or has not begun.
     FileExpired = "file/expired-certificate", Files, "make a new one; ThingsBoard refuses a certificate outside its validity dates";
+
+    /// The firmware's sources are not where they were looked for.
+    FirmwareSources = "firmware/sources", Firmware, "'tbprov firmware init DIR' writes them out; --firmware-dir or TBPROV_FIRMWARE_DIR names the folder";
+    /// No compiler for the chip.
+    FirmwareToolchain = "firmware/toolchain", Firmware, "docs/firmware.md says how to install the compiler for each chip; 'tbprov doctor' shows which are found";
+    /// The compiler refused the firmware.
+    FirmwareBuild = "firmware/build", Firmware, "the compiler's own messages above say where; 'tbprov firmware init DIR' gives unchanged sources";
+    /// The application makes no image for this chip.
+    FirmwareImage = "firmware/image", Firmware, "see partitions.csv in the firmware's sources: the application has to fit its partition, and the partitions the flash";
+    /// The device's identity cannot be used by the firmware, or the identity on the chip is missing or damaged.
+    FirmwareIdentity = "firmware/identity", Firmware, "write the identity again: tbprov firmware flash --identity-only --device NAME";
+    /// No serial port, several of them, or one that cannot be opened.
+    FirmwarePort = "firmware/port", Firmware, "check the cable and name the port with --port; on Linux its group (dialout, uucp) has to be yours";
+    /// The chip does not answer as its bootloader should, or is another one.
+    FirmwareChip = "firmware/chip", Firmware, "hold BOOT, press RESET, release BOOT, and try again; close other programs that use the port";
+    /// Writing to the flash failed or was cut off.
+    FirmwareFlash = "firmware/flash", Firmware, "run the same command again: it begins anew and nothing is lost; a lower --baud helps with long cables";
+    /// What was read back from the flash is not what was written.
+    FirmwareReadBack = "firmware/read-back", Firmware, "run the same command again; if it happens again, the flash of this board is worn or larger than it says";
+    /// The awaited text did not appear in the log, or the port went away.
+    FirmwareMonitor = "firmware/monitor", Firmware, "read the log above; press RESET on the board to see it from the start";
+    /// The emulator is missing or failed.
+    FirmwareEmulator = "firmware/emulator", Firmware, "install QEMU for RISC-V (Debian: apt install qemu-system-misc; macOS: brew install qemu), or name it with --qemu";
+    /// The firmware panicked.
+    FirmwarePanic = "firmware/panic", Firmware, "please report it with the log above: the firmware never panics by intention";
 
     /// A defect of tbprov.
     Bug = "internal/bug", Bug, "please report it with the command that led here (without its secrets)";
@@ -207,6 +239,16 @@ pub enum Step {
     Telemetry,
     /// A server is started (`sim`, `demo`).
     Serve,
+    /// The firmware is compiled.
+    Build,
+    /// The firmware becomes an image for a chip.
+    Image,
+    /// The flash of a board is written and read back.
+    Flash,
+    /// The log of a board is watched.
+    Monitor,
+    /// The firmware runs in an emulator.
+    Emulate,
 }
 
 impl Step {
@@ -225,6 +267,11 @@ impl Step {
             Self::Promote => "promote",
             Self::Telemetry => "telemetry",
             Self::Serve => "serve",
+            Self::Build => "build",
+            Self::Image => "image",
+            Self::Flash => "flash",
+            Self::Monitor => "monitor",
+            Self::Emulate => "emulate",
         }
     }
 }

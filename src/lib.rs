@@ -74,12 +74,13 @@
 //! Each module may use those above it, none below:
 //! [`error`], [`secret`], `text` · [`identity`], [`state`], [`event`] · [`tls`] · [`mqtt`] · [`exchange`] · [`verify`]
 //! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
-//! other, [`sim`] and [`doctor`].
+//! other, [`sim`], [`firmware`] and [`doctor`].
 
 pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod exchange;
+pub mod firmware;
 pub mod identity;
 pub mod mqtt;
 pub mod pipeline;

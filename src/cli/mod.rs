@@ -9,9 +9,11 @@ mod context;
 mod demo;
 mod devices;
 mod doctor;
+mod firmware;
 mod man;
 mod prompt;
 mod provision;
+mod secret_file;
 mod server_args;
 mod sim;
 mod telemetry_args;
@@ -43,7 +45,7 @@ A first device:               tbprov provision
 Why does it not connect:      tbprov doctor --host HOST
 
 Exit codes: 0 done, 1 refused by the server, 2 usage or configuration, 3 network or TLS, 4 the answer or the \
-identity does not verify, 5 store or files, 70 a bug, 130 interrupted (run again to continue).";
+identity does not verify, 5 store or files, 7 firmware, 70 a bug, 130 interrupted (run again to continue).";
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -95,6 +97,8 @@ enum Command {
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
     Doctor(doctor::DoctorArgs),
+    #[command(subcommand)]
+    Firmware(firmware::FirmwareCommand),
     Sim(sim::SimArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
@@ -110,6 +114,7 @@ impl Command {
             Self::Certs(command) => command.name(),
             Self::Devices(command) => command.name(),
             Self::Doctor(_) => "doctor",
+            Self::Firmware(command) => command.name(),
             Self::Sim(_) => "sim",
             Self::Demo(_) => "demo",
             Self::Completions(_) => "completions",
@@ -129,6 +134,7 @@ impl Command {
             Self::Certs(command) => context.interruptible(command.run(context)).await,
             Self::Devices(command) => context.interruptible(command.run(context)).await,
             Self::Doctor(args) => context.interruptible(args.run(context)).await,
+            Self::Firmware(command) => command.run(context).await,
             Self::Sim(args) => args.run(context).await,
             Self::Demo(args) => args.run(context).await,
             Self::Completions(args) => args.run(context),

@@ -3,7 +3,6 @@
 mod questions;
 mod result;
 
-use std::io::{BufRead, Read as _};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::context::Context;
+use super::secret_file;
 use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port};
 use super::telemetry_args::{TelemetryArgs, exit_code};
 use questions::{HOST, KEY, NAME, PORT, SECRET};
@@ -22,9 +22,6 @@ use tbprov::plan::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_PORT, DeviceName, Identit
 use tbprov::telemetry::{Readings, TelemetryPlan};
 use tbprov::tls::{Trust, TrustSource};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
-
-/// Bytes of a provision secret's line, at the most; ThingsBoard's own have 20.
-const LONGEST_SECRET: usize = 4096;
 
 /// Give a device its identity: make a key and a certificate, register them, prove them.
 ///
@@ -213,11 +210,11 @@ impl ProvisionArgs {
         let secret = if let Some(secret) = &self.provision_secret {
             Secret::new(secret.clone())
         } else if let Some(path) = file {
-            read_secret(context, path).await?
+            secret_file::read(context, path, "the provision secret").await?
         } else if let Some(secret) = variable().or_else(|| config.provision_secret.clone()) {
             secret
         } else if let Some(path) = &config.provision_secret_file {
-            read_secret(context, path).await?
+            secret_file::read(context, path, "the provision secret").await?
         } else {
             SECRET.ask_hidden(context, false).await?
         };
@@ -243,38 +240,4 @@ fn not_blank(text: &str) -> Result<String> {
         "" => Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the provision key is empty")),
         key => Ok(key.to_owned()),
     }
-}
-
-/// The first line of a file, or of stdin, without its end. Read on a thread of its own, because whoever types or
-/// pipes it may take long, or never do it: Ctrl-C ends the wait.
-async fn read_secret(context: &Context, path: &Path) -> Result<Secret> {
-    let file = path.to_owned();
-    let reading = tokio::task::spawn_blocking(move || first_line(&file));
-    let read = context
-        .interruptible(async {
-            reading.await.map_err(|error| {
-                Error::new(ErrorCode::Bug, Step::Plan, "reading the provision secret failed").source(error)
-            })
-        })
-        .await?;
-    read.map_err(|error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound {
-            ErrorCode::FileNotFound
-        } else {
-            ErrorCode::FileIo
-        };
-        let message = format!("cannot read the provision secret from {}: {error}", path.display());
-        Error::new(code, Step::Plan, message).source(error)
-    })
-}
-
-fn first_line(path: &Path) -> std::io::Result<Secret> {
-    let reader: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(std::io::BufReader::new(std::fs::File::open(path)?))
-    };
-    let mut line = zeroize::Zeroizing::new(String::with_capacity(LONGEST_SECRET));
-    reader.take(LONGEST_SECRET as u64).read_line(&mut line)?;
-    Ok(Secret::new(line.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')))
 }

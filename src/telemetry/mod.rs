@@ -12,7 +12,7 @@ pub use source::validate;
 
 /// ThingsBoard's topic for telemetry. A device profile with transport type MQTT may name another one; the
 /// default one is then acknowledged and dropped.
-pub const TELEMETRY_TOPIC: &str = "v1/devices/me/telemetry";
+pub use tbprov_contract::telemetry::TOPIC as TELEMETRY_TOPIC;
 /// ThingsBoard's topic for client attributes.
 pub const ATTRIBUTES_TOPIC: &str = "v1/devices/me/attributes";
 

@@ -64,7 +64,7 @@ impl Source {
             tokio::time::sleep_until(self.due).await;
         }
         let reading = match &mut self.kind {
-            Kind::Samples => Some(Bytes::from(sample(self.taken))),
+            Kind::Samples => Some(Bytes::from(tbprov_contract::telemetry::sample(self.taken))),
             Kind::Json(json) => Some(json.clone()),
             Kind::Lines { reader, origin, number, partial } => {
                 next_line(reader, origin, number, partial).await?
@@ -94,12 +94,6 @@ async fn open(path: &Path) -> Result<File> {
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     }
     Ok(file)
-}
-
-/// The sample reading number `index`, as the example firmware sends them.
-fn sample(index: u64) -> String {
-    let step = u32::try_from(index % 100).unwrap_or_default();
-    format!(r#"{{"temperature":{},"humidity":{}}}"#, 25.0 + 0.5 * f64::from(step), 26 + step)
 }
 
 /// The next line that is not blank. A line longer than a packet is refused before it fills the memory.
@@ -179,12 +173,6 @@ fn too_large(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn samples_follow_the_example_firmware() {
-        assert_eq!(sample(0), r#"{"temperature":25,"humidity":26}"#);
-        assert_eq!(sample(1), r#"{"temperature":25.5,"humidity":27}"#);
-    }
 
     #[test]
     fn what_thingsboard_cannot_decode_is_refused() {

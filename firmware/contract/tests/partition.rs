@@ -1,0 +1,148 @@
+//! The identity partition: what is written is read back, and nothing that a flash can hold makes it panic.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tbprov_contract::identity::{Invalid, time_server};
+use tbprov_contract::partition::{PartitionError, SIZE, decode, encode};
+use tbprov_contract::{Identity, Wifi};
+
+fn pem(label: &str, bytes: usize) -> String {
+    let body: String = "QUJD".chars().cycle().take(bytes).collect();
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+}
+
+fn identity() -> Identity {
+    Identity {
+        name: "sensor-01".to_owned(),
+        host: "mqtt.example.com".to_owned(),
+        port: 8883,
+        address: Some("192.0.2.7:18883".parse().unwrap()),
+        server_certificates: pem("CERTIFICATE", 6000),
+        skip_name_check: true,
+        certificate: pem("CERTIFICATE", 900),
+        key: pem("PRIVATE KEY", 1700).into(),
+        wifi: Some(Wifi { ssid: "workshop".to_owned(), password: "correct horse".to_owned().into() }),
+        interval: Duration::from_secs(5),
+        topic: "v1/devices/me/telemetry".to_owned(),
+        time_server: Some("pool.ntp.org".to_owned()),
+        retry: Duration::from_secs(1),
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let sparse =
+        Identity { address: None, wifi: None, time_server: None, skip_name_check: false, ..identity() };
+    for identity in [identity(), sparse] {
+        let partition = encode(&identity).unwrap();
+        assert_eq!(partition.len(), SIZE);
+        assert_eq!(decode(&partition), Ok(identity));
+    }
+}
+
+#[test]
+fn an_rsa_4096_identity_with_a_chain_fits() {
+    let large = Identity {
+        certificate: pem("CERTIFICATE", 4500),
+        key: pem("PRIVATE KEY", 3300).into(),
+        ..identity()
+    };
+    assert_eq!(decode(&encode(&large).unwrap()), Ok(large));
+}
+
+#[test]
+fn too_much_is_refused() {
+    let large = Identity { server_certificates: pem("CERTIFICATE", 24_000), ..identity() };
+    assert_eq!(encode(&large), Err(PartitionError::Full));
+}
+
+#[test]
+fn an_erased_partition_is_empty() {
+    assert_eq!(decode(&[0xFF; SIZE]), Err(PartitionError::Empty));
+    assert_eq!(decode(&[]), Err(PartitionError::Size(0)));
+    assert!(matches!(decode(&[0; SIZE]), Err(PartitionError::Damaged(_))));
+}
+
+#[test]
+fn a_partition_that_was_cut_off_is_damaged() {
+    let whole = encode(&identity()).unwrap();
+    for written in (4096..SIZE - 4096).step_by(4096).chain([1, 31, 100, 4095]) {
+        let mut cut = whole.clone();
+        cut[written..].fill(0xFF);
+        if cut != whole {
+            assert!(matches!(decode(&cut), Err(PartitionError::Damaged(_))), "cut at {written}");
+        }
+    }
+}
+
+#[test]
+fn unusable_values_are_named() {
+    let refused = |identity: Identity, field| match encode(&identity) {
+        Err(PartitionError::Invalid(Invalid { field: named, .. })) => assert_eq!(named, field),
+        other => assert!(other.is_err(), "{field} was accepted"),
+    };
+    refused(Identity { name: String::new(), ..identity() }, "name");
+    refused(Identity { name: "x".repeat(256), ..identity() }, "name");
+    refused(Identity { host: "two\nlines".to_owned(), ..identity() }, "host");
+    refused(Identity { port: 0, ..identity() }, "port");
+    refused(Identity { topic: "v1/#".to_owned(), ..identity() }, "topic");
+    refused(Identity { interval: Duration::ZERO, ..identity() }, "interval_ms");
+    refused(Identity { retry: Duration::ZERO, ..identity() }, "retry_ms");
+    refused(Identity { certificate: "junk".to_owned(), ..identity() }, "cert");
+    refused(Identity { key: String::new().into(), ..identity() }, "key");
+    refused(Identity { time_server: Some("host:0".to_owned()), ..identity() }, "time_server");
+    let wifi = |ssid: &str, password: &str| Identity {
+        wifi: Some(Wifi { ssid: ssid.to_owned(), password: password.to_owned().into() }),
+        ..identity()
+    };
+    refused(wifi("", "correct horse"), "wifi_ssid");
+    refused(wifi("workshop", "short"), "wifi_password");
+    assert!(encode(&wifi("open", "")).is_ok());
+}
+
+#[test]
+fn time_servers_have_a_default_port() {
+    assert_eq!(time_server("pool.ntp.org"), Some(("pool.ntp.org", 123)));
+    assert_eq!(time_server("10.0.2.2:1123"), Some(("10.0.2.2", 1123)));
+    assert_eq!(time_server("host:port"), None);
+    assert_eq!(time_server(""), None);
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let shown = format!("{:?}", identity());
+    assert!(!shown.contains("correct horse") && !shown.contains("PRIVATE"), "{shown}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), SIZE)) {
+        prop_assert!(decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn flipped_bits_never_panic_nor_change_a_value(flips in prop::collection::vec((0..SIZE, 0..8u8), 1..12)) {
+        let mut partition = encode(&identity()).unwrap();
+        for (offset, bit) in flips {
+            partition[offset] ^= 1 << bit;
+        }
+        // Bits of unused entries do not matter; whatever is read must be what was written.
+        if let Ok(read) = decode(&partition) {
+            prop_assert_eq!(read, identity());
+        }
+    }
+
+    #[test]
+    fn overwritten_pieces_never_panic(at in 0..SIZE, piece in prop::collection::vec(any::<u8>(), 1..5000)) {
+        let mut partition = encode(&identity()).unwrap();
+        let end = (at + piece.len()).min(SIZE);
+        partition[at..end].copy_from_slice(&piece[..end - at]);
+        if let Ok(read) = decode(&partition) {
+            prop_assert_eq!(read, identity());
+        }
+    }
+}

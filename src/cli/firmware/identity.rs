@@ -1,0 +1,67 @@
+//! `tbprov firmware identity`
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::context::Context;
+use super::identity_args::IdentityArgs;
+use tbprov::Result;
+use tbprov::store::atomic::{self, Access};
+
+/// Write a device's identity partition to a file of 24 KB, readable by its owner only: it holds the private key.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FirmwareIdentityArgs {
+    /// The device [default: the store's only one].
+    #[arg(long, env = "TBPROV_DEVICE_NAME", value_name = "NAME")]
+    device: Option<String>,
+    /// The file to write; it must not exist.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    identity: IdentityArgs,
+}
+
+impl FirmwareIdentityArgs {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let (device, target) = self.identity.device(context, self.device.as_deref())?;
+        let partition = self.identity.partition(context, &device, &target).await?;
+        atomic::write_new(&self.out, &partition, Access::Owner)?;
+        let result = IdentityResult {
+            device: device.shown_name(),
+            host: target.host,
+            port: target.port,
+            file: self.out,
+            bytes: partition.len(),
+        };
+        context.output.result("firmware identity", &result);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The result of `firmware identity`. Documented in `docs/protocol.md`.
+#[derive(Serialize)]
+struct IdentityResult {
+    device: String,
+    host: String,
+    port: u16,
+    file: PathBuf,
+    bytes: usize,
+}
+
+impl fmt::Display for IdentityResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "{}: the identity for {}:{} is in {} ({} bytes, with the private key: delete it after use)",
+            self.device,
+            self.host,
+            self.port,
+            self.file.display(),
+            self.bytes
+        )
+    }
+}

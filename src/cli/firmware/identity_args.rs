@@ -1,0 +1,117 @@
+//! What goes into the identity on a chip, beside the device's own files.
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::super::context::Context;
+use super::super::prompt::Question;
+use super::super::secret_file;
+use super::super::server_args::{TrustArgs, clap_host, clap_port, parse_duration};
+use tbprov::firmware::{self, IdentityOptions, Wifi};
+use tbprov::mqtt::Target;
+use tbprov::store::Device;
+use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
+
+/// The identity's options, the same for every command that writes one.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Identity")]
+pub(super) struct IdentityArgs {
+    /// The wireless network's name, for boards with WiFi.
+    #[arg(long, env = "TBPROV_WIFI_SSID", value_name = "SSID")]
+    wifi_ssid: Option<String>,
+    /// The wireless network's password, empty for an open network [default: TBPROV_WIFI_PASSWORD, else asked
+    /// for].
+    #[arg(long, value_name = "PASSWORD", requires = "wifi_ssid")]
+    wifi_password: Option<String>,
+    /// A file with the wireless network's password; - is stdin.
+    #[arg(long, value_name = "FILE", conflicts_with = "wifi_password", requires = "wifi_ssid")]
+    wifi_password_file: Option<PathBuf>,
+    /// The pause between two readings.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    interval: Duration,
+    /// The MQTT topic of readings [default: v1/devices/me/telemetry].
+    #[arg(long, value_name = "TOPIC")]
+    telemetry_topic: Option<String>,
+    /// An SNTP server, HOST or HOST:PORT; without one the firmware cannot check the server's validity dates.
+    #[arg(long, env = "TBPROV_TIME_SERVER", value_name = "HOST")]
+    time_server: Option<String>,
+    /// Connect to this IPv4 address and port instead of looking the host up; its certificate is checked for the
+    /// host all the same.
+    #[arg(long, value_name = "IP:PORT")]
+    address: Option<SocketAddrV4>,
+    /// The first pause before the firmware connects again; it doubles with each failure.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    retry: Duration,
+    /// Another server than the device's own.
+    #[arg(long, value_name = "HOST", value_parser = clap_host)]
+    host: Option<String>,
+    /// Another port than the device's own.
+    #[arg(long, value_name = "PORT", value_parser = clap_port)]
+    port: Option<u16>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Use a device whose identity was never proved by a connect.
+    #[arg(long)]
+    force: bool,
+}
+
+const WIFI_PASSWORD: Question = Question {
+    text: "Password of the wireless network",
+    otherwise: "--wifi-password-file FILE or TBPROV_WIFI_PASSWORD (empty for an open network)",
+};
+
+impl IdentityArgs {
+    /// The device `name`, or the only one, proved unless forced, and the server that it shall connect to.
+    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Target)> {
+        let device = name.map_or_else(|| context.store.only(), |name| context.store.open(name))?;
+        if device.record.state != State::Proved && !self.force {
+            let message =
+                format!("'{}' is {}, not proved", device.shown_name(), device.record.state.as_str());
+            return Err(Error::new(ErrorCode::StoreNotProved, Step::Plan, message));
+        }
+        let target = self.trust.target_of(context, &device, self.host.clone(), self.port)?;
+        Ok((device, target))
+    }
+
+    /// The bytes of the identity partition; asks for the WiFi password where nothing else gives it.
+    pub(super) async fn partition(
+        &self,
+        context: &Context,
+        device: &Device,
+        target: &Target,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        firmware::partition(device, target, &self.options(context).await?)
+    }
+
+    /// The options alone.
+    pub(super) async fn options(&self, context: &Context) -> Result<IdentityOptions> {
+        let defaults = IdentityOptions::default();
+        Ok(IdentityOptions {
+            wifi: self.wifi(context).await?,
+            interval: self.interval,
+            topic: self.telemetry_topic.clone().unwrap_or(defaults.topic),
+            time_server: self.time_server.clone(),
+            address: self.address,
+            retry: self.retry,
+        })
+    }
+
+    async fn wifi(&self, context: &Context) -> Result<Option<Wifi>> {
+        let Some(ssid) = self.wifi_ssid.clone() else { return Ok(None) };
+        let variable = || std::env::var("TBPROV_WIFI_PASSWORD").ok();
+        let password = if let Some(password) = &self.wifi_password {
+            Secret::new(password.as_str())
+        } else if let Some(path) = &self.wifi_password_file {
+            secret_file::read(context, path, "the WiFi password").await?
+        } else if let Some(password) = variable() {
+            Secret::new(password)
+        } else {
+            WIFI_PASSWORD.ask_hidden(context, false).await?
+        };
+        Ok(Some(Wifi { ssid, password: Zeroizing::new(password.expose().to_owned()) }))
+    }
+}

@@ -1,0 +1,116 @@
+//! The identity partition of a device of the store.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tbprov_contract::partition::{self as layout, PartitionError};
+use tbprov_contract::{Identity, Wifi};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::identity::{Certificate, Credentials, KeyType, Signer as _};
+use crate::mqtt::Target;
+use crate::store::Device;
+use crate::tls::TrustSource;
+
+/// What an identity on a chip holds beside the device's own files.
+#[derive(Debug, Clone)]
+pub struct IdentityOptions {
+    /// The wireless network, for boards with WiFi.
+    pub wifi: Option<Wifi>,
+    /// The pause between two readings.
+    pub interval: Duration,
+    /// The MQTT topic of readings.
+    pub topic: String,
+    /// The SNTP server, `HOST` or `HOST:PORT`.
+    pub time_server: Option<String>,
+    /// Where to connect instead of resolving the host.
+    pub address: Option<SocketAddrV4>,
+    /// The first pause before connecting again.
+    pub retry: Duration,
+}
+
+impl Default for IdentityOptions {
+    fn default() -> Self {
+        Self {
+            wifi: None,
+            interval: Duration::from_secs(5),
+            topic: crate::telemetry::TELEMETRY_TOPIC.to_owned(),
+            time_server: None,
+            address: None,
+            retry: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The bytes of the identity partition for `device`, which connects to `target`.
+///
+/// # Errors
+/// `firmware/identity` where the firmware cannot use the device's credentials or the server's certificates, or
+/// where they do not fit; `usage/invalid-value` for an option out of its bounds; what reading the device's files
+/// can fail with.
+pub fn partition(device: &Device, target: &Target, options: &IdentityOptions) -> Result<Zeroizing<Vec<u8>>> {
+    let name = device.shown_name();
+    let Credentials::X509(x509) = device.credentials()? else {
+        return Err(unusable(format!("'{name}' has no certificate: the firmware connects by X.509 only")));
+    };
+    if x509.key.key_type() == KeyType::Ed25519 {
+        return Err(unusable(format!(
+            "the key of '{name}' is Ed25519, which the firmware's TLS does not know"
+        ))
+        .help("provision the device with --key-type ec-p256 (the default) or rsa-2048"));
+    }
+    let chain = std::iter::once(&x509.leaf).chain(&x509.intermediates);
+    let identity = Identity {
+        name,
+        host: target.host.clone(),
+        port: target.port,
+        address: options.address,
+        server_certificates: server_certificates(target)?,
+        skip_name_check: target.trust.skip_name_check,
+        certificate: chain.map(Certificate::to_pem).collect(),
+        key: Zeroizing::new(x509.key.to_pem().expose().to_owned()),
+        wifi: options.wifi.clone(),
+        interval: options.interval,
+        topic: options.topic.clone(),
+        time_server: options.time_server.clone(),
+        retry: options.retry,
+    };
+    layout::encode(&identity).map_err(|error| match error {
+        PartitionError::Invalid(invalid) => {
+            Error::new(ErrorCode::UsageInvalid, Step::Identity, format!("the firmware cannot use {invalid}"))
+        }
+        other => unusable(other.to_string())
+            .help("fewer or smaller certificates: an EC key, only the authority of the server's certificate"),
+    })
+}
+
+/// The certificates that the firmware's TLS can believe. It knows no pin that another authority issued: it wants
+/// that authority, or a certificate that signed itself.
+fn server_certificates(target: &Target) -> Result<String> {
+    let trust = &target.trust;
+    let server = format!("{}:{}", target.host, target.port);
+    let save = format!(
+        "a chip has no system roots; save the server's certificate ('tbprov certs inspect {server} --save server.pem'), \
+         compare its fingerprint, and give it, or its authority's, with --server-cert"
+    );
+    if trust.source == TrustSource::System {
+        return Err(unusable(format!("this device believes {server} by the system's roots")).help(save));
+    }
+    let usable = trust
+        .certificates
+        .iter()
+        .filter(|certificate| certificate.is_ca || certificate.subject == certificate.issuer);
+    let usable: String = usable.map(Certificate::to_pem).collect();
+    if usable.is_empty() {
+        let message = format!(
+            "the certificate saved for {server} was issued by an authority that is not saved with it"
+        );
+        return Err(unusable(message).help("give the authority's certificate, PEM, with --server-cert"));
+    }
+    Ok(usable)
+}
+
+fn unusable(message: String) -> Error {
+    Error::new(ErrorCode::FirmwareIdentity, Step::Identity, message)
+}
