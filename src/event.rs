@@ -91,6 +91,11 @@ pub enum Event {
         /// What ended the connection.
         reason: String,
     },
+    /// A line of the firmware's log.
+    Log {
+        /// As it was received, without its end.
+        line: String,
+    },
     /// Something that deserves attention and does not stop the run.
     Warning {
         /// In words.

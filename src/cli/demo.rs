@@ -34,15 +34,14 @@ pub(super) struct DemoArgs {
 
 impl DemoArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
-        let key = Secret::random(20)?.expose().to_owned();
-        let secret = Secret::random(20)?;
-        let simulator = Simulator::start(Config::new(key.clone(), secret.clone()), Arc::new(())).await?;
-        context.output.note(&format!(
-            "A ThingsBoard-compatible server runs on localhost:{} for this demonstration.",
-            simulator.address().port()
-        ));
-        let plan = plan(&simulator, &self.dir, key, secret)?;
-        let provisioned = pipeline::provision(&plan, &context.interrupt, &*context.observer).await?;
+        let telemetry = TelemetryPlan {
+            topic: TELEMETRY_TOPIC.to_owned(),
+            readings: Readings::Samples,
+            count: Some(READINGS),
+            interval: INTERVAL,
+            attributes: None,
+        };
+        let (simulator, provisioned) = provisioned(context, &self.dir, Some(telemetry)).await?;
         let result = DemoResult::new(&simulator, &provisioned);
         simulator.stop().await;
         let result = result?;
@@ -51,11 +50,30 @@ impl DemoArgs {
     }
 }
 
+/// A server of its own on this machine, and a new device provisioned with it in `directory`.
+pub(super) async fn provisioned(
+    context: &Context,
+    directory: &Path,
+    telemetry: Option<TelemetryPlan>,
+) -> Result<(Simulator, Provisioned)> {
+    let key = Secret::random(20)?.expose().to_owned();
+    let secret = Secret::random(20)?;
+    let simulator = Simulator::start(Config::new(key.clone(), secret.clone()), Arc::new(())).await?;
+    context.output.note(&format!(
+        "A ThingsBoard-compatible server runs on localhost:{} for this demonstration.",
+        simulator.address().port()
+    ));
+    let plan = plan(&simulator, directory, key, secret, telemetry)?;
+    let provisioned = pipeline::provision(&plan, &context.interrupt, &*context.observer).await?;
+    Ok((simulator, provisioned))
+}
+
 fn plan(
     simulator: &Simulator,
     directory: &Path,
     provision_key: String,
     provision_secret: Secret,
+    telemetry: Option<TelemetryPlan>,
 ) -> Result<ProvisionPlan> {
     let source = TrustSource::File(PathBuf::from("server.pem"));
     let trust = Trust::from_certificates(vec![simulator.certificate().clone()], source, false);
@@ -64,13 +82,6 @@ fn plan(
         port: simulator.address().port(),
         trust: Arc::new(trust),
         timeout: DEFAULT_TIMEOUT,
-    };
-    let telemetry = TelemetryPlan {
-        topic: TELEMETRY_TOPIC.to_owned(),
-        readings: Readings::Samples,
-        count: Some(READINGS),
-        interval: INTERVAL,
-        attributes: None,
     };
     Ok(ProvisionPlan {
         target,
@@ -81,7 +92,7 @@ fn plan(
         identity: IdentityPlan::Generate { key_type: None, days: DEFAULT_DAYS },
         gateway: false,
         verify_connect: true,
-        telemetry: Some(telemetry),
+        telemetry,
         store: Store::new(directory.join("devices")),
     })
 }

@@ -124,7 +124,10 @@ impl Command {
 
     /// Whether it serves many connections, and so profits from a thread for each core.
     const fn is_server(&self) -> bool {
-        matches!(self, Self::Sim(_) | Self::Demo(_))
+        match self {
+            Self::Firmware(command) => command.is_server(),
+            _ => matches!(self, Self::Sim(_) | Self::Demo(_)),
+        }
     }
 
     async fn run(self, context: &Context) -> Result<ExitCode> {

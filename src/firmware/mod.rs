@@ -5,6 +5,7 @@
 //! crate `tbprov-contract`.
 
 mod board;
+pub mod emulator;
 mod identity;
 
 pub use board::Board;

@@ -204,6 +204,7 @@ impl Observer for Steps {
                     delay.as_secs_f64()
                 ));
             }
+            Event::Log { line } => self.output.data(&plain(line)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }

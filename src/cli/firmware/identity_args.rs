@@ -16,7 +16,7 @@ use tbprov::mqtt::Target;
 use tbprov::store::Device;
 use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
 
-/// The identity's options, the same for every command that writes one.
+/// The identity's options, the same for every command that writes one for a board.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Identity")]
 pub(super) struct IdentityArgs {
@@ -30,6 +30,18 @@ pub(super) struct IdentityArgs {
     /// A file with the wireless network's password; - is stdin.
     #[arg(long, value_name = "FILE", conflicts_with = "wifi_password", requires = "wifi_ssid")]
     wifi_password_file: Option<PathBuf>,
+    /// Connect to this IPv4 address and port instead of looking the host up; its certificate is checked for the
+    /// host all the same.
+    #[arg(long, value_name = "IP:PORT")]
+    address: Option<SocketAddrV4>,
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+/// What every identity holds, the emulated board's too.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Identity")]
+pub(super) struct SessionArgs {
     /// The pause between two readings.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     interval: Duration,
@@ -39,10 +51,6 @@ pub(super) struct IdentityArgs {
     /// An SNTP server, HOST or HOST:PORT; without one the firmware cannot check the server's validity dates.
     #[arg(long, env = "TBPROV_TIME_SERVER", value_name = "HOST")]
     time_server: Option<String>,
-    /// Connect to this IPv4 address and port instead of looking the host up; its certificate is checked for the
-    /// host all the same.
-    #[arg(long, value_name = "IP:PORT")]
-    address: Option<SocketAddrV4>,
     /// The first pause before the firmware connects again; it doubles with each failure.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     retry: Duration,
@@ -64,7 +72,7 @@ const WIFI_PASSWORD: Question = Question {
     otherwise: "--wifi-password-file FILE or TBPROV_WIFI_PASSWORD (empty for an open network)",
 };
 
-impl IdentityArgs {
+impl SessionArgs {
     /// The device `name`, or the only one, proved unless forced, and the server that it shall connect to.
     pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Target)> {
         let device = name.map_or_else(|| context.store.only(), |name| context.store.open(name))?;
@@ -73,8 +81,33 @@ impl IdentityArgs {
                 format!("'{}' is {}, not proved", device.shown_name(), device.record.state.as_str());
             return Err(Error::new(ErrorCode::StoreNotProved, Step::Plan, message));
         }
-        let target = self.trust.target_of(context, &device, self.host.clone(), self.port)?;
+        let target = self.target(context, &device)?;
         Ok((device, target))
+    }
+
+    /// The server that `device` shall connect to.
+    pub(super) fn target(&self, context: &Context, device: &Device) -> Result<Target> {
+        self.trust.target_of(context, device, self.host.clone(), self.port)
+    }
+
+    /// The options, for a board with a cable that finds the server by itself.
+    pub(super) fn options(&self) -> IdentityOptions {
+        let defaults = IdentityOptions::default();
+        IdentityOptions {
+            interval: self.interval,
+            topic: self.telemetry_topic.clone().unwrap_or(defaults.topic),
+            time_server: self.time_server.clone(),
+            retry: self.retry,
+            wifi: None,
+            address: None,
+        }
+    }
+}
+
+impl IdentityArgs {
+    /// See [`SessionArgs::device`].
+    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Target)> {
+        self.session.device(context, name)
     }
 
     /// The bytes of the identity partition; asks for the WiFi password where nothing else gives it.
@@ -84,20 +117,12 @@ impl IdentityArgs {
         device: &Device,
         target: &Target,
     ) -> Result<Zeroizing<Vec<u8>>> {
-        firmware::partition(device, target, &self.options(context).await?)
-    }
-
-    /// The options alone.
-    pub(super) async fn options(&self, context: &Context) -> Result<IdentityOptions> {
-        let defaults = IdentityOptions::default();
-        Ok(IdentityOptions {
+        let options = IdentityOptions {
             wifi: self.wifi(context).await?,
-            interval: self.interval,
-            topic: self.telemetry_topic.clone().unwrap_or(defaults.topic),
-            time_server: self.time_server.clone(),
             address: self.address,
-            retry: self.retry,
-        })
+            ..self.session.options()
+        };
+        firmware::partition(device, target, &options)
     }
 
     async fn wifi(&self, context: &Context) -> Result<Option<Wifi>> {
