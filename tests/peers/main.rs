@@ -11,26 +11,11 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
-
+use support::peers::*;
 use support::*;
 
 /// Every type of key that `tbprov` makes.
 const KEY_TYPES: [&str; 6] = ["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"];
-
-/// Where the program is, if it is installed.
-fn installed(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Servers are not in everybody's path.
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
-    let found = folders.map(|folder| folder.join(&file)).find(|path| path.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("TBPROV_REQUIRE_PEERS").is_none(), "{program} is not installed");
-        println!("skipped: {program} is not installed");
-    }
-    found
-}
 
 /// Runs a foreign program, which must succeed; what it said on both streams.
 #[track_caller]
@@ -46,10 +31,4 @@ fn fail(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> String {
     let ended = run(sandbox.command(program).args(arguments));
     assert_ne!(ended.code, Some(0), "{program} {arguments:?}: {ended:?}");
     ended.stdout + &ended.stderr
-}
-
-/// Runs `tbprov` with `--json`, which must succeed.
-#[track_caller]
-fn tbprov(sandbox: &Sandbox, arguments: &[&str]) -> serde_json::Value {
-    run(sandbox.tbprov(arguments).arg("--json")).succeeded()
 }

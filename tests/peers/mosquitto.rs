@@ -1,54 +1,6 @@
 //! A broker that demands client certificates, and clients that know nothing of `tbprov`.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-
 use super::*;
-
-const TOPIC: &str = "v1/devices/me/telemetry";
-
-/// A broker whose users are the common names of certificates below `authority`; only `sensor` may do anything.
-struct Broker {
-    port: String,
-    _running: Running,
-}
-
-impl Broker {
-    fn start(sandbox: &Sandbox, authority: &str) -> Option<Self> {
-        let program = installed("mosquitto")?;
-        sandbox.write("acl", "user sensor\ntopic readwrite v1/#\n");
-        let file = |name: &str| sandbox.path(name).display().to_string();
-        // The port may be taken between the look and the start.
-        for attempt in 0..5 {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let configuration = format!(
-                "user root\nlog_dest none\nlistener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
-                 require_certificate true\nuse_identity_as_username true\nallow_anonymous false\nacl_file {}\n",
-                file(authority),
-                file("server.pem"),
-                file("server_key.pem"),
-                file("acl")
-            );
-            let path = sandbox.write(&format!("mosquitto{attempt}.conf"), &configuration);
-            let mut running = Running::start(sandbox.command(program.to_str().unwrap()).arg("-c").arg(path));
-            until("the broker", || {
-                running.has_ended() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-            });
-            if !running.has_ended() {
-                return Some(Self { port: port.to_string(), _running: running });
-            }
-        }
-        panic!("mosquitto does not start")
-    }
-}
-
-/// A client of mosquitto's with the identity in `folder`; `arguments` are those that differ.
-fn client(sandbox: &Sandbox, program: &str, folder: &str, port: &str, arguments: &[&str]) -> Ended {
-    let mut command = sandbox.command(program);
-    command
-        .current_dir(sandbox.path(folder))
-        .args("-h localhost --cafile server.pem --cert cert.pem --key key.pem".split(' '));
-    run(command.args(["-p", port, "-q", "1", "-t", TOPIC]).args(arguments))
-}
 
 /// Two identities, `own` self-signed and `signed` by an authority, each a folder as the store has it.
 fn identities(sandbox: &Sandbox, key_type: &str) {
@@ -87,7 +39,7 @@ fn mosquitto_accepts_our_identities_and_passes_telemetry_on() {
     ] {
         let sandbox = Sandbox::new();
         identities(&sandbox, key_type);
-        let Some(Broker { port, _running }) = Broker::start(&sandbox, authority) else { return };
+        let Some(Broker { port, _running }) = Broker::start(&sandbox, authority, "") else { return };
         let file = |name: &str| format!("{folder}/{name}");
         // The store's own way to such a folder; the connect is the broker's approval.
         let (certificate, key) = (file("cert.pem"), file("key.pem"));

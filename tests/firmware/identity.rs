@@ -1,0 +1,86 @@
+//! Identity partitions that are no use: said, and never a panic.
+
+use super::*;
+use tbprov::event::Observer;
+use tbprov::firmware::emulator::{Emulated, Emulation, QEMU};
+use tbprov::firmware::{IdentityOptions, partition};
+use tbprov::store::Store;
+use tokio_util::sync::CancellationToken;
+
+/// Keeps the log.
+#[derive(Default)]
+struct Log(std::sync::Mutex<Vec<String>>);
+
+impl Observer for Log {
+    fn event(&self, event: &tbprov::event::Event) {
+        if let tbprov::event::Event::Log { line } = event {
+            self.0.lock().unwrap().push(line.clone());
+        }
+    }
+}
+
+/// Runs the firmware with these bytes for an identity, and returns its log too.
+fn run_with(server: &Server, elf: &Path, partition: &[u8]) -> (tbprov::Result<Emulated>, Vec<String>) {
+    let emulation = Emulation {
+        qemu: QEMU.into(),
+        elf: elf.to_owned(),
+        partition,
+        count: Some(1),
+        patience: Some(PATIENCE),
+        qemu_arguments: Vec::new(),
+    };
+    let log = Log::default();
+    let ended = server.block_on(emulation.run(&CancellationToken::new(), &log));
+    (ended, log.0.into_inner().unwrap())
+}
+
+#[test]
+fn an_unusable_identity_is_reported() {
+    let Some(elf) = firmware() else { return };
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let device = Store::new(sandbox.path("devices")).open("sensor").unwrap();
+    let target = tbprov::mqtt::Target {
+        host: "127.0.0.1".to_owned(),
+        port: server.address.port(),
+        trust: std::sync::Arc::new(device.trust().unwrap()),
+        timeout: PATIENCE,
+    };
+    let address = std::net::SocketAddrV4::new([10, 0, 2, 2].into(), server.address.port());
+    let options = IdentityOptions { address: Some(address), ..IdentityOptions::default() };
+    let whole = partition(&device, &target, &options).unwrap();
+    assert_eq!(run_with(&server, elf, &whole).0.unwrap().acknowledged, 1);
+
+    let mut half = whole.to_vec();
+    half[whole.len() / 6..].fill(0xFF);
+    let mut flipped = whole.to_vec();
+    flipped[4096..8192].iter_mut().for_each(|byte| *byte ^= 0x55);
+    let noise: Vec<u8> =
+        (0..whole.len() as u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for (what, bytes) in [
+        ("erased", vec![0xFF; whole.len()]),
+        ("zeroes", vec![0; whole.len()]),
+        ("half written", half),
+        ("flipped", flipped),
+        ("noise", noise),
+    ] {
+        let (ended, log) = run_with(&server, elf, &bytes);
+        let error = ended.unwrap_err();
+        assert_eq!(error.code.as_str(), "firmware/identity", "{what}: {error} {log:#?}");
+        assert_eq!(error.exit_code(), 7);
+    }
+}
+
+#[test]
+fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    run(sandbox.provision(&server, "sensor").args(["--key-type", "ed25519"])).succeeded();
+    let out = sandbox.path("identity.bin");
+    let write = |arguments: &[&str]| {
+        let mut command = sandbox.tbprov(&["firmware", "identity", "--json", "--device", "sensor", "-o"]);
+        run(command.arg(&out).args(arguments))
+    };
+    write(&[]).failed(7, "firmware/identity");
+    write(&["--wifi-ssid", "workshop", "--wifi-password", "short"]).failed(7, "firmware/identity");
+    assert!(!out.exists());
+}

@@ -1,0 +1,89 @@
+//! From the identity in the store to readings under the device's credentialsId.
+
+use super::*;
+
+#[test]
+fn readings_arrive_under_the_identity_of_the_device() {
+    let Some(elf) = firmware() else { return };
+    for key_type in ["ec-p256", "rsa-2048"] {
+        for release in RELEASES {
+            let (server, sandbox) = (Server::of(release), Sandbox::new());
+            run(sandbox.provision(&server, "sensor").args(["--key-type", key_type])).succeeded();
+            let before = server.device("sensor").telemetry;
+            let emulated = run(&mut emulate(&sandbox, elf, &["--count", "3", "--interval", "100ms"]));
+            let result = emulated.succeeded();
+            assert_eq!(result["acknowledged"], 3, "{key_type} {release}");
+            assert_eq!(result["credentials_id"], sandbox.identity("sensor").leaf.credentials_id());
+            let arrived = &server.telemetry("sensor")[before as usize..];
+            let samples = (0..).map(tbprov_contract::telemetry::sample);
+            assert!(arrived.len() >= 3 && samples.zip(arrived).all(|(sample, arrived)| sample == *arrived));
+        }
+    }
+}
+
+/// The story of the example firmware, in its order.
+#[test]
+fn the_log_tells_the_story() {
+    let Some(elf) = firmware() else { return };
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let emulated = run(&mut emulate(&sandbox, elf, &["--count", "2", "--interval", "50ms"]));
+    emulated.succeeded();
+    let log = log(&emulated).join("\n");
+    let mut rest = log.as_str();
+    for part in [
+        "virt",
+        "ree heap",
+        "10.0.2.15",
+        "mqtts://127.0.0.1:",
+        "TLS 1.3",
+        "CONNACK",
+        r#"[Telemetry][Tx] {"temperature":25,"humidity":26}"#,
+        "[Telemetry][Ack] ",
+        r#"[Telemetry][Tx] {"temperature":25.5,"humidity":27}"#,
+        "[Telemetry][Ack] ",
+    ] {
+        let Some(at) = rest.find(part) else { panic!("'{part}' is not in its place in\n{log}") };
+        rest = &rest[at + part.len()..];
+    }
+    let key = sandbox.read("devices/sensor/key.pem");
+    assert!(!emulated.stdout.contains(key.lines().nth(1).unwrap()), "the log holds the key");
+}
+
+#[test]
+fn without_a_device_it_brings_a_server_and_a_device_of_its_own() {
+    let Some(elf) = firmware() else { return };
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.tbprov(&["firmware", "emulate", "--json", "--interval", "50ms"]);
+    let result = run(command.arg("--elf").arg(elf)).succeeded();
+    assert_eq!((result["acknowledged"].as_u64(), result["outcome"].as_str()), (Some(4), Some("emulated")));
+}
+
+#[test]
+fn a_lost_connection_is_made_again() {
+    let Some(elf) = firmware() else { return };
+    let sandbox = Sandbox::new();
+    let server = Server::start(|config| config.faults.push(tbprov::sim::Fault::Reset(2)));
+    sandbox.provisioned(&server, "sensor");
+    let arguments = ["--count", "5", "--interval", "50ms", "--retry", "50ms"];
+    let emulated = run(&mut emulate(&sandbox, elf, &arguments));
+    assert_eq!(emulated.succeeded()["acknowledged"], 5);
+    assert!(emulated.stdout.contains("[network/closed]"), "{}", emulated.stdout);
+}
+
+#[test]
+fn ctrl_c_ends_it_and_leaves_no_copy_of_the_key() {
+    let Some(elf) = firmware() else { return };
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let temporary = sandbox.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut running =
+        Running::start(emulate(&sandbox, elf, &["--interval", "50ms"]).env("TMPDIR", &temporary));
+    running.until("[Telemetry][Ack]");
+    assert_eq!(entries(&temporary), Vec::<String>::new());
+    running.signal("INT");
+    let ended = running.end();
+    assert_eq!(ended.code, Some(0), "interrupting is how an endless run ends");
+    assert_eq!(ended.json()["outcome"], "interrupted");
+}
