@@ -1,0 +1,3 @@
+//! The firmware: one image for every device of a kind of board, whose identity lies in a flash partition of its own.
+#![no_std]
+#![no_main]
