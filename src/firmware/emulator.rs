@@ -171,6 +171,7 @@ impl Watch<'_> {
         let patience = self.emulation.patience.unwrap_or_default().as_secs();
         let message = format!("the firmware got no reading acknowledged in {patience} s");
         Error::new(ErrorCode::NetworkTimeout, Step::Emulate, message)
+            .help("read the log above; a longer --give-up-after helps with a slow machine")
     }
 }
 

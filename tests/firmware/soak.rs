@@ -26,6 +26,6 @@ fn a_thousand_sessions_do_not_grow_the_heap() {
 
 /// The free bytes of the heap that the log tells before each session.
 fn free_before_sessions(log: &[String]) -> Vec<u64> {
-    let told = log.iter().filter_map(|line| line.split_once("free heap before the session: "));
-    told.map(|(_, bytes)| bytes.split(' ').next().unwrap().parse().unwrap()).collect()
+    let told = log.iter().filter_map(|line| line.strip_suffix(" bytes before the session"));
+    told.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
 }
