@@ -41,7 +41,8 @@ pub(super) fn sleep(longest: u64) {
 /// The 64 bits of the counter, read in halves that belong together.
 fn count() -> u64 {
     // SAFETY: the registers are there on this machine.
-    let read = || unsafe { (COUNT.add(1).read_volatile(), COUNT.read_volatile(), COUNT.add(1).read_volatile()) };
+    let read =
+        || unsafe { (COUNT.add(1).read_volatile(), COUNT.read_volatile(), COUNT.add(1).read_volatile()) };
     loop {
         let (before, low, after) = read();
         if before == after {
