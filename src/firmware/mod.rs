@@ -5,8 +5,18 @@
 //! crate `tbprov-contract`.
 
 mod board;
+#[cfg(feature = "firmware")]
+mod elf;
 mod identity;
+#[cfg(feature = "firmware")]
+pub mod image;
+#[cfg(feature = "firmware")]
+mod partitions;
 
 pub use board::Board;
 pub use identity::{IdentityOptions, partition};
+#[cfg(feature = "firmware")]
+pub use image::Image;
+#[cfg(feature = "firmware")]
+pub use partitions::Partitions;
 pub use tbprov_contract::Wifi;
