@@ -1,6 +1,6 @@
 //! The compiler's result: its sections.
 
-use object::elf::{EM_RISCV, EM_XTENSA, SHF_ALLOC};
+use object::elf::{EM_RISCV, EM_XTENSA, SHF_ALLOC, SHF_WRITE};
 use object::read::elf::{ElfFile32, FileHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
 
@@ -17,6 +17,7 @@ pub(super) struct Section {
     pub(super) name: String,
     pub(super) address: u64,
     pub(super) size: u64,
+    pub(super) is_writable: bool,
 }
 
 impl<'a> Elf<'a> {
@@ -52,6 +53,7 @@ impl<'a> Elf<'a> {
                     name: name.to_owned(),
                     address: section.address(),
                     size: section.size(),
+                    is_writable: sh_flags.contains(SHF_WRITE),
                 });
             }
         }

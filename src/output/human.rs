@@ -127,8 +127,10 @@ impl Warnings {
 impl Observer for Warnings {
     fn event(&self, event: &Event) {
         self.spinner.event(event);
-        if let Event::Warning { message } = event {
-            self.output.warn(message);
+        match event {
+            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
+            Event::Warning { message } => self.output.warn(message),
+            _ => {}
         }
     }
 }
@@ -204,6 +206,7 @@ impl Observer for Steps {
                     delay.as_secs_f64()
                 ));
             }
+            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }

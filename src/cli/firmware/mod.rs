@@ -1,7 +1,11 @@
 //! `tbprov firmware`
 
+mod build;
+mod build_args;
 mod identity;
 mod identity_args;
+mod image;
+mod init;
 
 use std::process::ExitCode;
 
@@ -13,18 +17,27 @@ use tbprov::Result;
 /// The ESP32 side: build the firmware, put a device's identity on a board, watch or emulate it.
 #[derive(Debug, Subcommand)]
 pub(super) enum FirmwareCommand {
+    Init(init::FirmwareInitArgs),
+    Build(build::FirmwareBuildArgs),
+    Image(image::FirmwareImageArgs),
     Identity(identity::FirmwareIdentityArgs),
 }
 
 impl FirmwareCommand {
     pub(super) const fn name(&self) -> &'static str {
         match self {
+            Self::Init(_) => "firmware init",
+            Self::Build(_) => "firmware build",
+            Self::Image(_) => "firmware image",
             Self::Identity(_) => "firmware identity",
         }
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         match self {
+            Self::Init(args) => args.run(context),
+            Self::Build(args) => context.interruptible(args.run(context)).await,
+            Self::Image(args) => context.interruptible(args.run(context)).await,
             Self::Identity(args) => context.interruptible(args.run(context)).await,
         }
     }
