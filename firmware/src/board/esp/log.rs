@@ -8,9 +8,11 @@ use tbprov_contract::report::TAG;
 
 /// Makes the log go to the serial port.
 pub(super) fn init() {
-    // The only logger, so it cannot be set already.
-    if log::set_logger(&Serial).is_ok() {
-        log::set_max_level(LevelFilter::Info);
+    // SAFETY: there is one thread yet. The safe functions are missing on chips without atomic instructions.
+    unsafe {
+        // The only logger, so it cannot be set already.
+        let _ = log::set_logger_racy(&Serial);
+        log::set_max_level_racy(LevelFilter::Info);
     }
 }
 

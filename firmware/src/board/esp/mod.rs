@@ -36,8 +36,8 @@ use tbprov_firmware_app::{Board, run, start};
 esp_bootloader_esp_idf::esp_app_desc!(
     env!("CARGO_PKG_VERSION"),
     env!("CARGO_PKG_NAME"),
-    "",
-    "",
+    "-",
+    "-",
     esp_bootloader_esp_idf::ESP_IDF_COMPATIBLE_VERSION,
     esp_bootloader_esp_idf::MMU_PAGE_SIZE,
     0,
