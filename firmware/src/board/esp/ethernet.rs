@@ -139,7 +139,9 @@ async fn until_there(bus: &mut Watched<Bus>, reset: &mut Output<'static>) {
         Timer::after_millis(100).await;
         match version(bus).await {
             Some(VERSION) => return,
-            Some(other) => report(format_args!("it says {other:#04x} for its version, which is {VERSION:#04x}")),
+            Some(other) => {
+                report(format_args!("it says {other:#04x} for its version, which is {VERSION:#04x}"))
+            }
             None => report(format_args!("the SPI bus does not work")),
         }
         Timer::after(PAUSE).await;

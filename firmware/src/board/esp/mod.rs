@@ -64,9 +64,7 @@ async fn main(spawner: Spawner) -> ! {
     let _entropy = esp_hal::rng::TrngSource::new(peripherals.RNG, peripherals.ADC1);
     let interface = link::start(spawner, link::port!(peripherals), &identity).await;
     let stack = network(spawner, interface);
-    let Some(tls) = tls() else {
-        restart("there is no source of entropy for TLS").await
-    };
+    let Some(tls) = tls() else { restart("there is no source of entropy for TLS").await };
 
     #[cfg(not(feature = "chip-temperature"))]
     let readings = tbprov_firmware_app::Samples::default();

@@ -8,7 +8,8 @@ use embassy_time::{Duration, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_radio::wifi::sta::StationConfig;
 use esp_radio::wifi::{
-    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig, DisconnectReason, WifiController, WifiError,
+    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig, DisconnectReason, WifiController,
+    WifiError,
 };
 use log::{info, warn};
 use tbprov_contract::report::Trouble;
@@ -39,9 +40,7 @@ pub(super) async fn start(spawner: Spawner, radio: WIFI<'static>, identity: &Ide
     let Some(network) = &identity.wifi else {
         unusable("this board has only WiFi, and its identity names no network").await
     };
-    let Ok(config) = station(network) else {
-        unusable("the network's name or password is too long").await
-    };
+    let Ok(config) = station(network) else { unusable("the network's name or password is too long").await };
     match WifiController::new(radio, ControllerConfig::default().with_initial_config(config)) {
         Ok(controller) => spawn(spawner, stay(controller)),
         Err(error) => restart(&format!("the radio does not start: {error}")).await,
@@ -69,7 +68,9 @@ async fn stay(mut controller: WifiController<'static>) -> ! {
                 let why = until_lost(&controller).await;
                 report(format_args!("network lost: {why}"));
             }
-            Ok(Err(ConnectionError::Failed(info))) => report(format_args!("not joined: {}", Why(info.reason))),
+            Ok(Err(ConnectionError::Failed(info))) => {
+                report(format_args!("not joined: {}", Why(info.reason)))
+            }
             Ok(Err(error)) => report(format_args!("not joined: the radio says '{error}'")),
             Err(_) => {
                 report(format_args!("not joined: no answer from the access point"));
@@ -113,7 +114,9 @@ impl fmt::Display for Why {
             | Reason::HandshakeTimeout
             | Reason::AuthenticationFailed
             | Reason::MicFailure => "the access point refuses the password",
-            Reason::AuthenticationExpired => "the access point ended the authentication; the password may be wrong",
+            Reason::AuthenticationExpired => {
+                "the access point ended the authentication; the password may be wrong"
+            }
             Reason::BeaconTimeout => "the access point is no longer heard",
             Reason::AssociationTooMany => "the access point has too many stations",
             Reason::AuthenticationLeave | Reason::AssociationLeave | Reason::StationLeaving => {

@@ -40,7 +40,8 @@ impl<D: ErrorType> ErrorType for Watched<D> {
 impl<D: SpiDevice> SpiDevice for Watched<D> {
     async fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), D::Error> {
         self.device.transaction(operations).await?;
-        if let [Operation::Write([high, low]), Operation::Write([block]), Operation::TransferInPlace(answer)] = operations
+        if let [Operation::Write([high, low]), Operation::Write([block]), Operation::TransferInPlace(answer)] =
+            operations
             && !self.is_possible((*block, u16::from_be_bytes([*high, *low])), answer)
         {
             restart("the W5500 no longer answers").await
