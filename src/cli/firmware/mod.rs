@@ -2,10 +2,13 @@
 
 mod build;
 mod build_args;
+mod health;
 mod identity;
 mod identity_args;
 mod image;
 mod init;
+
+pub(super) use health::checks;
 
 use std::process::ExitCode;
 
