@@ -29,14 +29,14 @@ const MEASURE: [u8; 2] = [0x24, 0x00];
 const MEASUREMENT_MS: u32 = 16;
 
 /// An SHT31 on the bus `I`.
-pub struct Sht31<I, D> {
+struct Sht31<I, D> {
     bus: I,
     delay: D,
 }
 
 impl<I: I2c, D: DelayNs> Sht31<I, D> {
     /// The sensor on `bus`, waited for with `delay`.
-    pub const fn new(bus: I, delay: D) -> Self {
+    const fn new(bus: I, delay: D) -> Self {
         Self { bus, delay }
     }
 

@@ -3,6 +3,7 @@
 mod chip;
 mod flash;
 mod heap;
+mod libc;
 mod log;
 mod panic;
 #[cfg(feature = "chip-temperature")]
@@ -11,14 +12,15 @@ mod temperature;
 #[cfg(feature = "ethernet")]
 mod ethernet;
 #[cfg(feature = "ethernet")]
-mod libc;
-#[cfg(feature = "ethernet")]
 use ethernet as link;
 
 #[cfg(not(feature = "ethernet"))]
 mod wifi;
 #[cfg(not(feature = "ethernet"))]
 use wifi as link;
+
+#[cfg(all(feature = "chip-temperature", not(any(feature = "esp32c3", feature = "esp32c6"))))]
+compile_error!("chip-temperature: only the sensors of the ESP32-C3 and the ESP32-C6 can be read yet");
 
 use ::log::error;
 use embassy_executor::{SpawnError, SpawnToken, Spawner};
