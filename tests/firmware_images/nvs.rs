@@ -39,7 +39,7 @@ fn csv(sandbox: &Sandbox, identity: &Identity) {
     for (name, text) in [
         ("server_certs", &identity.server_certificates),
         ("cert", &identity.certificate),
-        ("key", &identity.key.to_string()),
+        ("key", &*identity.key),
     ] {
         sandbox.write(name, &format!("{text}\0"));
     }
