@@ -17,6 +17,13 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_VIRT").is_some() {
         virt();
     }
+    if std::env::var_os("CARGO_FEATURE_CHIP").is_some() {
+        // esp-hal's, which its own build script has put on the search path.
+        println!("cargo:rustc-link-arg-bins={prefix}-Tlinkall.x");
+        if !prefix.is_empty() {
+            println!("cargo:rustc-link-arg-bins=-nostartfiles");
+        }
+    }
 }
 
 fn virt() {

@@ -5,5 +5,4 @@
 extern crate alloc;
 
 mod board;
-#[cfg(not(feature = "wifi"))]
 mod libc;

@@ -127,8 +127,10 @@ impl Warnings {
 impl Observer for Warnings {
     fn event(&self, event: &Event) {
         self.spinner.event(event);
-        if let Event::Warning { message } = event {
-            self.output.warn(message);
+        match event {
+            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
+            Event::Warning { message } => self.output.warn(message),
+            _ => {}
         }
     }
 }
@@ -205,6 +207,7 @@ impl Observer for Steps {
                 ));
             }
             Event::Log { line } => self.output.data(&plain(line)),
+            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }

@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::demo;
 use super::super::server_args::parse_timeout;
+use super::build_args::BuildArgs;
 use super::identity_args::SessionArgs;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
-use tbprov::firmware::{self, IdentityOptions};
+use tbprov::firmware::{self, Board, IdentityOptions};
 use tbprov::mqtt::Target;
 use tbprov::sim::Simulator;
 use tbprov::store::Device;
@@ -45,6 +46,8 @@ pub(in crate::cli) struct EmulateArgs {
     /// A firmware that was built before for the board virt.
     #[arg(long, value_name = "FILE")]
     elf: Option<PathBuf>,
+    #[command(flatten)]
+    build: BuildArgs,
     #[command(flatten)]
     session: SessionArgs,
     /// More arguments for QEMU.
@@ -83,8 +86,11 @@ impl EmulateArgs {
         Ok(self.exit_code(emulated))
     }
 
-    async fn elf(&self, _context: &Context) -> Result<PathBuf> {
-        self.elf.clone().ok_or_else(|| Error::new(ErrorCode::UsageMissing, Step::Plan, "no --elf"))
+    async fn elf(&self, context: &Context) -> Result<PathBuf> {
+        match &self.elf {
+            Some(elf) => Ok(elf.clone()),
+            None => Ok(context.interruptible(self.build.build(context, Board::Virt)).await?.elf),
+        }
     }
 
     async fn emulate(

@@ -1,8 +1,15 @@
 //! `tbprov firmware`
 
+mod build;
+mod build_args;
 mod emulate;
+mod health;
 mod identity;
 mod identity_args;
+mod image;
+mod init;
+
+pub(super) use health::checks;
 
 use std::process::ExitCode;
 
@@ -15,6 +22,9 @@ use tbprov::Result;
 #[derive(Debug, Subcommand)]
 pub(super) enum FirmwareCommand {
     Emulate(emulate::EmulateArgs),
+    Init(init::FirmwareInitArgs),
+    Build(build::FirmwareBuildArgs),
+    Image(image::FirmwareImageArgs),
     Identity(identity::FirmwareIdentityArgs),
 }
 
@@ -27,6 +37,9 @@ impl FirmwareCommand {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Emulate(_) => "firmware emulate",
+            Self::Init(_) => "firmware init",
+            Self::Build(_) => "firmware build",
+            Self::Image(_) => "firmware image",
             Self::Identity(_) => "firmware identity",
         }
     }
@@ -34,6 +47,9 @@ impl FirmwareCommand {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         match self {
             Self::Emulate(args) => args.run(context).await,
+            Self::Init(args) => args.run(context),
+            Self::Build(args) => context.interruptible(args.run(context)).await,
+            Self::Image(args) => context.interruptible(args.run(context)).await,
             Self::Identity(args) => context.interruptible(args.run(context)).await,
         }
     }
