@@ -51,10 +51,11 @@ fn an_unusable_identity_is_reported() {
     let whole = partition(&device, &target, &options).unwrap();
     assert_eq!(run_with(&server, elf, &whole).0.unwrap().acknowledged, 1);
 
+    // A P-256 identity is in the first of the six sectors.
     let mut half = whole.to_vec();
-    half[whole.len() / 6..].fill(0xFF);
+    half[1024..].fill(0xFF);
     let mut flipped = whole.to_vec();
-    flipped[4096..8192].iter_mut().for_each(|byte| *byte ^= 0x55);
+    flipped[1024..2048].iter_mut().for_each(|byte| *byte ^= 0x55);
     let noise: Vec<u8> =
         (0..whole.len() as u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for (what, bytes) in [
