@@ -91,6 +91,38 @@ pub enum Event {
         /// What ended the connection.
         reason: String,
     },
+    /// The bootloader of a board answers.
+    BoardConnected {
+        /// The serial port.
+        port: String,
+        /// The chip, such as `esp32c3`.
+        chip: &'static str,
+        /// The chip's MAC address.
+        mac: String,
+    },
+    /// A part of a board's flash is being written.
+    Flashing {
+        /// The part, such as `bootloader`.
+        part: &'static str,
+        /// Bytes that are in the flash.
+        written: usize,
+        /// Bytes of the part.
+        bytes: usize,
+    },
+    /// A part of a board's flash was written, read back and found equal.
+    PartWritten {
+        /// The part, such as `bootloader`.
+        part: &'static str,
+        /// Its first byte's address in the flash.
+        offset: u32,
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// A board said a line on its serial port.
+    SerialLine {
+        /// The line, without what could steer a terminal.
+        line: String,
+    },
     /// Something that deserves attention and does not stop the run.
     Warning {
         /// In words.

@@ -5,8 +5,13 @@
 //! crate `tbprov-contract`.
 
 mod board;
+mod bootloader;
+pub mod flash;
 mod identity;
+pub mod monitor;
+pub mod serial;
 
 pub use board::Board;
+pub use bootloader::Bootloader;
 pub use identity::{IdentityOptions, partition};
 pub use tbprov_contract::Wifi;
