@@ -223,13 +223,7 @@ impl fmt::Display for ShowResult {
             writeln!(formatter, "valid until     {}", end.date())?;
         }
         if let Some(flashed) = &record.flashed {
-            writeln!(
-                formatter,
-                "flashed         {} to {} {}",
-                flashed.at.date(),
-                flashed.chip,
-                flashed.mac
-            )?;
+            writeln!(formatter, "flashed         {} to {} {}", flashed.at.date(), flashed.chip, flashed.mac)?;
         }
         writeln!(formatter, "saved in        {}", self.directory.display())
     }

@@ -61,7 +61,10 @@ impl Bootloader {
         let mut flasher = Flasher::connect(connection, true, false, false, None, faster)
             .map_err(|error| not_connected(port, error))?;
         if flasher.secure_download_mode() {
-            let message = format!("the chip at {} is in secure download mode: its flash cannot be read back", port.path);
+            let message = format!(
+                "the chip at {} is in secure download mode: its flash cannot be read back",
+                port.path
+            );
             return Err(Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
                 .help("such a chip takes no other firmware; use a board without secure boot"));
         }
@@ -110,7 +113,12 @@ impl Bootloader {
 
     /// Writes `content` at `offset`, compressed; `go_on` is asked before every block, with the bytes that are in
     /// the flash by then. False when it said no.
-    pub(super) fn write(&mut self, offset: u32, content: &[u8], mut go_on: impl FnMut(usize) -> bool) -> Answer<bool> {
+    pub(super) fn write(
+        &mut self,
+        offset: u32,
+        content: &[u8],
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Answer<bool> {
         let block_size = self.flasher.chip().stub_flash_write_size();
         let compressed = compressed(content)?;
         let blocks = compressed.chunks(block_size);
@@ -155,7 +163,8 @@ impl Bootloader {
 
     /// Reads the flash, and checks what came by its MD5.
     pub(super) fn read(&mut self, offset: u32, length: usize) -> Answer<Vec<u8>> {
-        let command = Command::ReadFlash { offset, size: size(length), block_size: size(SECTOR), max_in_flight: 1 };
+        let command =
+            Command::ReadFlash { offset, size: size(length), block_size: size(SECTOR), max_in_flight: 1 };
         self.ask(command, length)?;
         let connection = self.flasher.connection();
         let mut content = Vec::with_capacity(length);
@@ -230,7 +239,9 @@ fn not_connected(port: &SerialPort, error: espflash::Error) -> Error {
         espflash::Error::ChipDetectError(_) => {
             (ErrorCode::FirmwareChip, format!("what answers at {path} is no chip that tbprov knows"))
         }
-        espflash::Error::FlashConnect => (ErrorCode::FirmwareChip, format!("the chip at {path} finds no flash")),
+        espflash::Error::FlashConnect => {
+            (ErrorCode::FirmwareChip, format!("the chip at {path} finds no flash"))
+        }
         espflash::Error::Connection(_) => {
             (ErrorCode::FirmwareChip, format!("no bootloader answers at {path}"))
         }

@@ -53,11 +53,7 @@ pub fn write(
     for part in parts {
         let expected = Md5::digest(&*part.bytes);
         compare(board, part.offset, part.bytes.len(), expected.into(), part.name)?;
-        observer.event(&Event::PartWritten {
-            part: part.name,
-            offset: part.offset,
-            bytes: part.bytes.len(),
-        });
+        observer.event(&Event::PartWritten { part: part.name, offset: part.offset, bytes: part.bytes.len() });
     }
     Ok(())
 }
@@ -130,9 +126,11 @@ pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
     if table.starts_with(&[0xff; 32]) {
         return Err(none("no partition table: its flash was never written"));
     }
-    let table = PartitionTable::try_from_bytes(table).map_err(|error| none("no usable partition table").source(error))?;
-    let partition =
-        table.find(LABEL).ok_or_else(|| none(&format!("no partition '{LABEL}': it runs another firmware")))?;
+    let table = PartitionTable::try_from_bytes(table)
+        .map_err(|error| none("no usable partition table").source(error))?;
+    let partition = table
+        .find(LABEL)
+        .ok_or_else(|| none(&format!("no partition '{LABEL}': it runs another firmware")))?;
     let bytes = usize::try_from(partition.size()).unwrap_or_default();
     if bytes < SIZE || partition.offset() % (SECTOR as u32) != 0 {
         return Err(none(&format!("a partition '{LABEL}' of {bytes} bytes, where {SIZE} are needed")));

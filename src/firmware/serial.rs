@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use espflash::connection::Port;
+pub use espflash::connection::Port;
 use serde::Serialize;
 use serialport::{ErrorKind as SerialErrorKind, SerialPortType, UsbPortInfo};
 
@@ -113,9 +113,14 @@ fn port(known: serialport::SerialPortInfo) -> Option<SerialPort> {
 /// The port at `path`, whatever it is, with what the system knows about it.
 pub fn named(path: &str) -> SerialPort {
     let real = std::fs::canonicalize(path).ok();
-    let is_it = |port: &SerialPort| port.path == path || (real.is_some() && real == Path::new(&port.path).canonicalize().ok());
+    let is_it = |port: &SerialPort| {
+        port.path == path || (real.is_some() && real == Path::new(&port.path).canonicalize().ok())
+    };
     let known = ports().unwrap_or_default().into_iter().find(is_it);
-    SerialPort { path: path.to_owned(), ..known.unwrap_or(SerialPort { path: String::new(), usb: None, product: None }) }
+    SerialPort {
+        path: path.to_owned(),
+        ..known.unwrap_or(SerialPort { path: String::new(), usb: None, product: None })
+    }
 }
 
 /// The ports among which the board is.

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test crate uses a part")]
 
+#[cfg(unix)]
+pub(crate) mod terminal;
+
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;

@@ -50,8 +50,8 @@ pub(super) struct IdentityArgs {
     #[arg(long, value_name = "HOST", value_parser = clap_host)]
     host: Option<String>,
     /// Another port than the device's own.
-    #[arg(long, value_name = "PORT", value_parser = clap_port)]
-    port: Option<u16>,
+    #[arg(long = "server-port", value_name = "PORT", value_parser = clap_port)]
+    server_port: Option<u16>,
     #[command(flatten)]
     trust: TrustArgs,
     /// Use a device whose identity was never proved by a connect.
@@ -73,7 +73,7 @@ impl IdentityArgs {
                 format!("'{}' is {}, not proved", device.shown_name(), device.record.state.as_str());
             return Err(Error::new(ErrorCode::StoreNotProved, Step::Plan, message));
         }
-        let target = self.trust.target_of(context, &device, self.host.clone(), self.port)?;
+        let target = self.trust.target_of(context, &device, self.host.clone(), self.server_port)?;
         Ok((device, target))
     }
 

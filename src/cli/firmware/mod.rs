@@ -2,6 +2,8 @@
 
 mod identity;
 mod identity_args;
+mod monitor;
+mod port_args;
 
 use std::process::ExitCode;
 
@@ -14,18 +16,21 @@ use tbprov::Result;
 #[derive(Debug, Subcommand)]
 pub(super) enum FirmwareCommand {
     Identity(identity::FirmwareIdentityArgs),
+    Monitor(monitor::MonitorArgs),
 }
 
 impl FirmwareCommand {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Identity(_) => "firmware identity",
+            Self::Monitor(_) => "firmware monitor",
         }
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         match self {
             Self::Identity(args) => context.interruptible(args.run(context)).await,
+            Self::Monitor(args) => args.run(context).await,
         }
     }
 }
