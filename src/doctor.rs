@@ -22,6 +22,8 @@ pub enum Finding {
     Warning(String),
     /// It does not work, and why.
     Failed(Error),
+    /// It is not there, and not everybody needs it.
+    Absent(String),
     /// It was not tried, because an earlier step failed.
     Skipped,
 }

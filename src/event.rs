@@ -123,6 +123,11 @@ pub enum Event {
         /// The line, without what could steer a terminal.
         line: String,
     },
+    /// What a compiler said before it failed, where its words were not shown as they came.
+    CompilerOutput {
+        /// Its messages, on many lines.
+        text: String,
+    },
     /// Something that deserves attention and does not stop the run.
     Warning {
         /// In words.

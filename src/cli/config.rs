@@ -36,6 +36,8 @@ pub(super) struct Config {
     pub(super) gateway: bool,
     pub(super) timeout: Option<String>,
     pub(super) store: Option<PathBuf>,
+    pub(super) chip: Option<String>,
+    pub(super) firmware_dir: Option<PathBuf>,
 }
 
 impl Config {

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
+use super::firmware;
 use super::server_args::{
     TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port, port_or_default,
 };
@@ -18,7 +19,7 @@ use tbprov::mqtt::Target;
 
 /// Find out why it does not connect: every step from name resolution to CONNACK, and the store.
 ///
-/// Sends no secret.
+/// Sends no secret. Shows as well what is there to build and emulate the firmware, which only it needs.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// A device of the store, to try its server with its identity.
@@ -47,6 +48,7 @@ impl DoctorArgs {
             Err(error) => report.add(&Check { name: "plan", finding: Finding::Failed(error) }),
         }
         doctor::check_store(&context.store, |check| report.add(&check));
+        firmware::checks(context).await.iter().for_each(|check| report.add(check));
         let exit_code = report.exit_code;
         if context.output.format() != Format::Human {
             context.output.result(
@@ -98,7 +100,7 @@ impl Report<'_> {
                 Finding::Passed(_) => Mark::Passed,
                 Finding::Warning(_) => Mark::Warning,
                 Finding::Failed(_) => Mark::Failed,
-                Finding::Skipped => Mark::Skipped,
+                Finding::Absent(_) | Finding::Skipped => Mark::Skipped,
             };
             self.context.output.finding(mark, &result.to_string());
         }
@@ -136,6 +138,7 @@ impl CheckResult {
             Finding::Passed(detail) => ("passed", detail.clone()),
             Finding::Warning(detail) => ("warning", detail.clone()),
             Finding::Failed(error) => ("failed", error.message.clone()),
+            Finding::Absent(detail) => ("skipped", detail.clone()),
             Finding::Skipped => ("skipped", "not tried".to_owned()),
         };
         let error = match &check.finding {

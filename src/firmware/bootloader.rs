@@ -10,7 +10,7 @@ use std::time::Duration;
 use espflash::command::{Command, CommandResponseValue, CommandType};
 use espflash::connection::{Connection, Port, ResetAfterOperation, ResetBeforeOperation};
 use espflash::flasher::Flasher;
-use espflash::target::Chip;
+use espflash::target::{Chip, XtalFrequency};
 use flate2::Compression;
 use flate2::write::{ZlibDecoder, ZlibEncoder};
 use md5::{Digest as _, Md5};
@@ -36,6 +36,7 @@ pub struct Bootloader {
     port: SerialPort,
     board: Board,
     mac: String,
+    crystal_megahertz: Option<u32>,
     /// Whether the port has the lines that reset a board; a pseudo-terminal has none.
     has_control_lines: bool,
 }
@@ -71,8 +72,15 @@ impl Bootloader {
         let board = board_of(flasher.chip())?;
         let chip = flasher.chip();
         let mac = chip.mac_address(flasher.connection()).map_err(|error| not_connected(port, error))?;
+        // Only these two come with different crystals, and so with different bootloaders.
+        let crystal_megahertz = match board {
+            Board::Esp32 | Board::Esp32C2 => {
+                chip.xtal_frequency(flasher.connection()).ok().map(megahertz)
+            }
+            _ => None,
+        };
         flasher.disable_watchdog().map_err(|error| not_connected(port, error))?;
-        Ok(Self { flasher, port: port.clone(), board, mac, has_control_lines })
+        Ok(Self { flasher, port: port.clone(), board, mac, crystal_megahertz, has_control_lines })
     }
 
     /// Which chip it is.
@@ -83,6 +91,11 @@ impl Bootloader {
     /// Its address, which is the chip's name for ever: `24:0a:c4:00:00:00`.
     pub fn mac(&self) -> &str {
         &self.mac
+    }
+
+    /// The board's crystal in MHz, for those chips whose bootloader depends on it.
+    pub const fn crystal_megahertz(&self) -> Option<u32> {
+        self.crystal_megahertz
     }
 
     /// The port.
@@ -248,6 +261,15 @@ fn not_connected(port: &SerialPort, error: espflash::Error) -> Error {
         _ => (ErrorCode::FirmwareChip, format!("what answers at {path} does not speak as a bootloader does")),
     };
     Error::new(code, Step::Flash, message).source(error)
+}
+
+const fn megahertz(crystal: XtalFrequency) -> u32 {
+    match crystal {
+        XtalFrequency::_26Mhz => 26,
+        XtalFrequency::_32Mhz => 32,
+        XtalFrequency::_48Mhz => 48,
+        _ => 40,
+    }
 }
 
 /// The board whose firmware runs on `chip`.

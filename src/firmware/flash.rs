@@ -7,25 +7,14 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::bootloader::{Bootloader, SECTOR, reason};
+use super::image::Part;
+use super::partitions::TABLE_OFFSET;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use tbprov_contract::partition::{LABEL, SIZE};
 
-/// Where ESP-IDF's bootloader looks for the partition table.
-pub const PARTITION_TABLE: u32 = 0x8000;
 /// Bytes of a partition table, at the most.
 const PARTITION_TABLE_SIZE: usize = 0xc00;
-
-/// One part of the flash, and what shall be there.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// `bootloader`, `partition-table`, `application` or `identity`.
-    pub name: &'static str,
-    /// Its first byte's address in the flash.
-    pub offset: u32,
-    /// Its bytes; an identity is a secret.
-    pub bytes: Zeroizing<Vec<u8>>,
-}
 
 /// A partition of a board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,6 +47,13 @@ pub fn write(
     Ok(())
 }
 
+/// A flash that was interrupted.
+pub fn interrupted() -> Error {
+    Error::interrupted().at(Step::Flash).help(
+        "the board is half written, the store is as it was: run the same command again, which begins anew",
+    )
+}
+
 fn write_part(
     board: &mut Bootloader,
     part: &Part,
@@ -77,10 +73,7 @@ fn write_part(
     });
     match done {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::interrupted().at(Step::Flash).help(format!(
-            "the {} on the board is half written: run the same command again, which begins anew; the store is as it was",
-            part.name
-        ))),
+        Ok(false) => Err(interrupted()),
         Err(error) => {
             let message = format!(
                 "{} while the {} was written ({written} of {} bytes)",
@@ -114,7 +107,7 @@ fn compare(board: &mut Bootloader, offset: u32, bytes: usize, expected: [u8; 16]
 /// `firmware/identity` when it has no partition table, or none with a partition for the identity;
 /// `firmware/flash` when it cannot be read.
 pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
-    let table = board.read(PARTITION_TABLE, PARTITION_TABLE_SIZE).map_err(|error| {
+    let table = board.read(TABLE_OFFSET, PARTITION_TABLE_SIZE).map_err(|error| {
         let message = format!("{} while the partition table was read", reason(board.port(), &error));
         Error::new(ErrorCode::FirmwareFlash, Step::Flash, message).source(error)
     })?;

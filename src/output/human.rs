@@ -137,8 +137,10 @@ impl Warnings {
 impl Observer for Warnings {
     fn event(&self, event: &Event) {
         self.spinner.event(event);
-        if let Event::Warning { message } = event {
-            self.output.warn(message);
+        match event {
+            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
+            Event::Warning { message } => self.output.warn(message),
+            _ => {}
         }
     }
 }
@@ -218,6 +220,7 @@ impl Observer for Steps {
             Event::PartWritten { part, offset, bytes } => {
                 self.done(&format!("{part} written and read back ({bytes} bytes at {offset:#x})"));
             }
+            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }

@@ -70,6 +70,11 @@ impl Output {
         self.format
     }
 
+    /// Whether another program may write its progress to stderr itself.
+    pub(crate) fn lets_others_talk(&self) -> bool {
+        self.format == Format::Human && !self.quiet
+    }
+
     /// The result of a command: JSON, or its text for people.
     pub(crate) fn result<R: Serialize + fmt::Display>(&self, command: &str, result: &R) {
         match self.format {

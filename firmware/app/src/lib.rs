@@ -1,24 +1,25 @@
 //! The firmware's application, the same on every board: wait for the network, get the time, connect by mutual TLS,
 //! speak MQTT 3.1.1, send readings at QoS 1, and connect again for ever.
 //!
-//! A board brings up its memory, its log, its network and its random numbers, reads the identity partition, and
-//! gives all of that to [`run`].
+//! A board brings up its memory, its clock and its log, reads its identity partition and gives that to [`start`].
+//! With the identity that it gets back it brings up its network and its random numbers, and gives them to [`run`].
 #![no_std]
 
 extern crate alloc;
 
 mod readings;
+mod start;
 
 pub use readings::{Readings, Samples};
+pub use start::{start, unusable};
 pub use tbprov_contract::Identity;
 
 /// What a board gives the application.
 pub struct Board<R> {
-    /// Its name, such as `esp32c3`.
-    pub name: &'static str,
-    /// Its network, whose address comes by DHCP.
+    /// Its network, whose address comes by DHCP. The application has up to three sockets in it at a time, beside
+    /// DHCP's own: `StackResources::<5>` is enough.
     pub stack: embassy_net::Stack<'static>,
-    /// The TLS library, which holds the board's random number generator.
+    /// The TLS library, which holds the board's cryptographic random number generator.
     #[cfg(feature = "mbedtls")]
     pub tls: mbedtls_rs::TlsReference<'static>,
     /// A random number, for the jitter of pauses; it need not be a secret.

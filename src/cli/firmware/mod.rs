@@ -1,9 +1,18 @@
 //! `tbprov firmware`
 
+mod build;
+mod build_args;
+mod flash;
+mod flash_result;
+mod health;
 mod identity;
 mod identity_args;
+mod image;
+mod init;
 mod monitor;
 mod port_args;
+
+pub(super) use health::checks;
 
 use std::process::ExitCode;
 
@@ -15,21 +24,33 @@ use tbprov::Result;
 /// The ESP32 side: build the firmware, put a device's identity on a board, watch or emulate it.
 #[derive(Debug, Subcommand)]
 pub(super) enum FirmwareCommand {
+    Init(init::FirmwareInitArgs),
+    Build(build::FirmwareBuildArgs),
+    Image(image::FirmwareImageArgs),
     Identity(identity::FirmwareIdentityArgs),
+    Flash(Box<flash::FirmwareFlashArgs>),
     Monitor(monitor::MonitorArgs),
 }
 
 impl FirmwareCommand {
     pub(super) const fn name(&self) -> &'static str {
         match self {
+            Self::Init(_) => "firmware init",
+            Self::Build(_) => "firmware build",
+            Self::Image(_) => "firmware image",
             Self::Identity(_) => "firmware identity",
+            Self::Flash(_) => "firmware flash",
             Self::Monitor(_) => "firmware monitor",
         }
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         match self {
+            Self::Init(args) => args.run(context),
+            Self::Build(args) => context.interruptible(args.run(context)).await,
+            Self::Image(args) => context.interruptible(args.run(context)).await,
             Self::Identity(args) => context.interruptible(args.run(context)).await,
+            Self::Flash(args) => args.run(context).await,
             Self::Monitor(args) => args.run(context).await,
         }
     }

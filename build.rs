@@ -1,0 +1,82 @@
+//! Embeds the firmware's sources, so that who has only the binary can write them out, change and build them.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+const FIRMWARE: &str = "firmware";
+
+fn main() -> io::Result<()> {
+    tell("cargo::rerun-if-changed=build.rs");
+    // A library without the firmware's tools needs no sources.
+    if env::var_os("CARGO_FEATURE_FIRMWARE").is_none() {
+        return Ok(());
+    }
+    for watched in [FIRMWARE, "Cargo.toml", "Cargo.lock"] {
+        tell(&format!("cargo::rerun-if-changed={watched}"));
+    }
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let mut files = Vec::new();
+    collect(&root.join(FIRMWARE), &mut files)?;
+    files.sort();
+    let table = table(&root, &files)?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    write(&out.join("firmware_sources.rs"), &table)
+}
+
+/// Every file below `folder`, without what a build leaves there.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_left_over = path.file_name().is_some_and(|name| name == "target" || name == "Cargo.lock");
+        if path.is_dir() && !is_left_over {
+            collect(&path, files)?;
+        } else if !is_left_over {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// `FILES`, each with its path in the firmware's folder; `LOCK`; and the `PROFILES` of the workspace, which a
+/// workspace of its own needs as well.
+fn table(root: &Path, files: &[PathBuf]) -> io::Result<String> {
+    let mut text = String::from("pub(super) const FILES: &[(&str, &[u8])] = &[\n");
+    for file in files {
+        let name = file.strip_prefix(root.join(FIRMWARE)).map_err(io::Error::other)?;
+        let name: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
+        let _ =
+            writeln!(text, "    ({:?}, include_bytes!({:?})),", name.join("/"), file.display().to_string());
+    }
+    let lock = root.join("Cargo.lock").display().to_string();
+    let _ = writeln!(text, "];\npub(super) const LOCK: &[u8] = include_bytes!({lock:?});");
+    let profiles = profiles(&fs::read_to_string(root.join("Cargo.toml"))?);
+    let _ = writeln!(text, "pub(super) const PROFILES: &str = {profiles:?};");
+    Ok(text)
+}
+
+/// The sections `[profile.…]` of a manifest.
+fn profiles(manifest: &str) -> String {
+    let mut inside = false;
+    let mut text = String::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.starts_with("[profile.");
+        }
+        if inside && !line.starts_with('#') && !line.is_empty() {
+            let gap = if line.starts_with('[') { "\n" } else { "" };
+            let _ = writeln!(text, "{gap}{line}");
+        }
+    }
+    text
+}
+
+#[allow(clippy::disallowed_methods, reason = "cargo's own folder; nothing is lost there")]
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)
+}
+
+#[allow(clippy::print_stdout, reason = "how a build script speaks to cargo")]
+fn tell(instruction: &str) {
+    println!("{instruction}");
+}

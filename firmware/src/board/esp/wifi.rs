@@ -1,0 +1,130 @@
+//! The network by WiFi: a station in an open or WPA2 network, which joins it again for ever.
+
+use alloc::format;
+use core::fmt;
+
+use embassy_executor::Spawner;
+use embassy_time::{Duration, Timer, with_timeout};
+use esp_hal::peripherals::WIFI;
+use esp_radio::wifi::sta::StationConfig;
+use esp_radio::wifi::{
+    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig, DisconnectReason, WifiController,
+    WifiError,
+};
+use log::{info, warn};
+use tbprov_contract::report::Trouble;
+use tbprov_contract::{Identity, Wifi};
+use tbprov_firmware_app::unusable;
+
+use super::{restart, spawn};
+
+pub(super) use esp_radio::wifi::Interface;
+
+/// An access point that does not answer is given up after that long. Joining takes a few seconds at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two attempts to join.
+const PAUSE: Duration = Duration::from_secs(3);
+/// How often the radio is asked whether it is still in the network, should the event that it left be lost.
+const GLANCE: Duration = Duration::from_secs(10);
+
+/// What of the chip's peripherals is needed: the radio.
+macro_rules! port {
+    ($peripherals:ident) => {
+        $peripherals.WIFI
+    };
+}
+pub(super) use port;
+
+/// Starts the radio and the task that joins the network. It returns before it has joined.
+pub(super) async fn start(spawner: Spawner, radio: WIFI<'static>, identity: &Identity) -> Interface {
+    let Some(network) = &identity.wifi else {
+        unusable("this board has only WiFi, and its identity names no network").await
+    };
+    let Ok(config) = station(network) else { unusable("the network's name or password is too long").await };
+    match WifiController::new(radio, ControllerConfig::default().with_initial_config(config)) {
+        Ok(controller) => spawn(spawner, stay(controller)),
+        Err(error) => restart(&format!("the radio does not start: {error}")).await,
+    }
+    Interface::station()
+}
+
+fn station(network: &Wifi) -> Result<Config, WifiError> {
+    let authentication = if network.password.is_empty() {
+        AuthenticationMethodConfig::Open
+    } else {
+        AuthenticationMethodConfig::Wpa2Personal(network.password.as_str().try_into()?)
+    };
+    let station = StationConfig::default().with_ssid(network.ssid.as_str().try_into()?);
+    Ok(Config::Station(station.with_authentication(authentication)))
+}
+
+/// Joins the network, and does so again whenever it is lost.
+#[embassy_executor::task]
+async fn stay(mut controller: WifiController<'static>) -> ! {
+    loop {
+        match with_timeout(PATIENCE, controller.connect_async()).await {
+            Ok(Ok(joined)) => {
+                info!("WiFi: joined '{}' on channel {}", joined.ssid.as_str(), joined.channel);
+                let why = until_lost(&controller).await;
+                report(format_args!("network lost: {why}"));
+            }
+            Ok(Err(ConnectionError::Failed(info))) => {
+                report(format_args!("not joined: {}", Why(info.reason)))
+            }
+            Ok(Err(error)) => report(format_args!("not joined: the radio says '{error}'")),
+            Err(_) => {
+                report(format_args!("not joined: no answer from the access point"));
+                // What the radio may still be trying; whether it was is all the same.
+                let _ = with_timeout(PATIENCE, controller.disconnect_async()).await;
+            }
+        }
+        Timer::after(PAUSE).await;
+    }
+}
+
+/// Waits until the station is no longer in the network, and returns why.
+async fn until_lost(controller: &WifiController<'_>) -> Why {
+    loop {
+        match with_timeout(GLANCE, controller.wait_for_disconnect_async()).await {
+            Ok(Ok(info)) => return Why(info.reason),
+            Err(_) if controller.is_connected() => {}
+            Ok(Err(_)) | Err(_) => return Why(DisconnectReason::Unspecified),
+        }
+    }
+}
+
+fn report(words: fmt::Arguments<'_>) {
+    warn!("{}WiFi: {words}", Trouble::NoNetwork);
+}
+
+/// Why a station is not in the network, in words.
+struct Why(DisconnectReason);
+
+impl fmt::Display for Why {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use DisconnectReason as Reason;
+        formatter.write_str(match self.0 {
+            Reason::NoAccessPointFound => "no access point of that name is in reach (2.4 GHz)",
+            Reason::NoAccessPointFoundWithCompatibleSecurity
+            | Reason::NoAccessPointFoundInAuthmodeThreshold
+            | Reason::AkmpInvalid
+            | Reason::BadCipherOrAkm
+            | Reason::CipherSuiteRejected => "the access point wants another security than open or WPA2",
+            Reason::FourWayHandshakeTimeout
+            | Reason::HandshakeTimeout
+            | Reason::AuthenticationFailed
+            | Reason::MicFailure => "the access point refuses the password",
+            Reason::AuthenticationExpired => {
+                "the access point ended the authentication; the password may be wrong"
+            }
+            Reason::BeaconTimeout => "the access point is no longer heard",
+            Reason::AssociationTooMany => "the access point has too many stations",
+            Reason::AuthenticationLeave | Reason::AssociationLeave | Reason::StationLeaving => {
+                "the access point sent the station away"
+            }
+            Reason::AssociationFailed | Reason::ConnectionFailed => "the access point refuses the station",
+            Reason::Unspecified => "the radio gives no reason",
+            other => return write!(formatter, "{other:?}"),
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! `tbprov firmware build`
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::super::context::Context;
+use super::build_args::{BuildArgs, Built, ChipArgs};
+use tbprov::Result;
+use tbprov::firmware::toolchain::Library;
+use tbprov::firmware::{Board, Image, Size};
+
+/// Build the firmware for a chip, and show how large it is.
+///
+/// It is the same for every device: no identity and no secret is in it. The compiler is found where rustup or Debian
+/// put it; where one is missing, the error names the command that installs it.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FirmwareBuildArgs {
+    #[command(flatten)]
+    chip: ChipArgs,
+    /// A board instead of a chip.
+    #[arg(long, value_name = "BOARD", conflicts_with = "chip")]
+    board: Option<EmulatedBoard>,
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+/// Boards that are no chips.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EmulatedBoard {
+    /// The machine of QEMU that 'tbprov firmware emulate' runs.
+    Virt,
+}
+
+impl FirmwareBuildArgs {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let board = match self.board {
+            Some(EmulatedBoard::Virt) => Board::Virt,
+            None => self.chip.chip(context).await?,
+        };
+        let built = self.build.build(context, board).await?;
+        context.output.result("firmware build", &BuildResult::new(built)?);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The result of `firmware build`. Documented in `docs/protocol.md`.
+#[derive(Serialize)]
+struct BuildResult {
+    board: Board,
+    features: Vec<String>,
+    elf: PathBuf,
+    compiler: Compiler,
+    #[serde(flatten)]
+    size: Size,
+}
+
+#[derive(Serialize)]
+struct Compiler {
+    version: String,
+    library: Library,
+}
+
+impl BuildResult {
+    fn new(built: Built) -> Result<Self> {
+        let board = built.plan.board;
+        let image = match board {
+            Board::Virt => None,
+            _ => Some(Image::from_elf(&built.bytes, board, &built.plan.sources.partitions()?)?),
+        };
+        Ok(Self {
+            board,
+            features: built.plan.features,
+            size: Size::of(&built.bytes, board, image.as_ref())?,
+            elf: built.elf,
+            compiler: Compiler {
+                version: built.plan.toolchain.version,
+                library: built.plan.toolchain.library,
+            },
+        })
+    }
+}
+
+impl fmt::Display for BuildResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}: {}", self.board, self.elf.display())?;
+        for section in &self.size.sections {
+            writeln!(formatter, "  {:<24} {:>9}", section.name, section.bytes)?;
+        }
+        if let Some(image) = &self.size.image {
+            let percent = image.bytes * 100 / image.partition.max(1);
+            writeln!(
+                formatter,
+                "  {:<24} {:>9} of {} bytes ({percent} %)",
+                "image", image.bytes, image.partition
+            )?;
+        }
+        writeln!(formatter, "  {:<24} {:>9} bytes", "static RAM", self.size.static_ram)
+    }
+}

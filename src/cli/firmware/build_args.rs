@@ -1,0 +1,139 @@
+//! What is built, the same for every command that builds.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::super::context::Context;
+use super::super::prompt::Question;
+use tbprov::firmware::toolchain::Machine;
+use tbprov::firmware::{Board, BuildPlan, Sources, Toolchain, build, sources};
+use tbprov::{Error, ErrorCode, Result, Step};
+
+/// The chip that the firmware is for.
+#[derive(Debug, Args)]
+pub(super) struct ChipArgs {
+    /// The chip: esp32, esp32c2, esp32c3, esp32c6, esp32h2 or esp32s3 [default: chip in tbprov.toml, else asked
+    /// for].
+    #[arg(long, env = "TBPROV_CHIP", value_name = "CHIP", value_parser = clap_chip)]
+    chip: Option<Board>,
+}
+
+const CHIP: Question =
+    Question { text: "Chip", otherwise: "--chip CHIP, TBPROV_CHIP or chip = \"…\" in tbprov.toml" };
+
+impl ChipArgs {
+    /// The chip by flag, variable, configuration or prompt.
+    pub(super) async fn chip(&self, context: &Context) -> Result<Board> {
+        match self.named(context)? {
+            Some(chip) => Ok(chip),
+            None => CHIP.ask(context, Some(Board::Esp32C3.name()), parse_chip).await,
+        }
+    }
+
+    /// The chip by flag, variable or configuration.
+    pub(super) fn named(&self, context: &Context) -> Result<Option<Board>> {
+        self.chip
+            .map_or_else(|| context.config.chip.as_deref().map(parse_chip).transpose(), |chip| Ok(Some(chip)))
+    }
+}
+
+/// The sources and their features.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Build")]
+pub(super) struct BuildArgs {
+    /// The folder of the firmware's sources [default: firmware-dir in tbprov.toml, else ./firmware].
+    #[arg(long, env = "TBPROV_FIRMWARE_DIR", value_name = "DIR")]
+    firmware_dir: Option<PathBuf>,
+    /// Ethernet by a W5500 on SPI instead of WiFi; the ESP32-H2 has nothing else.
+    #[arg(long)]
+    ethernet: bool,
+    /// More features of the firmware, such as chip-temperature.
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    features: Vec<String>,
+}
+
+impl BuildArgs {
+    /// The sources, by flag, variable or configuration, else in `./firmware`.
+    pub(super) fn sources(&self, context: &Context) -> Result<Sources> {
+        Sources::find(self.named(context))
+    }
+
+    /// The text of the partition table: the sources', or where nobody named any and there are none, our own.
+    pub(super) fn partitions(&self, context: &Context) -> Result<String> {
+        match (self.sources(context), self.named(context)) {
+            (Err(_), None) => Ok(sources::embedded_partitions()?.to_owned()),
+            (found, _) => found?.partitions(),
+        }
+    }
+
+    fn named<'a>(&'a self, context: &'a Context) -> Option<&'a Path> {
+        self.firmware_dir.as_deref().or(context.config.firmware_dir.as_deref())
+    }
+
+    /// The features beside the board's own.
+    pub(super) fn features(&self, board: Board) -> Vec<String> {
+        let ethernet = self.ethernet && board != Board::Esp32H2;
+        let own = ethernet.then(|| "ethernet".to_owned());
+        own.into_iter().chain(self.features.iter().cloned()).collect()
+    }
+
+    /// Finds sources and compiler, and builds.
+    pub(super) async fn build(&self, context: &Context, board: Board) -> Result<Built> {
+        let sources = self.sources(context)?;
+        let directory = sources.directory().to_owned();
+        let toolchain =
+            in_background(move || Toolchain::find(board, &Machine::from_environment(), &directory)).await?;
+        let plan = BuildPlan {
+            sources,
+            board,
+            features: self.features(board),
+            toolchain,
+            show_progress: context.output.lets_others_talk(),
+        };
+        let elf = build(&plan, &*context.observer).await?;
+        let bytes = read_elf(&elf)?;
+        Ok(Built { plan, elf, bytes })
+    }
+}
+
+/// What was built.
+pub(super) struct Built {
+    pub(super) plan: BuildPlan,
+    pub(super) elf: PathBuf,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The bytes of an ELF file, of which the debug information is most.
+pub(super) fn read_elf(path: &Path) -> Result<Vec<u8>> {
+    const LARGEST: u64 = 256 << 20;
+    tbprov::store::atomic::read(path, LARGEST).map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
+            _ => ErrorCode::FileIo,
+        };
+        Error::new(code, Step::Image, format!("cannot read {}: {error}", path.display())).source(error)
+    })
+}
+
+/// Other programs are asked on a thread of its own, so that Ctrl-C is heard.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(ErrorCode::Bug, Step::Build, "the search failed").source(error))?
+}
+
+fn parse_chip(text: &str) -> Result<Board> {
+    match text.parse()? {
+        Board::Virt => {
+            let message = "'virt' is no chip";
+            Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message)
+                .help("'tbprov firmware build --board virt' builds it, 'tbprov firmware emulate' runs it"))
+        }
+        chip => Ok(chip),
+    }
+}
+
+fn clap_chip(text: &str) -> std::result::Result<Board, String> {
+    parse_chip(text).map_err(|error| format!("{}; {}", error.message, error.help))
+}

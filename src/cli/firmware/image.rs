@@ -1,0 +1,136 @@
+//! `tbprov firmware image`
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::context::Context;
+use super::build_args::{BuildArgs, ChipArgs, read_elf};
+use super::identity_args::IdentityArgs;
+use tbprov::firmware::{Board, Image};
+use tbprov::store::atomic::{self, Access};
+use tbprov::{Error, ErrorCode, Result, Step};
+
+/// Write one file with everything that a board needs in its flash: bootloader, partition table, application, and with
+/// --device the device's identity.
+///
+/// It is written to the first byte of the flash, by any tool. With --device it holds the private key, and only its
+/// owner may read it.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FirmwareImageArgs {
+    #[command(flatten)]
+    chip: ChipArgs,
+    /// The file to write; it must not exist.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// The device whose identity goes into the image [default: none; the same image serves every device].
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// An application that is built already [default: build it].
+    #[arg(long, value_name = "FILE")]
+    elf: Option<PathBuf>,
+    /// The board's crystal in MHz, for the bootloaders of ESP32 and ESP32-C2 [default: 40].
+    #[arg(long, value_name = "MHZ")]
+    crystal: Option<u32>,
+    #[command(flatten)]
+    build: BuildArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
+}
+
+impl FirmwareImageArgs {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
+        // What can be refused is, before anything takes long.
+        refuse_existing(&self.out)?;
+        let board = self.chip.chip(context).await?;
+        let identity = match &self.device {
+            Some(name) => {
+                let (device, target) = self.identity.device(context, Some(name))?;
+                Some((device.shown_name(), self.identity.partition(context, &device, &target).await?))
+            }
+            None => None,
+        };
+        let mut image = self.image(context, board).await?;
+        let mut device = None;
+        let mut access = Access::Everybody;
+        if let Some((name, partition)) = identity {
+            image = image.with_identity(partition)?;
+            device = Some(name);
+            access = Access::Owner;
+        }
+        atomic::write_new(&self.out, &image.to_file_bytes(), access)?;
+        context.output.result("firmware image", &ImageResult::new(&image, self.out, device));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The image without an identity.
+    async fn image(&self, context: &Context, board: Board) -> Result<Image> {
+        let Some(elf) = &self.elf else {
+            let built = self.build.build(context, board).await?;
+            let partitions = built.plan.sources.partitions()?;
+            return Image::for_crystal(&built.bytes, board, &partitions, self.crystal);
+        };
+        let partitions = self.build.partitions(context)?;
+        Image::for_crystal(&read_elf(elf)?, board, &partitions, self.crystal)
+    }
+}
+
+fn refuse_existing(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        let message = format!("{} exists already", path.display());
+        return Err(Error::new(ErrorCode::FileExists, Step::Plan, message)
+            .help("name another file, or move it away; tbprov never overwrites an image"));
+    }
+    Ok(())
+}
+
+/// The result of `firmware image`. Documented in `docs/protocol.md`.
+#[derive(Serialize)]
+struct ImageResult {
+    board: Board,
+    device: Option<String>,
+    file: PathBuf,
+    bytes: usize,
+    sha256: String,
+    parts: Vec<PartResult>,
+}
+
+#[derive(Serialize)]
+struct PartResult {
+    name: &'static str,
+    offset: u32,
+    bytes: usize,
+}
+
+impl ImageResult {
+    fn new(image: &Image, file: PathBuf, device: Option<String>) -> Self {
+        let parts = image.parts.iter();
+        Self {
+            board: image.board,
+            device,
+            file,
+            bytes: image.to_file_bytes().len(),
+            sha256: image.sha256(),
+            parts: parts
+                .map(|part| PartResult { name: part.name, offset: part.offset, bytes: part.bytes.len() })
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for ImageResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.device.as_ref().map_or_else(
+            || "for every device".to_owned(),
+            |device| format!("with the identity of {device} and its private key: delete it after use"),
+        );
+        writeln!(formatter, "{}: {} bytes for {}, {what}", self.file.display(), self.bytes, self.board)?;
+        for part in &self.parts {
+            writeln!(formatter, "  {:#08x} {:<16} {:>9} bytes", part.offset, part.name, part.bytes)?;
+        }
+        writeln!(formatter, "write it to the flash from address 0 on, or use: tbprov firmware flash")
+    }
+}

@@ -1,0 +1,181 @@
+//! Builds the firmware: runs cargo, and finds what it made.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::board::Board;
+use super::sources::Sources;
+use super::toolchain::{Library, Toolchain, linker_variable};
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::event::{Event, Observer};
+
+const PACKAGE: &str = "tbprov-firmware";
+/// The profile of the firmware, in the manifest of its workspace.
+const PROFILE: &str = "firmware";
+/// What the firmware needs of the library, where that is built too.
+const LIBRARY: &str = "build-std=core,alloc";
+/// Every variable of tbprov is kept from cargo: some hold secrets, and none is for it.
+const OURS: &str = "TBPROV_";
+
+/// What is built, and by what.
+#[derive(Debug, Clone)]
+pub struct BuildPlan {
+    /// The firmware's sources.
+    pub sources: Sources,
+    /// What it is built for.
+    pub board: Board,
+    /// Features of the firmware beside the board's own.
+    pub features: Vec<String>,
+    /// What builds it.
+    pub toolchain: Toolchain,
+    /// Whether cargo may show its progress on stderr. Else it is silent, and what it said comes as an event if it
+    /// fails.
+    pub show_progress: bool,
+}
+
+/// Builds the firmware and tells the path of its ELF file. Dropping the future ends cargo and what it started.
+///
+/// # Errors
+/// `firmware/build` when the compiler refuses it, `firmware/toolchain` when cargo does not start.
+pub async fn build(plan: &BuildPlan, observer: &dyn Observer) -> Result<PathBuf> {
+    let what = format!("the firmware for {} by {}", plan.board, plan.toolchain.describe());
+    observer.event(&Event::Started { step: Step::Build, what });
+    let mut cargo = Group(command(plan).spawn().map_err(|error| {
+        let message = format!("{} cannot be started: {error}", plan.toolchain.cargo.display());
+        Error::new(ErrorCode::FirmwareToolchain, Step::Build, message).source(error)
+    })?);
+    let messages = cargo.0.stdout.take();
+    let talk = cargo.0.stderr.take();
+    let (elf, said) = tokio::join!(executable(messages), text(talk));
+    let status = cargo.0.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
+    if !status.success() {
+        if !said.is_empty() {
+            observer.event(&Event::CompilerOutput { text: said });
+        }
+        let message = format!("the firmware for {} does not build: cargo ended with {status}", plan.board);
+        return Err(Error::new(ErrorCode::FirmwareBuild, Step::Build, message));
+    }
+    elf.ok_or_else(|| lost("cargo names no program"))
+}
+
+fn lost(why: &str) -> Error {
+    Error::new(ErrorCode::FirmwareBuild, Step::Build, format!("the firmware was built and not found: {why}"))
+}
+
+fn command(plan: &BuildPlan) -> Command {
+    let BuildPlan { board, toolchain, .. } = plan;
+    let mut command = Command::new(&toolchain.cargo);
+    command.current_dir(plan.sources.directory()).args(arguments(plan)).env("RUSTC", &toolchain.rustc);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(OURS)) {
+        command.env_remove(name);
+    }
+    if toolchain.library == Library::FromSources {
+        // What makes a stable compiler build the library.
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    if let Some(linker) = &toolchain.linker {
+        command.env(linker_variable(board.target()), linker);
+    }
+    if let Some(path) = toolchain.tools.as_ref().and_then(|tools| path_with(tools)) {
+        command.env("PATH", path);
+    }
+    let talk = if plan.show_progress { Stdio::inherit() } else { Stdio::piped() };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(talk).kill_on_drop(true);
+    #[cfg(unix)]
+    command.process_group(0);
+    command
+}
+
+fn arguments(plan: &BuildPlan) -> Vec<String> {
+    let mut features = vec![plan.board.name().to_owned()];
+    features.extend(plan.features.iter().cloned());
+    let features = features.join(",");
+    let given = [
+        "build",
+        "--package",
+        PACKAGE,
+        "--profile",
+        PROFILE,
+        "--features",
+        &features,
+        "--target",
+        plan.board.target(),
+        "--message-format",
+        "json-render-diagnostics",
+    ];
+    let mut arguments: Vec<String> = given.map(str::to_owned).into();
+    if plan.toolchain.library == Library::FromSources {
+        arguments.extend(["-Z".to_owned(), LIBRARY.to_owned()]);
+    }
+    arguments
+}
+
+/// The PATH with `tools` before all others.
+fn path_with(tools: &Path) -> Option<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(tools.to_owned()).chain(std::env::split_paths(&path))).ok()
+}
+
+/// The program that cargo's messages name last.
+async fn executable(messages: Option<impl AsyncRead + Unpin>) -> Option<PathBuf> {
+    let mut lines = BufReader::new(messages?).lines();
+    let mut found = None;
+    while let Ok(Some(line)) = lines.next_line().await {
+        found = executable_of(&line).or(found);
+    }
+    found
+}
+
+fn executable_of(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let is_ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == PACKAGE;
+    is_ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+}
+
+async fn text(talk: Option<impl AsyncRead + Unpin>) -> String {
+    let mut said = Vec::new();
+    if let Some(mut talk) = talk {
+        let _ = talk.read_to_end(&mut said).await;
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Cargo and every compiler that it started: they end together.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Gone already when it was waited for.
+        #[cfg(unix)]
+        if let Some(group) =
+            self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_found_among_the_messages() {
+        let ours =
+            r#"{"reason":"compiler-artifact","target":{"name":"tbprov-firmware"},"executable":"/t/fw"}"#;
+        assert_eq!(executable_of(ours), Some("/t/fw".into()));
+        for other in [
+            r#"{"reason":"compiler-artifact","target":{"name":"tbprov-firmware"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"build-script-build"},"executable":"/t/b"}"#,
+            r#"{"reason":"build-finished","success":true}"#,
+            "no JSON",
+        ] {
+            assert_eq!(executable_of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The compiler's result: its sections.
+
+use object::elf::{EM_RISCV, EM_XTENSA, SHF_ALLOC, SHF_WRITE};
+use object::read::elf::{ElfFile32, FileHeader as _};
+use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
+
+use crate::error::{Error, ErrorCode, Result, Step};
+
+/// A 32-bit ELF file for a processor that the firmware runs on.
+pub(super) struct Elf<'a> {
+    file: ElfFile32<'a, Endianness>,
+    is_xtensa: bool,
+}
+
+/// A section that takes memory or flash.
+pub(super) struct Section {
+    pub(super) name: String,
+    pub(super) address: u64,
+    pub(super) size: u64,
+    pub(super) is_writable: bool,
+}
+
+impl<'a> Elf<'a> {
+    /// # Errors
+    /// `firmware/image` when it is none.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let file = ElfFile32::<Endianness>::parse(bytes)
+            .map_err(|error| refused(&format!("the application is no 32-bit ELF file: {error}")))?;
+        let machine = file.elf_header().e_machine(file.endian());
+        if machine != EM_RISCV && machine != EM_XTENSA {
+            return Err(refused("the application is for neither RISC-V nor Xtensa"));
+        }
+        Ok(Self { file, is_xtensa: machine == EM_XTENSA })
+    }
+
+    pub(super) const fn is_xtensa(&self) -> bool {
+        self.is_xtensa
+    }
+
+    /// Every section that is there at run time, in the order of the file.
+    ///
+    /// # Errors
+    /// `firmware/image` when the file is damaged.
+    pub(super) fn sections(&self) -> Result<Vec<Section>> {
+        let mut sections = Vec::new();
+        for section in self.file.sections() {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            if sh_flags.contains(SHF_ALLOC) && section.size() > 0 {
+                let name = section
+                    .name()
+                    .map_err(|error| refused(&format!("the application is damaged: {error}")))?;
+                sections.push(Section {
+                    name: name.to_owned(),
+                    address: section.address(),
+                    size: section.size(),
+                    is_writable: sh_flags.contains(SHF_WRITE),
+                });
+            }
+        }
+        Ok(sections)
+    }
+}
+
+pub(super) fn refused(message: &str) -> Error {
+    Error::new(ErrorCode::FirmwareImage, Step::Image, message).help(
+        "'tbprov firmware build --chip CHIP' makes the application, for one chip each; --elf takes that file only",
+    )
+}

@@ -1,0 +1,185 @@
+//! The firmware's sources: in a folder, and in this very program.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorCode, Result, Step};
+use crate::store::atomic::{self, Access};
+
+/// What is embedded at compile time.
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/firmware_sources.rs"));
+}
+
+/// Where the sources are looked for when nobody names a folder.
+const DEFAULT: &str = "./firmware";
+const MANIFEST: &str = "Cargo.toml";
+const PARTITIONS: &str = "partitions.csv";
+
+/// A folder with the firmware's sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    directory: PathBuf,
+}
+
+impl Sources {
+    /// The sources in `named`, else in `./firmware`.
+    ///
+    /// # Errors
+    /// `firmware/sources` when there are none.
+    pub fn find(named: Option<&Path>) -> Result<Self> {
+        let directory = named.unwrap_or(Path::new(DEFAULT));
+        for file in [MANIFEST, PARTITIONS] {
+            if !directory.join(file).is_file() {
+                let message = format!("no firmware in {}: there is no {file}", directory.display());
+                return Err(Error::new(ErrorCode::FirmwareSources, Step::Plan, message));
+            }
+        }
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// The folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The text of its partition table.
+    ///
+    /// # Errors
+    /// `firmware/sources` when it cannot be read.
+    pub fn partitions(&self) -> Result<String> {
+        let path = self.directory.join(PARTITIONS);
+        fs::read_to_string(&path).map_err(|error| {
+            let message = format!("{} cannot be read: {error}", path.display());
+            Error::new(ErrorCode::FirmwareSources, Step::Plan, message).source(error)
+        })
+    }
+}
+
+/// The partition table of the embedded sources.
+///
+/// # Errors
+/// `internal/bug` when it is not among them.
+pub fn embedded_partitions() -> Result<&'static str> {
+    let file = embedded::FILES.iter().find(|(name, _)| *name == PARTITIONS);
+    file.and_then(|(_, content)| str::from_utf8(content).ok())
+        .ok_or_else(|| Error::new(ErrorCode::Bug, Step::Plan, "no partition table is embedded"))
+}
+
+/// Writes the embedded sources to `directory`, which is not there or empty, and tells how many files they are:
+/// beside it first and renamed when complete, so that what is there is whole.
+///
+/// # Errors
+/// `file/exists` when something is there, `store/io`.
+pub fn write_out(directory: &Path) -> Result<usize> {
+    refuse_what_is_used(directory)?;
+    let Some(name) = directory.file_name() else {
+        let message = format!("{} is no name for a new folder", directory.display());
+        return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
+    };
+    let above = directory.parent().unwrap_or(Path::new(""));
+    let beside = above.join(format!(".{}.tbprov-init", name.to_string_lossy()));
+    // What a killed run left; the name is nobody else's.
+    let _ = fs::remove_dir_all(&beside);
+    let written = write_all(&beside).and_then(|count| put_in_place(&beside, directory).map(|()| count));
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&beside);
+    }
+    let count = written?;
+    atomic::sync_directory(above)?;
+    Ok(count)
+}
+
+fn refuse_what_is_used(directory: &Path) -> Result<()> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(used(directory, "is a file")),
+        Err(error) => Err(failed("read", directory, error)),
+        Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(used(directory, "is not empty"))),
+    }
+}
+
+fn used(directory: &Path, why: &str) -> Error {
+    Error::new(ErrorCode::FileExists, Step::Plan, format!("{} {why}", directory.display()))
+        .help("name a folder that does not exist yet; tbprov never changes sources that are there")
+}
+
+fn write_all(directory: &Path) -> Result<usize> {
+    let mut count = 0;
+    let lock = ("Cargo.lock", embedded::LOCK);
+    for (name, content) in embedded::FILES.iter().copied().chain([lock]) {
+        let path = directory.join(name);
+        let folder = path.parent().unwrap_or(directory);
+        fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+        if name == MANIFEST {
+            let manifest = standing_alone(&String::from_utf8_lossy(content));
+            atomic::write_new(&path, manifest.as_bytes(), Access::Everybody)?;
+        } else {
+            atomic::write_new(&path, content, Access::Everybody)?;
+        }
+        count += 1;
+    }
+    atomic::sync_directory(directory)?;
+    Ok(count)
+}
+
+/// Over an empty folder too, which only Unix replaces by itself.
+fn put_in_place(beside: &Path, directory: &Path) -> Result<()> {
+    let _ = fs::remove_dir(directory);
+    fs::rename(beside, directory).map_err(|error| failed("write", directory, error))
+}
+
+/// In tbprov's own repository the firmware is a member of a workspace, which has the profiles. Here it is a
+/// workspace of its own, with the same profiles.
+fn standing_alone(manifest: &str) -> String {
+    let members = embedded::FILES.iter().filter_map(|(name, _)| name.strip_suffix("/Cargo.toml"));
+    let members: Vec<_> = members.map(|member| format!("{member:?}")).collect();
+    format!("{manifest}\n[workspace]\nmembers = [{}]\n{}", members.join(", "), embedded::PROFILES)
+}
+
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
+    let message = format!("cannot {what} {}: {error}", path.display());
+    Error::new(ErrorCode::StoreIo, Step::Stage, message)
+        .source(error)
+        .help("check the folder's permissions and the free space of the disk, and run the same command again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_written_whole_and_never_over_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("firmware");
+        let count = write_out(&directory).unwrap();
+        assert_eq!(count, embedded::FILES.len() + 1);
+        assert_eq!(Sources::find(Some(&directory)).unwrap().directory(), directory);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(write_out(&directory).unwrap_err().code, ErrorCode::FileExists);
+    }
+
+    #[test]
+    fn an_empty_folder_and_what_a_killed_run_left_are_no_hindrance() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("firmware");
+        fs::create_dir_all(&directory).unwrap();
+        fs::create_dir_all(folder.path().join(".firmware.tbprov-init/src")).unwrap();
+        write_out(&directory).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_file_or_to_no_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(write_out(file.path()).unwrap_err().code, ErrorCode::FileExists);
+        let above = tempfile::tempdir().unwrap().path().join("..");
+        assert!(write_out(&above).is_err());
+    }
+
+    #[test]
+    fn the_embedded_table_is_the_repositorys() {
+        assert_eq!(embedded_partitions().unwrap(), include_str!("../../firmware/partitions.csv"));
+    }
+}
