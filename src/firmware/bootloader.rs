@@ -74,9 +74,7 @@ impl Bootloader {
         let mac = chip.mac_address(flasher.connection()).map_err(|error| not_connected(port, error))?;
         // Only these two come with different crystals, and so with different bootloaders.
         let crystal_megahertz = match board {
-            Board::Esp32 | Board::Esp32C2 => {
-                chip.xtal_frequency(flasher.connection()).ok().map(megahertz)
-            }
+            Board::Esp32 | Board::Esp32C2 => chip.xtal_frequency(flasher.connection()).ok().map(megahertz),
             _ => None,
         };
         flasher.disable_watchdog().map_err(|error| not_connected(port, error))?;

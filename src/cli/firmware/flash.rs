@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::super::context::Context;
-use super::build_args::{BuildArgs, ChipArgs, read_elf};
+use super::build_args::{BuildArgs, clap_chip, named_chip, read_elf};
 use super::flash_result::{FlashResult, Timings};
 use super::identity_args::IdentityArgs;
 use super::monitor::WatchArgs;
@@ -36,8 +36,9 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(in crate::cli) struct FirmwareFlashArgs {
     #[command(flatten)]
     port: PortArgs,
-    #[command(flatten)]
-    chip: ChipArgs,
+    /// Refuse any other chip than this [default: chip in tbprov.toml, else whatever is there].
+    #[arg(long, env = "TBPROV_CHIP", value_name = "CHIP", value_parser = clap_chip)]
+    chip: Option<Board>,
     /// The device whose identity goes on the board [default with --identity-only: the store's only one].
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -56,11 +57,10 @@ pub(in crate::cli) struct FirmwareFlashArgs {
     /// The speed of the transfer.
     #[arg(long, value_name = "BAUD", default_value_t = BAUD)]
     baud: u32,
-    /// Show the board's log afterwards, as 'tbprov firmware monitor' does.
+    /// Show the board's log afterwards, until Ctrl-] or Ctrl-C; scripts run 'tbprov firmware monitor --until'
+    /// instead.
     #[arg(long)]
     monitor: bool,
-    #[command(flatten, next_help_heading = "With --monitor")]
-    watch: WatchArgs,
     #[command(flatten)]
     build: BuildArgs,
     #[command(flatten)]
@@ -84,10 +84,9 @@ struct Run {
 impl FirmwareFlashArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         // What can be refused is, before the board is touched.
-        let wanted = self.chip.named(context)?;
+        let wanted = named_chip(self.chip, context)?;
         let subject = context.interruptible(self.subject(context)).await?;
         let image = self.image_file(wanted)?;
-        let log = if self.monitor { self.watch.begin_log()? } else { None };
 
         let run = self.connect(context, wanted).await?;
         let (board, result) = if self.erase_identity {
@@ -102,7 +101,10 @@ impl FirmwareFlashArgs {
         let opened = context.interruptible(blocking(move || board.restart())).await?;
         context.output.result("firmware flash", &result);
         if self.monitor {
-            return self.watch.run(context, &port, opened, log).await.map(|(_, exit_code)| exit_code);
+            return WatchArgs::default()
+                .run(context, &port, opened, None)
+                .await
+                .map(|(_, exit_code)| exit_code);
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -45,7 +45,7 @@ pub(in crate::cli) struct MonitorArgs {
 }
 
 /// What ends the watching, and where else the log goes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct WatchArgs {
     /// End when a line matches this regular expression.
     #[arg(long, value_name = "REGEX")]
