@@ -1,7 +1,8 @@
-//! The firmware of one board: what the board has, given to the portable application of `tbprov-firmware-app`.
+//! The firmware: one image for every device of a kind of board, whose identity lies in a flash partition of its own.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
 mod board;
+mod libc;

@@ -61,7 +61,7 @@ impl Partitions {
         ends.max().unwrap_or_default()
     }
 
-    /// The table as it lies in the flash at [`TABLE_OFFSET`].
+    /// The table as it lies in the flash behind the bootloader.
     ///
     /// # Errors
     /// `firmware/image`.

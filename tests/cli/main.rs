@@ -8,6 +8,7 @@ mod arguments;
 mod documentation;
 mod faults;
 mod files;
+mod firmware;
 mod output;
 mod reruns;
 mod secrets;

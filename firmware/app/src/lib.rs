@@ -4,12 +4,32 @@
 //! A board brings up its memory, its clock and its log, reads its identity partition and gives that to [`start`].
 //! With the identity that it gets back it brings up its network and its random numbers, and gives them to [`run`].
 #![no_std]
+// Without TLS, which is there for chips only, most parts are used by nothing but their tests.
+#![cfg_attr(not(feature = "mbedtls"), allow(dead_code))]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+#[cfg(feature = "mbedtls")]
+mod application;
+mod backoff;
+mod clock;
+mod dial;
+mod fault;
+mod logger;
+mod mqtt;
+mod network;
 mod readings;
+mod reconnect;
+mod sntp;
 mod start;
+mod time_server;
+mod tls;
 
+#[cfg(feature = "mbedtls")]
+pub use application::run;
+pub use logger::write_record;
 pub use readings::{Readings, Samples};
 pub use start::{start, unusable};
 pub use tbprov_contract::Identity;
@@ -28,10 +48,4 @@ pub struct Board<R> {
     pub free_heap: fn() -> usize,
     /// Where readings come from.
     pub readings: R,
-}
-
-/// Runs the application for ever.
-#[cfg(feature = "mbedtls")]
-pub async fn run<R: Readings>(_identity: Identity, _board: Board<R>) -> ! {
-    core::future::pending().await
 }

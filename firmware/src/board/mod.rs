@@ -1,7 +1,9 @@
-//! The boards. Exactly one of them is in an image, chosen by its feature.
+//! The boards. Each brings up its hardware and leaves the rest to `tbprov-firmware-app`.
 
 #[cfg(feature = "chip")]
 mod esp;
+#[cfg(feature = "virt")]
+mod virt;
 
 const BOARDS: usize = cfg!(feature = "esp32") as usize
     + cfg!(feature = "esp32c2") as usize

@@ -3,7 +3,6 @@
 mod chip;
 mod flash;
 mod heap;
-mod libc;
 mod log;
 mod panic;
 #[cfg(feature = "chip-temperature")]

@@ -4,16 +4,16 @@ use core::fmt::{self, Write as _};
 use core::panic::PanicInfo;
 
 use esp_hal::delay::Delay;
+use log::error;
 use tbprov_contract::report::PANIC;
 
 use super::BEFORE_RESTART;
-use super::log::line;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    line('E', format_args!("{PANIC}{}", OneLine(info.message())));
-    if let Some(place) = info.location() {
-        line('E', format_args!("at {place}"));
+    match info.location() {
+        Some(place) => error!("{PANIC}{} ({}:{})", OneLine(info.message()), place.file(), place.line()),
+        None => error!("{PANIC}{}", OneLine(info.message())),
     }
     trace();
     Delay::new().delay_millis(BEFORE_RESTART.as_millis() as u32);
@@ -52,7 +52,7 @@ fn trace() {
     // stack has the bootloader's former memory above it, the stacks of the radio's tasks the rest of the heap.
     let words = (0..WORDS).map(|index| unsafe { stack.add(index).read_volatile() });
     for address in words.filter(|word| CODE.contains(word)).take(MOST) {
-        line('E', format_args!("called from {address:#010x}"));
+        error!("called from {address:#010x}");
     }
 }
 
@@ -60,6 +60,6 @@ fn trace() {
 #[cfg(target_arch = "xtensa")]
 fn trace() {
     for frame in esp_backtrace::Backtrace::capture().frames() {
-        line('E', format_args!("called from {:#010x}", frame.program_counter()));
+        error!("called from {:#010x}", frame.program_counter());
     }
 }

@@ -1,7 +1,12 @@
-//! What Mbed TLS needs of a C library and the chip's ROM or radio driver does not have. Text is formatted in its
-//! debug messages and self-tests only, which are off: it becomes the empty string.
+//! What Mbed TLS's archives want of a C library and nothing else brings along: neither a chip's ROM nor, where there
+//! is one, the library of its radio.
 
-#[cfg(feature = "ethernet")]
+#[cfg(feature = "virt")]
+use tinyrlibc as _;
+
+/// Only Mbed TLS's self-tests, its debug output and its functions that describe a certificate in words print; none
+/// of them is ever called.
+#[cfg(any(feature = "ethernet", feature = "virt"))]
 mod printf {
     use core::ffi::{c_char, c_int, c_void};
 

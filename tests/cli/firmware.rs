@@ -1,0 +1,282 @@
+//! `tbprov firmware` without a board: sources, compilers that are scripts, images of what is no application.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{NAME, Server, World, for_each_row, same};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware")
+}
+
+/// Every file below `folder` but what builds leave, with its path in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true if path.ends_with("target") => {}
+                true => folders.push(path),
+                false => files.push(path.strip_prefix(folder).unwrap().to_owned()),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn init_writes_the_repositorys_own_sources() {
+    let world = World::new();
+    let result = world.run("firmware init fw --json").done();
+    let mut expected = files(&repository());
+    expected.push("Cargo.lock".into());
+    expected.sort();
+    assert_eq!(files(&world.path("fw")), expected);
+    assert_eq!(result["files"], expected.len());
+    for file in &expected {
+        let written = std::fs::read(world.path("fw").join(file)).unwrap();
+        let ours = match file.to_str().unwrap() {
+            "Cargo.lock" => repository().join("../Cargo.lock"),
+            _ => repository().join(file),
+        };
+        let ours = std::fs::read(ours).unwrap();
+        if file == Path::new("Cargo.toml") {
+            assert!(written.starts_with(&ours), "the manifest is only added to");
+        } else {
+            assert_eq!(written, ours, "{}", file.display());
+        }
+    }
+    assert_eq!(world.run("firmware init fw --json").brief(), "5 file/exists plan");
+}
+
+#[test]
+fn what_init_writes_is_a_workspace_with_the_same_profiles() {
+    let world = World::new();
+    world.run("firmware init fw --json").done();
+    let manifest = |path: &Path| -> toml::Table { std::fs::read_to_string(path).unwrap().parse().unwrap() };
+    let alone = manifest(&world.path("fw/Cargo.toml"));
+    let root = manifest(&repository().join("../Cargo.toml"));
+    assert_eq!(alone["profile"], root["profile"]);
+    let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+    let cargo = std::process::Command::new(env!("CARGO"))
+        .args(arguments)
+        .current_dir(world.path("fw"))
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&cargo.stdout).unwrap();
+    let mut names: Vec<_> =
+        metadata["packages"].as_array().unwrap().iter().map(|package| package["name"].clone()).collect();
+    names.sort_by_key(Value::to_string);
+    assert_eq!(names, ["tbprov-contract", "tbprov-firmware", "tbprov-firmware-app"]);
+}
+
+/// `(the arguments, how it ends)`, in a folder that holds `fw`, with nothing in the PATH.
+const REFUSED: &[(&str, &str)] = &[
+    ("build --chip esp32c3", "7 firmware/sources plan"),
+    ("build --chip esp32c3 --firmware-dir nowhere", "7 firmware/sources plan"),
+    ("build --chip esp32c3 --firmware-dir fw", "7 firmware/toolchain build"),
+    ("build --board virt --firmware-dir fw", "7 firmware/toolchain build"),
+    ("build --chip esp32 --firmware-dir fw", "7 firmware/toolchain build"),
+    ("build --firmware-dir fw", "2 usage/missing-value plan"),
+    ("build --chip esp8266", "2 usage/invalid-value plan"),
+    ("build --chip virt", "2 usage/invalid-value plan"),
+    ("build --chip esp32c3 --board virt", "2 usage/conflict plan"),
+    ("image --chip esp32c3 --out x.bin", "7 firmware/sources plan"),
+    ("image --chip esp32c3 --out tbprov.txt", "5 file/exists plan"),
+    ("image --chip esp32c3 --out x.bin --elf nowhere", "5 file/not-found image"),
+    ("image --chip esp32c3 --out x.bin --elf tbprov.txt", "7 firmware/image image"),
+    ("image --chip esp32c3 --out x.bin --elf empty.elf", "7 firmware/image image"),
+    ("image --chip esp32c3 --out x.bin --elf empty.elf --firmware-dir nowhere", "7 firmware/sources plan"),
+    ("image --chip esp32s3 --out x.bin --elf empty.elf", "7 firmware/image image"),
+    ("image --chip esp32c3 --out x.bin --device nobody", "5 store/not-found plan"),
+    ("image --chip esp32c3", "2 usage/missing-value plan"),
+    ("init tbprov.txt", "5 file/exists plan"),
+    ("init fw/src", "5 file/exists plan"),
+    ("init ..", "5 file/exists plan"),
+];
+
+#[test]
+fn what_cannot_be_built_says_why() {
+    let world = World::new();
+    world.run("firmware init fw --json").done();
+    world.write("tbprov.txt", "no application");
+    world.write("empty.elf", EMPTY_ELF);
+    for_each_row(REFUSED, |(line, promised)| {
+        same(line, &world.run(&format!("firmware {line} --json")).brief(), promised)
+    });
+    assert!(!world.path("x.bin").exists());
+}
+
+#[test]
+fn a_missing_compiler_is_named_with_the_command_that_installs_it() {
+    let world = World::new();
+    world.run("firmware init fw --json").done();
+    let ran = world.run("firmware build --chip esp32c6 --firmware-dir fw --json");
+    assert!(ran.message().contains("riscv32imac-unknown-none-elf"), "{ran:?}");
+    let ran = world.run("firmware build --chip esp32s3 --firmware-dir fw --json");
+    assert!(ran.help().contains("espup install"), "{ran:?}");
+}
+
+#[test]
+fn chip_and_sources_come_from_the_configuration_too() {
+    let mut world = World::new();
+    world.run("firmware init fw --json").done();
+    world.write("tbprov.toml", "chip = \"esp32c6\"\nfirmware-dir = \"fw\"\n");
+    let message = |world: &World| world.run("firmware build --json").message();
+    assert!(message(&world).contains("esp32c6"));
+    world.set("TBPROV_CHIP", "esp32c3").set("TBPROV_FIRMWARE_DIR", "elsewhere");
+    assert!(message(&world).contains("elsewhere"));
+    world.set("TBPROV_FIRMWARE_DIR", "fw");
+    assert!(message(&world).contains("esp32c3"));
+}
+
+#[test]
+fn an_identity_that_was_never_proved_goes_into_no_image() {
+    let world = World::trusting("san");
+    let server = Server::start(|_| {});
+    server.provision(&world, "--no-verify-connect").done();
+    world.write("empty.elf", EMPTY_ELF);
+    let line = format!("firmware image --json --chip esp32c3 --out x.bin --elf empty.elf --device {NAME}");
+    assert_eq!(world.run(&line).brief(), "5 store/not-proved plan");
+    assert_eq!(world.run(&format!("{line} --force")).brief(), "7 firmware/image image");
+}
+
+/// A 32-bit program for RISC-V that has no section.
+const EMPTY_ELF: [u8; 52] = {
+    let mut elf = [0; 52];
+    let header = [0x7f, b'E', b'L', b'F', 1, 1, 1];
+    let mut index = 0;
+    while index < header.len() {
+        elf[index] = header[index];
+        index += 1;
+    }
+    // An executable, RISC-V, version 1, and the sizes of the headers.
+    elf[16] = 2;
+    elf[18] = 243;
+    elf[20] = 1;
+    elf[40] = 52;
+    elf[42] = 32;
+    elf[46] = 40;
+    elf
+};
+
+#[cfg(unix)]
+mod with_a_compiler {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::support::Ran;
+
+    const RUSTC: &str =
+        "case \"$1\" in -vV) echo 'release: 1.96.0'; echo 'host: h';; *) echo ROOT/sysroot;; esac";
+
+    /// A folder with sources, and a `cargo` that is this script; in it `$WORLD` is the folder.
+    fn world(cargo: &str) -> World {
+        let mut world = World::new();
+        world.run("firmware init fw --json").done();
+        let root = world.path("").display().to_string();
+        let root = root.trim_end_matches('/').to_owned();
+        for (name, script) in [("rustc", RUSTC.replace("ROOT", &root)), ("cargo", cargo.to_owned())] {
+            // Put in place by another process: see the tests of the toolchain.
+            world.write("script", format!("#!/bin/sh\nWORLD={root}\n{script}\n"));
+            let to = world.path(&format!("bin/{name}"));
+            let installed =
+                Command::new("install").args(["-D", "-m", "755"]).args([&world.path("script"), &to]).status();
+            assert!(installed.unwrap().success());
+        }
+        world.write("sysroot/lib/rustlib/riscv32imac-unknown-none-elf/lib/libcore.rlib", "");
+        world.write("sysroot/lib/rustlib/h/bin/rust-lld", "");
+        world.write("app.elf", EMPTY_ELF);
+        world.set("PATH", &format!("{root}/bin:/usr/bin:/bin"));
+        world
+    }
+
+    const VERSION: &str = "test \"$1\" = --version && { echo cargo 1.96.0; exit; }";
+
+    #[test]
+    fn cargo_is_told_what_to_build_and_no_secret() {
+        let cargo = format!(
+            "{VERSION}\nenv > $WORLD/env.txt; echo \"$@\" > $WORLD/arguments.txt; pwd > $WORLD/folder.txt\n\
+             echo 'Compiling things' >&2\n\
+             echo '{{\"reason\":\"compiler-artifact\",\"target\":{{\"name\":\"tbprov-firmware\"}},\"executable\":\"'$WORLD/app.elf'\"}}'"
+        );
+        let mut world = world(&cargo);
+        world.set("TBPROV_WIFI_PASSWORD", "SECRET-1").set("TBPROV_PROVISION_SECRET", "SECRET-2");
+        let ran =
+            world.run("firmware build --json --board virt --firmware-dir fw --features chip-temperature");
+        let result = ran.done();
+        assert_eq!(result["board"], "virt");
+        assert_eq!(result["features"][0], "chip-temperature");
+        assert_eq!(result["image"], Value::Null);
+        assert_eq!(result["compiler"]["library"], "installed");
+        assert_eq!(ran.stderr, "");
+        assert_eq!(
+            world.read("arguments.txt").trim(),
+            "build --package tbprov-firmware --profile firmware --features virt,chip-temperature \
+             --target riscv32imac-unknown-none-elf --message-format json-render-diagnostics"
+        );
+        assert!(world.read("folder.txt").trim().ends_with("/fw"));
+        let environment = world.read("env.txt");
+        assert!(!environment.contains("SECRET") && !environment.contains("TBPROV_"), "{environment}");
+
+        let ran = world.run("firmware build --board virt --firmware-dir fw");
+        assert!(ran.stderr.contains("Compiling things"), "people see cargo's own words: {ran:?}");
+        assert!(ran.stdout.contains("static RAM"), "{ran:?}");
+        assert!(!world.run("-q firmware build --board virt --firmware-dir fw").stderr.contains("Compiling"));
+    }
+
+    #[test]
+    fn what_the_compiler_says_before_it_fails_is_kept() {
+        let world = world(&format!("{VERSION}\necho 'error: no such thing' >&2; exit 101"));
+        for mode in ["--json", "-q --json", "--events"] {
+            let ran = world.run(&format!("firmware build {mode} --board virt --firmware-dir fw"));
+            assert_eq!(ran.brief(), "7 firmware/build build");
+            assert!(format!("{ran:?}").contains("error: no such thing"), "{mode}: {ran:?}");
+        }
+    }
+
+    #[test]
+    fn a_cargo_that_names_no_program_is_a_failure() {
+        let world = world(&format!("{VERSION}\nexit 0"));
+        let ran: Ran = world.run("firmware build --json --board virt --firmware-dir fw");
+        assert_eq!(ran.brief(), "7 firmware/build build");
+    }
+
+    #[test]
+    fn an_interrupted_build_leaves_no_compiler_behind() {
+        let world = world(&format!(
+            "{VERSION}\nsleep 60 & echo $! > $WORLD/child.tmp; mv $WORLD/child.tmp $WORLD/child; wait"
+        ));
+        let mut tbprov = Command::new(env!("CARGO_BIN_EXE_tbprov"))
+            .args(["firmware", "build", "--json", "--board", "virt", "--firmware-dir", "fw"])
+            .current_dir(world.path(""))
+            .env("PATH", format!("{}:/usr/bin:/bin", world.path("bin").display()))
+            .env("HOME", world.path(""))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        until(|| world.path("child").exists());
+        let alive = |id: &str| {
+            Command::new("kill").args(["-0", id]).stderr(Stdio::null()).status().unwrap().success()
+        };
+        let child = world.read("child").trim().to_owned();
+        assert!(alive(&child));
+        let sent = Command::new("kill").args(["-s", "INT", &tbprov.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(tbprov.wait().unwrap().code(), Some(130));
+        until(|| !alive(&child));
+    }
+
+    fn until(done: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !done() {
+            assert!(Instant::now() < deadline, "waited in vain");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

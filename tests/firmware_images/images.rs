@@ -1,0 +1,105 @@
+//! One image for each chip that our CI can build.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tbprov::sim::Release;
+use tbprov_contract::partition::decode;
+
+use super::*;
+
+/// `(the chip, what esptool calls it)`
+const CHIPS: [(&str, &str); 4] =
+    [("esp32c3", "ESP32-C3"), ("esp32c2", "ESP32-C2"), ("esp32c6", "ESP32-C6"), ("esp32h2", "ESP32-H2")];
+
+/// `tbprov firmware` in the repository's sources, with the caller's own home, where the compilers are.
+fn firmware(sandbox: &Sandbox, arguments: &[&str]) -> Value {
+    let mut command = sandbox.tbprov(&["--json", "firmware"]);
+    command.args(arguments);
+    command.env("HOME", std::env::home_dir().unwrap());
+    command.env("TBPROV_FIRMWARE_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware"));
+    run(&mut command).succeeded()
+}
+
+/// What esptool says of a part of an image.
+fn image_info(sandbox: &Sandbox, python: &str, image: &[u8], part: &Value) -> String {
+    let number = |member: &str| usize::try_from(part[member].as_u64().unwrap()).unwrap();
+    let name = part["name"].as_str().unwrap();
+    let path = sandbox.path(name);
+    let _ = std::fs::remove_file(&path);
+    let bytes = &image[number("offset")..number("offset") + number("bytes")];
+    std::io::Write::write_all(
+        &mut std::fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap(),
+        bytes,
+    )
+    .unwrap();
+    say(sandbox, python, &["-m", "esptool", "image-info", name])
+}
+
+#[test]
+fn esptool_finds_every_image_whole_and_for_its_chip() {
+    let Some(python) = python_with("esptool") else { return };
+    if !is_required() {
+        println!("skipped: the firmware is built only with TBPROV_REQUIRE_FIRMWARE=1");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let server = Server::of(Release::V4_3);
+    sandbox.provisioned(&server, "sensor-01");
+    for (chip, called) in CHIPS {
+        check(&sandbox, &python, chip, called);
+    }
+}
+
+fn check(sandbox: &Sandbox, python: &str, chip: &str, called: &str) {
+    let built = firmware(sandbox, &["build", "--chip", chip]);
+    let size = &built["image"];
+    assert!(size["bytes"].as_u64().unwrap() < size["partition"].as_u64().unwrap(), "{built}");
+    assert!(built["static_ram"].as_u64().unwrap() > 0, "{built}");
+
+    let elf = built["elf"].as_str().unwrap();
+    let file = format!("{chip}.bin");
+    let made = firmware(sandbox, &["image", "--chip", chip, "--elf", elf, "--out", &file]);
+    let image = std::fs::read(sandbox.path(&file)).unwrap();
+    assert_eq!(made["bytes"].as_u64().unwrap(), image.len() as u64);
+    let part = |made: &Value, name: &str| {
+        made["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).unwrap().clone()
+    };
+    for name in ["bootloader", "application"] {
+        let says = image_info(sandbox, python, &image, &part(&made, name));
+        assert!(says.contains(&format!("({called})")), "{chip} {name}: {says}");
+        assert_eq!(says.matches("(valid)").count(), 2, "checksum and hash of {chip} {name}: {says}");
+    }
+    assert_eq!(part(&made, "application")["bytes"], size["bytes"]);
+
+    let file = format!("{chip}-sensor-01.bin");
+    let arguments = [
+        "image",
+        "--chip",
+        chip,
+        "--elf",
+        elf,
+        "--device",
+        "sensor-01",
+        "--out",
+        &file,
+        "--wifi-ssid",
+        "net",
+    ];
+    let open_network = ["--wifi-password", ""];
+    let with = firmware(sandbox, &[&arguments[..], &open_network].concat());
+    assert_eq!((&with["sha256"], &with["device"]), (&made["sha256"], &Value::from("sensor-01")));
+    let with_identity = std::fs::read(sandbox.path(&file)).unwrap();
+    let place = 0x9000..0xF000;
+    assert_eq!(decode(&with_identity[place.clone()]).unwrap().name, "sensor-01");
+    assert!(image[place.clone()].iter().all(|byte| *byte == 0xFF));
+    assert_eq!(with_identity[..place.start], image[..place.start]);
+    assert_eq!(with_identity[place.end..], image[place.end..]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |file: &str| std::fs::metadata(sandbox.path(file)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(mode(&format!("{chip}.bin")) & 0o044, 0o044);
+    }
+}
