@@ -6,9 +6,9 @@
 happens once, or as long as the board lives:
 
     --cut-after N     the cable is pulled after N bytes from the host, and plugged in again a moment later
-    --worn OFFSET     the byte at OFFSET never takes what is written
+    --worn OFFSET     the byte at OFFSET takes nothing but 0
     --slow SECONDS    every block takes so long
-    --lose-answer N   the N-th answer lacks a byte, as on a bad line
+    --lose COMMAND    the first answer to this command (its number) lacks a byte, as on a bad line
     --silent          nothing is answered
     --noise           everything is answered by noise
 """
@@ -52,9 +52,8 @@ class Flash(server.FlashImage):
     def write_defl_block(self, payload):
         time.sleep(self.slow)
         super().write_defl_block(payload)
-        if self.worn is not None:
-            self.data[self.worn] ^= 0x01
-            self.worn = None
+        if self.worn is not None and self.worn < self._defl_offset:
+            self.data[self.worn] = 0
 
 
 class Line(server.PtyMasterTransport):
@@ -64,7 +63,7 @@ class Line(server.PtyMasterTransport):
         master, slave = pty.openpty()
         tty.setraw(slave)
         super().__init__(master, slave)
-        self.faults, self.heard, self.answers = faults, 0, 0
+        self.faults, self.heard = faults, 0
 
     def recv(self, size):
         chunk = super().recv(size)
@@ -81,9 +80,9 @@ class Line(server.PtyMasterTransport):
         return chunk
 
     def sendall(self, data):
-        self.answers += 1
-        if self.answers == self.faults.lose_answer:
-            data = data[:12] + data[13:]
+        if self.faults.lose is not None and data[2:3] == bytes([self.faults.lose]):
+            self.faults.lose = None
+            data = data[:6] + data[7:]
         while data:
             data = data[os.write(self._master, data) :]
 
@@ -93,7 +92,7 @@ def main():
     parser.add_argument("--chip", default="esp32c3")
     parser.add_argument("--flash", required=True)
     parser.add_argument("--port", required=True)
-    for name, kind in (("cut-after", int), ("worn", int), ("lose-answer", int), ("slow", float)):
+    for name, kind in (("cut-after", int), ("worn", int), ("lose", int), ("slow", float)):
         parser.add_argument(f"--{name}", type=kind, default=0.0 if kind is float else None)
     parser.add_argument("--silent", action="store_true")
     parser.add_argument("--noise", action="store_true")
