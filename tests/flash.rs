@@ -245,6 +245,19 @@ fn what_reads_back_otherwise_is_a_failure() {
     assert_eq!(flashed(&sandbox, "sensor"), Value::Null);
 }
 
+#[test]
+fn the_log_follows_where_it_is_asked_for() {
+    let sandbox = Sandbox::new();
+    let Some(_board) = Board::start(&sandbox, &[]) else { return };
+    has_image(&sandbox, ESP32C3, 20_000);
+    let arguments = ["firmware", "flash", "--port", "port", "--image", "image.bin", "--monitor"];
+    let mut running = Running::start(&mut sandbox.tbprov(&arguments));
+    running.until("written and read back");
+    running.until("tbprov firmware on a board");
+    running.signal("INT");
+    assert_eq!(running.end().code, Some(0));
+}
+
 /// A byte that is lost on the line, in the answers to FLASH_DEFL_DATA, FLASH_MD5 and READ_FLASH.
 #[test]
 fn an_answer_that_lacks_a_byte_is_an_error_and_no_panic() {

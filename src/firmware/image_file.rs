@@ -90,3 +90,44 @@ fn refused(why: &str) -> Error {
     Error::new(ErrorCode::FirmwareImage, Step::Image, format!("the file is no image of a flash: {why}"))
         .help("'tbprov firmware image' writes such files")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file() -> Vec<u8> {
+        let table = PartitionTable::try_from_str(include_str!("../../firmware/partitions.csv")).unwrap();
+        let mut header = vec![0; 24];
+        (header[0], header[CHIP]) = (MAGIC, 5);
+        let mut file = header.clone();
+        file.resize(TABLE_OFFSET as usize, ERASED);
+        file.extend(table.to_bin().unwrap());
+        file.resize(0x10000, ERASED);
+        file.extend(header);
+        file
+    }
+
+    #[test]
+    fn a_file_is_the_same_again() {
+        let image = Image::from_file(&file()).unwrap();
+        assert_eq!(image.board, Board::Esp32C3);
+        assert!(!image.has_identity());
+        assert_eq!(*image.to_file_bytes(), file());
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_no_panic(places in prop::collection::vec((0usize..0xc20, any::<u8>()), 0..20), length in 0usize..0x10020) {
+            let mut damaged = file();
+            for (place, byte) in places {
+                let in_table = TABLE_OFFSET as usize + place;
+                damaged[if place < 0xc00 { in_table } else { place - 0xc00 }] = byte;
+            }
+            let _ = Image::from_file(&damaged);
+            damaged.truncate(length);
+            let _ = Image::from_file(&damaged);
+        }
+    }
+}

@@ -29,6 +29,8 @@ import tty
 from esp32_mock_bootloader import server
 
 FLASH_SIZE = 4 << 20
+# What restarts a chip whose port has no line for it; the firmware's log begins.
+RUN_USER_CODE = b"\xc0\x00\xd3"
 
 
 class Pulled(Exception):
@@ -73,6 +75,8 @@ class Line(server.PtyMasterTransport):
         if self.faults.cut_after is not None and self.heard >= self.faults.cut_after:
             self.faults.cut_after = None
             raise Pulled
+        if RUN_USER_CODE in chunk:
+            os.write(self._master, b"tbprov firmware on a board\r\n")
         if self.faults.silent or self.faults.noise:
             if self.faults.noise:
                 os.write(self._master, random.Random(self.heard).randbytes(len(chunk)))
