@@ -43,8 +43,10 @@ pub struct BuildPlan {
 /// # Errors
 /// `firmware/build` when the compiler refuses it, `firmware/toolchain` when cargo does not start.
 pub async fn build(plan: &BuildPlan, observer: &dyn Observer) -> Result<PathBuf> {
-    let what = format!("the firmware for {} by {}", plan.board, plan.toolchain.describe());
-    observer.event(&Event::Started { step: Step::Build, what });
+    if !plan.show_progress {
+        let what = format!("the firmware for {} by {}", plan.board, plan.toolchain.describe());
+        observer.event(&Event::Started { step: Step::Build, what });
+    }
     let mut cargo = Group(command(plan).spawn().map_err(|error| {
         let message = format!("{} cannot be started: {error}", plan.toolchain.cargo.display());
         Error::new(ErrorCode::FirmwareToolchain, Step::Build, message).source(error)

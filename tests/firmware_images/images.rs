@@ -72,6 +72,13 @@ fn check(sandbox: &Sandbox, python: &str, chip: &str, called: &str) {
     }
     assert_eq!(part(&made, "application")["bytes"], size["bytes"]);
 
+    if chip == "esp32c2" {
+        let arguments = ["image", "--chip", chip, "--elf", elf, "--out", "26.bin", "--crystal", "26"];
+        let other = firmware(sandbox, &arguments);
+        let bootloader = |made: &Value| part(made, "bootloader")["bytes"].clone();
+        assert_ne!((bootloader(&other), &other["sha256"]), (bootloader(&made), &made["sha256"]));
+    }
+
     let file = format!("{chip}-sensor-01.bin");
     let arguments = [
         "image",
