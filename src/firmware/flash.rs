@@ -1,6 +1,5 @@
 //! Writing a board's flash: part by part, each read back and compared.
 
-use esp_idf_part::PartitionTable;
 use md5::{Digest as _, Md5};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -9,12 +8,10 @@ use zeroize::Zeroizing;
 use super::bootloader::{Bootloader, SECTOR, reason};
 use super::image::Part;
 use super::partitions::TABLE_OFFSET;
+use super::table::{self, TABLE_SIZE};
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use tbprov_contract::partition::{LABEL, SIZE};
-
-/// Bytes of a partition table, at the most.
-const PARTITION_TABLE_SIZE: usize = 0xc00;
 
 /// A partition of a board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -107,7 +104,7 @@ fn compare(board: &mut Bootloader, offset: u32, bytes: usize, expected: [u8; 16]
 /// `firmware/identity` when it has no partition table, or none with a partition for the identity;
 /// `firmware/flash` when it cannot be read.
 pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
-    let table = board.read(TABLE_OFFSET, PARTITION_TABLE_SIZE).map_err(|error| {
+    let table = board.read(TABLE_OFFSET, TABLE_SIZE).map_err(|error| {
         let message = format!("{} while the partition table was read", reason(board.port(), &error));
         Error::new(ErrorCode::FirmwareFlash, Step::Flash, message).source(error)
     })?;
@@ -119,16 +116,16 @@ pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
     if table.starts_with(&[0xff; 32]) {
         return Err(none("no partition table: its flash was never written"));
     }
-    let table = PartitionTable::try_from_bytes(table)
-        .map_err(|error| none("no usable partition table").source(error))?;
-    let partition = table
-        .find(LABEL)
+    let entries = table::entries(&table).ok_or_else(|| none("no usable partition table"))?;
+    let partition = entries
+        .into_iter()
+        .find(|entry| entry.label == LABEL)
         .ok_or_else(|| none(&format!("no partition '{LABEL}': it runs another firmware")))?;
-    let bytes = usize::try_from(partition.size()).unwrap_or_default();
-    if bytes < SIZE || partition.offset() % (SECTOR as u32) != 0 {
+    let bytes = usize::try_from(partition.size).unwrap_or_default();
+    if bytes < SIZE || !(partition.offset as usize).is_multiple_of(SECTOR) {
         return Err(none(&format!("a partition '{LABEL}' of {bytes} bytes, where {SIZE} are needed")));
     }
-    Ok(Region { offset: partition.offset(), bytes })
+    Ok(Region { offset: partition.offset, bytes })
 }
 
 /// Erases the identity, and checks that every byte of its partition reads 0xFF.

@@ -8,7 +8,9 @@ use espflash::target::Chip;
 use super::board::Board;
 use super::image::{APPLICATION, ERASED, IDENTITY, Image, Part};
 use super::partitions::{Partitions, TABLE_OFFSET};
+use super::table::{self, TABLE_SIZE};
 use crate::error::{Error, ErrorCode, Result, Step};
+use crate::text::one_line;
 
 /// The first byte of a bootloader and of an application (ESP-IDF, `ESP_IMAGE_HEADER_MAGIC`).
 const MAGIC: u8 = 0xe9;
@@ -16,8 +18,6 @@ const MAGIC: u8 = 0xe9;
 const CHIP: usize = 12;
 /// Where the bootloader of the ESP32 begins; that of the others begins at 0.
 const ESP32_BOOTLOADER: usize = 0x1000;
-/// Bytes of a partition table.
-const TABLE_SIZE: usize = 0xc00;
 
 impl Image {
     /// The image in the bytes of a file that begins with the first byte of the flash.
@@ -81,6 +81,11 @@ fn board(chip: u16) -> Result<Board> {
 }
 
 fn partitions(table: &[u8]) -> Result<Partitions> {
+    let entries = table::entries(table).ok_or_else(|| refused("its partition table is damaged"))?;
+    if let Some(unknown) = entries.iter().find(|entry| !entry.is_known()) {
+        let label = one_line(&unknown.label, 16);
+        return Err(refused(&format!("its partition '{label}' is of a type that tbprov does not know")));
+    }
     let unusable = |error: esp_idf_part::Error| refused("its partition table is damaged").source(error);
     let csv = PartitionTable::try_from_bytes(table).and_then(|table| table.to_csv()).map_err(unusable)?;
     Partitions::parse(&csv)

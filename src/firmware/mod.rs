@@ -29,6 +29,8 @@ mod size;
 #[cfg(feature = "firmware")]
 pub mod sources;
 #[cfg(feature = "firmware")]
+mod table;
+#[cfg(feature = "firmware")]
 pub mod toolchain;
 
 pub use board::Board;
