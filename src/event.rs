@@ -91,9 +91,36 @@ pub enum Event {
         /// What ended the connection.
         reason: String,
     },
-    /// A line of the firmware's log.
+    /// The bootloader of a board answers.
+    BoardConnected {
+        /// The serial port.
+        port: String,
+        /// The chip, such as `esp32c3`.
+        chip: &'static str,
+        /// The chip's MAC address.
+        mac: String,
+    },
+    /// A part of a board's flash is being written.
+    Flashing {
+        /// The part, such as `bootloader`.
+        part: &'static str,
+        /// Bytes that are in the flash.
+        written: usize,
+        /// Bytes of the part.
+        bytes: usize,
+    },
+    /// A part of a board's flash was written, read back and found equal.
+    PartWritten {
+        /// The part, such as `bootloader`.
+        part: &'static str,
+        /// Its first byte's address in the flash.
+        offset: u32,
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// A line of the log of a board, or of the emulated one.
     Log {
-        /// As it was received, without its end.
+        /// The line, without its end.
         line: String,
     },
     /// What a compiler said before it failed, where its words were not shown as they came.

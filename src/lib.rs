@@ -80,6 +80,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod exchange;
+#[cfg(feature = "firmware")]
 pub mod firmware;
 pub mod identity;
 pub mod mqtt;

@@ -5,13 +5,9 @@
 
 mod support;
 
-use std::fs::File;
-use std::process::Stdio;
 use std::time::Duration;
 
-use rexpect::reader::Options;
-use rexpect::session::{PtySession, spawn_with_options};
-use rustix::termios::{LocalModes, tcgetattr};
+use support::terminal::Terminal;
 use support::*;
 use tbprov::sim::Fault;
 
@@ -19,77 +15,8 @@ use tbprov::sim::Fault;
 const QUESTIONS: [&str; 5] =
     ["ThingsBoard host", "TLS port", "Provision key", "Provision secret", "Device name"];
 
-/// Wrong answers and why they are, or variables and their values.
+/// Wrong answers and why they are.
 type Pairs<'a> = &'a [(&'a str, &'a str)];
-
-/// Runs a command, and tells then the terminal's modes and the exit code.
-const SCRIPT: &str = r#"stty sane; trap : INT; "$0" "$@"; code=$?; stty -a; echo "ended with $code""#;
-
-/// A terminal in which one command runs.
-struct Terminal {
-    session: PtySession,
-    master: File,
-    /// All that was shown so far.
-    shown: String,
-}
-
-impl Terminal {
-    fn run(sandbox: &Sandbox, arguments: &[&str]) -> Self {
-        Self::run_with(sandbox, arguments, &[], true)
-    }
-
-    fn run_with(sandbox: &Sandbox, arguments: &[&str], env: Pairs<'_>, strip: bool) -> Self {
-        let mut command = sandbox.command("sh");
-        command.args(["-c", SCRIPT, env!("CARGO_BIN_EXE_tbprov")]).args(arguments);
-        command.env("TERM", "xterm").envs(env.iter().copied());
-        command.stdin(Stdio::inherit());
-        let patience = u64::try_from(PATIENCE.as_millis()).ok();
-        let options = Options::new().timeout_ms(patience).strip_ansi_escape_codes(strip);
-        let session = spawn_with_options(command, options).unwrap();
-        let master = session.process().get_file_handle().unwrap();
-        Self { session, master, shown: String::new() }
-    }
-
-    /// Reads on until `text` is shown.
-    #[track_caller]
-    fn see(&mut self, text: &str) {
-        match self.session.exp_string(text) {
-            Ok(before) => self.shown.push_str(&(before + text)),
-            Err(error) => panic!("{text} is not shown: {error}; before: {}", self.shown),
-        }
-    }
-
-    fn answer(&mut self, line: &str) {
-        self.session.send(&format!("{line}\r")).unwrap();
-        self.session.flush().unwrap();
-    }
-
-    /// Types what must not be shown, once the terminal does not show it.
-    fn answer_hidden(&mut self, line: &str) {
-        until("the terminal to hide what is typed", || {
-            let modes = tcgetattr(&self.master).unwrap().local_modes;
-            modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
-        });
-        self.answer(line);
-    }
-
-    fn press_control_c(&mut self) {
-        self.session.send("\u{3}").unwrap();
-        self.session.flush().unwrap();
-    }
-
-    /// Waits for the end, with this exit code, in a terminal that is as it was.
-    #[track_caller]
-    fn end(mut self, code: i32) -> String {
-        self.see(&format!("ended with {code}"));
-        self.shown.push_str(&self.session.exp_eof().unwrap());
-        let modes: Vec<_> = self.shown.split_whitespace().map(|word| word.trim_end_matches(';')).collect();
-        for mode in ["echo", "icanon", "isig", "icrnl", "opost"] {
-            assert!(modes.contains(&mode), "the terminal has lost {mode}: {}", self.shown);
-        }
-        self.shown
-    }
-}
 
 /// `provision` with all but the five answers.
 fn provision(sandbox: &Sandbox, server: &Server) -> Terminal {

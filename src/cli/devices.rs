@@ -222,6 +222,9 @@ impl fmt::Display for ShowResult {
         if let Some(end) = record.not_after {
             writeln!(formatter, "valid until     {}", end.date())?;
         }
+        if let Some(flashed) = &record.flashed {
+            writeln!(formatter, "flashed         {} to {} {}", flashed.at.date(), flashed.chip, flashed.mac)?;
+        }
         writeln!(formatter, "saved in        {}", self.directory.display())
     }
 }

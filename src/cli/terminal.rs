@@ -23,6 +23,18 @@ pub(super) fn restore() {
     }
 }
 
+/// Hands each key over as it is typed, unseen, to whoever reads stdin; Ctrl-C stays what it is.
+pub(super) fn unbuffer_keys() {
+    #[cfg(unix)]
+    if let Some(Some(modes)) = MODES.get() {
+        use rustix::termios::{InputModes, LocalModes, OptionalActions, tcsetattr};
+        let mut modes = modes.clone();
+        modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        modes.input_modes.remove(InputModes::ICRNL);
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &modes);
+    }
+}
+
 /// Ends the process at once: for a second Ctrl-C, when the first one's clean end takes too long.
 #[allow(clippy::disallowed_methods, reason = "the user has asked twice")]
 pub(super) fn leave(exit_code: u8) -> ! {
@@ -50,6 +62,7 @@ pub(super) fn log(verbose: u8) {
 #[allow(clippy::disallowed_methods, reason = "a panic has no way back to main")]
 pub(super) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
+        restore();
         let place = panic
             .location()
             .map(|place| format!(" at {}:{}", place.file(), place.line()))

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorCode, Result, Step};
 use crate::identity::sha256_hex;
 
 /// What erased flash reads as, between the parts.
-const ERASED: u8 = 0xFF;
+pub(super) const ERASED: u8 = 0xFF;
 /// Where ESP-IDF expects the application's own description.
 const DESCRIPTION: &str = ".flash.appdesc";
 /// The size of that description in bytes (ESP-IDF, `esp_app_desc_t`).
@@ -147,11 +147,12 @@ impl Image {
     }
 }
 
-const APPLICATION: &str = "application";
-const IDENTITY: &str = "identity";
+pub(super) const APPLICATION: &str = "application";
+pub(super) const IDENTITY: &str = "identity";
 
 impl Part {
-    fn new(name: &'static str, offset: u32, bytes: Vec<u8>) -> Self {
+    /// A part; its bytes are wiped when it is dropped.
+    pub fn new(name: &'static str, offset: u32, bytes: Vec<u8>) -> Self {
         Self { name, offset, bytes: Zeroizing::new(bytes) }
     }
 

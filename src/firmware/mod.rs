@@ -5,35 +5,29 @@
 //! crate `tbprov-contract`.
 
 mod board;
-#[cfg(feature = "firmware")]
+mod bootloader;
 pub mod build;
-#[cfg(feature = "firmware")]
 mod elf;
 pub mod emulator;
+pub mod flash;
 mod identity;
-#[cfg(feature = "firmware")]
 pub mod image;
-#[cfg(feature = "firmware")]
+mod image_file;
+pub mod monitor;
 mod partitions;
-#[cfg(feature = "firmware")]
+pub mod serial;
 mod size;
-#[cfg(feature = "firmware")]
 pub mod sources;
-#[cfg(feature = "firmware")]
+mod table;
 pub mod toolchain;
 
 pub use board::Board;
-#[cfg(feature = "firmware")]
+pub use bootloader::Bootloader;
 pub use build::{BuildPlan, build};
 pub use identity::{IdentityOptions, partition};
-#[cfg(feature = "firmware")]
 pub use image::Image;
-#[cfg(feature = "firmware")]
 pub use partitions::Partitions;
-#[cfg(feature = "firmware")]
 pub use size::{ImageSize, SectionSize, Size};
-#[cfg(feature = "firmware")]
 pub use sources::Sources;
 pub use tbprov_contract::Wifi;
-#[cfg(feature = "firmware")]
 pub use toolchain::Toolchain;

@@ -83,6 +83,13 @@ impl Spinner {
         }
     }
 
+    /// Changes what is said while it turns.
+    fn say(&self, what: String) {
+        if let Some(waiting) = &*self.current.lock().unwrap_or_else(PoisonError::into_inner) {
+            waiting.bar.set_message(what);
+        }
+    }
+
     fn wait_for(&self, what: &str) {
         self.clear();
         if !self.enabled {
@@ -107,6 +114,9 @@ impl Observer for Spinner {
     fn event(&self, event: &Event) {
         match event {
             Event::Started { what, .. } => self.wait_for(what),
+            Event::Flashing { part, written, bytes } => {
+                self.say(format!("writing the {part}: {} %", written * 100 / (*bytes).max(1)));
+            }
             _ => self.clear(),
         }
     }
@@ -207,6 +217,10 @@ impl Observer for Steps {
                 ));
             }
             Event::Log { line } => self.output.data(&plain(line)),
+            Event::BoardConnected { port, chip, mac } => self.done(&format!("{chip} {mac} at {port}")),
+            Event::PartWritten { part, offset, bytes } => {
+                self.done(&format!("{part} written and read back ({bytes} bytes at {offset:#x})"));
+            }
             Event::CompilerOutput { text } => self.output.talk(&plain(text)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}

@@ -32,18 +32,30 @@ impl Access {
 /// # Errors
 /// `file/exists` when it exists, `store/io`. A file that could not be written whole is removed again.
 pub fn write_new(path: &Path, content: &[u8], access: Access) -> Result<()> {
-    let file = open(OpenOptions::new().write(true).create_new(true), path, access).map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Error::new(ErrorCode::FileExists, Step::Stage, format!("{} exists already", path.display()))
-            }
-            _ => io_error("create", path, error),
-        }
-    })?;
+    let file = open(OpenOptions::new().write(true).create_new(true), path, access)
+        .map_err(|error| not_created(path, error))?;
     write_and_sync(file, content).map_err(|error| {
         let _ = fs::remove_file(path);
         io_error("write", path, error)
     })
+}
+
+/// Begins a new file that grows, such as a log: never over another one, and not through a link.
+///
+/// # Errors
+/// `file/exists`, `store/io`.
+pub fn begin_new(path: &Path, access: Access) -> Result<File> {
+    open(OpenOptions::new().append(true).create_new(true), path, access)
+        .map_err(|error| not_created(path, error))
+}
+
+fn not_created(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::new(ErrorCode::FileExists, Step::Stage, format!("{} exists already", path.display()))
+        }
+        _ => io_error("create", path, error),
+    }
 }
 
 /// Replaces a file by one atomic rename: a reader, and a machine that loses power, finds the old content or

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::atomic::{self, Access};
-use super::record::{Reached, Record, SCHEMA};
+use super::record::{Flashed, Reached, Record, SCHEMA};
 use super::{io_error, layout};
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::identity::{BasicCredentials, Certificate, Credentials, Signer as _, X509Identity};
@@ -93,6 +93,7 @@ impl NewDevice<'_> {
             not_after: identity.map(|identity| identity.leaf.validity.not_after),
             state: State::Staged,
             reached: Reached::default(),
+            flashed: None,
         }
         .in_state(self.state, OffsetDateTime::now_utc())
     }
@@ -123,7 +124,13 @@ impl Device {
             _ => io_error("read", &path, error),
         })?;
         let record: Record = serde_json::from_slice(&content).map_err(|error| corrupt(error.to_string()))?;
-        let names = [record.device.as_deref().unwrap_or_default(), &record.host];
+        let flashed = record.flashed.as_ref();
+        let names = [
+            record.device.as_deref().unwrap_or_default(),
+            &record.host,
+            flashed.map_or("", |flashed| &flashed.chip),
+            flashed.map_or("", |flashed| &flashed.mac),
+        ];
         if names.iter().any(|name| name.chars().any(char::is_control)) {
             return Err(corrupt("a name in it holds a control character".to_owned()));
         }
@@ -166,6 +173,19 @@ impl Device {
         if wanted.is_none() {
             let _ = fs::remove_file(&server);
         }
+        Ok(())
+    }
+
+    /// Records, durably, which chip has the identity. The device's lock is held meanwhile.
+    ///
+    /// # Errors
+    /// `store/io`, and those of [`Device::open`]; the record is unchanged then.
+    pub fn flashed(&mut self, flashed: Flashed) -> Result<()> {
+        // Read again: another run may have proved the device while the flash was written.
+        let mut record = Self::open(&self.directory)?.record;
+        record.flashed = Some(flashed);
+        atomic::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
+        self.record = record;
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use device::{Device, NewDevice};
 pub use layout::folder_name;
 pub use lock::DeviceLock;
-pub use record::{Reached, Record};
+pub use record::{Flashed, Reached, Record};
 
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::state::State;

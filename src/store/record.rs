@@ -63,6 +63,24 @@ pub struct Record {
     /// When each state was reached.
     #[serde(default)]
     pub reached: Reached,
+    /// The chip that has this identity in its flash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flashed: Option<Flashed>,
+}
+
+/// A chip that the identity was last written to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flashed {
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub at: OffsetDateTime,
+    /// The kind of chip, such as `esp32c3`.
+    pub chip: String,
+    /// The chip's MAC address, `24:0a:c4:00:00:00`.
+    pub mac: String,
+    /// The SHA-256 of the image that was written with it, 64 hex digits; absent when the identity alone was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_sha256: Option<String>,
 }
 
 impl Record {

@@ -1,8 +1,10 @@
 //! What the tests from outside share: a folder of their own, the `tbprov` command, a simulator to talk to.
 
-#![allow(dead_code, reason = "each test crate uses a part")]
+#![allow(dead_code, clippy::print_stdout, reason = "each test crate uses a part; a skipped test says so")]
 
 pub(crate) mod peers;
+#[cfg(unix)]
+pub(crate) mod terminal;
 
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -25,11 +25,18 @@ const CHIP: Question =
 impl ChipArgs {
     /// The chip by flag, variable, configuration or prompt.
     pub(super) async fn chip(&self, context: &Context) -> Result<Board> {
-        match (self.chip, &context.config.chip) {
-            (Some(chip), _) => Ok(chip),
-            (None, Some(chip)) => parse_chip(chip),
-            (None, None) => CHIP.ask(context, Some(Board::Esp32C3.name()), parse_chip).await,
+        match named_chip(self.chip, context)? {
+            Some(chip) => Ok(chip),
+            None => CHIP.ask(context, Some(Board::Esp32C3.name()), parse_chip).await,
         }
+    }
+}
+
+/// The chip by flag, variable or configuration.
+pub(super) fn named_chip(chip: Option<Board>, context: &Context) -> Result<Option<Board>> {
+    match (chip, &context.config.chip) {
+        (None, Some(chip)) => parse_chip(chip).map(Some),
+        (chip, _) => Ok(chip),
     }
 }
 
@@ -129,6 +136,7 @@ fn parse_chip(text: &str) -> Result<Board> {
     }
 }
 
-fn clap_chip(text: &str) -> std::result::Result<Board, String> {
+/// For clap.
+pub(super) fn clap_chip(text: &str) -> std::result::Result<Board, String> {
     parse_chip(text).map_err(|error| format!("{}; {}", error.message, error.help))
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::super::context::Context;
 use tbprov::doctor::{Check, Finding};
+use tbprov::firmware::serial::{self, SerialPort};
 use tbprov::firmware::toolchain::Machine;
 use tbprov::firmware::{Board, Toolchain};
 use tbprov::{Error, ErrorCode};
@@ -34,7 +35,25 @@ fn look(directory: &Path) -> Vec<Check> {
         }
     }
     checks.push(Check { name: "emulator", finding: emulator(&machine) });
+    checks.extend(ports().into_iter().map(|finding| Check { name: "port", finding }));
     checks
+}
+
+/// Every serial port, without opening it, which would restart a board.
+fn ports() -> Vec<Finding> {
+    let ports = match serial::ports() {
+        Ok(ports) if ports.is_empty() => {
+            return vec![Finding::Absent("no serial port, so no board".to_owned())];
+        }
+        Ok(ports) => ports,
+        Err(error) => return vec![Finding::Warning(error.message)],
+    };
+    let look = |port: &SerialPort| match serial::not_allowed(&port.path) {
+        Some(error) => Finding::Warning(format!("{}; {}", error.message, error.help)),
+        None if port.looks_like_a_board() => Finding::Passed(format!("{port} may be a board")),
+        None => Finding::Passed(format!("{port} does not look like a board")),
+    };
+    ports.iter().map(look).collect()
 }
 
 /// What tells boards apart that need different compilers.

@@ -58,8 +58,8 @@ pub(super) struct SessionArgs {
     #[arg(long, value_name = "HOST", value_parser = clap_host)]
     host: Option<String>,
     /// Another port than the device's own.
-    #[arg(long, value_name = "PORT", value_parser = clap_port)]
-    port: Option<u16>,
+    #[arg(long = "server-port", value_name = "PORT", value_parser = clap_port)]
+    server_port: Option<u16>,
     #[command(flatten)]
     trust: TrustArgs,
     /// Use a device whose identity was never proved by a connect.
@@ -87,7 +87,7 @@ impl SessionArgs {
 
     /// The server that `device` shall connect to.
     pub(super) fn target(&self, context: &Context, device: &Device) -> Result<Target> {
-        self.trust.target_of(context, device, self.host.clone(), self.port)
+        self.trust.target_of(context, device, self.host.clone(), self.server_port)
     }
 
     /// The options, for a board with a cable that finds the server by itself.

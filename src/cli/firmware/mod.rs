@@ -3,11 +3,15 @@
 mod build;
 mod build_args;
 mod emulate;
+mod flash;
+mod flash_result;
 mod health;
 mod identity;
 mod identity_args;
 mod image;
 mod init;
+mod monitor;
+mod port_args;
 
 pub(super) use health::checks;
 
@@ -21,11 +25,13 @@ use tbprov::Result;
 /// The ESP32 side: build the firmware, put a device's identity on a board, watch or emulate it.
 #[derive(Debug, Subcommand)]
 pub(super) enum FirmwareCommand {
-    Emulate(emulate::EmulateArgs),
     Init(init::FirmwareInitArgs),
     Build(build::FirmwareBuildArgs),
     Image(image::FirmwareImageArgs),
     Identity(identity::FirmwareIdentityArgs),
+    Flash(Box<flash::FirmwareFlashArgs>),
+    Monitor(monitor::MonitorArgs),
+    Emulate(emulate::EmulateArgs),
 }
 
 impl FirmwareCommand {
@@ -36,21 +42,25 @@ impl FirmwareCommand {
 
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Emulate(_) => "firmware emulate",
             Self::Init(_) => "firmware init",
             Self::Build(_) => "firmware build",
             Self::Image(_) => "firmware image",
             Self::Identity(_) => "firmware identity",
+            Self::Flash(_) => "firmware flash",
+            Self::Monitor(_) => "firmware monitor",
+            Self::Emulate(_) => "firmware emulate",
         }
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         match self {
-            Self::Emulate(args) => args.run(context).await,
             Self::Init(args) => args.run(context),
             Self::Build(args) => context.interruptible(args.run(context)).await,
             Self::Image(args) => context.interruptible(args.run(context)).await,
             Self::Identity(args) => context.interruptible(args.run(context)).await,
+            Self::Flash(args) => args.run(context).await,
+            Self::Monitor(args) => args.run(context).await,
+            Self::Emulate(args) => args.run(context).await,
         }
     }
 }

@@ -1,0 +1,289 @@
+//! `tbprov firmware flash`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::super::context::Context;
+use super::build_args::{BuildArgs, clap_chip, named_chip, read_elf};
+use super::flash_result::{FlashResult, Timings};
+use super::identity_args::IdentityArgs;
+use super::monitor::WatchArgs;
+use super::port_args::{PortArgs, blocking};
+use tbprov::event::Event;
+use tbprov::firmware::image::Part;
+use tbprov::firmware::serial::SerialPort;
+use tbprov::firmware::{Board, Bootloader, Image, flash};
+use tbprov::store::{Device, DeviceLock, Flashed};
+use tbprov::{Error, ErrorCode, Result, Step};
+
+/// What bridges and boards manage nearly always; the chip's own USB does not care.
+const BAUD: u32 = 460_800;
+/// What the flash of any of these chips can hold.
+const LARGEST_IMAGE: u64 = 16 << 20;
+/// How long an interrupted write may take to end between two blocks.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Put the firmware on a board, and with --device a device's identity. All that is written is read back and compared.
+///
+/// Without --device the board keeps the identity that it has. The firmware is the same for every device: a production
+/// line builds it once, and uses --identity-only for what differs.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FirmwareFlashArgs {
+    #[command(flatten)]
+    port: PortArgs,
+    /// Refuse any other chip than this [default: chip in tbprov.toml, else whatever is there].
+    #[arg(long, env = "TBPROV_CHIP", value_name = "CHIP", value_parser = clap_chip)]
+    chip: Option<Board>,
+    /// The device whose identity goes on the board [default with --identity-only: the store's only one].
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// Write the identity alone, where the board's own partition table has it; nothing is built.
+    #[arg(long, conflicts_with_all = ["elf", "image", "erase_identity"])]
+    identity_only: bool,
+    /// Erase the identity on the board, and nothing else.
+    #[arg(long, conflicts_with_all = ["elf", "image", "device"])]
+    erase_identity: bool,
+    /// An application that is built already [default: build it].
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    elf: Option<PathBuf>,
+    /// A file that 'tbprov firmware image' wrote [default: build it].
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// The speed of the transfer.
+    #[arg(long, value_name = "BAUD", default_value_t = BAUD)]
+    baud: u32,
+    /// Show the board's log afterwards, until Ctrl-] or Ctrl-C; scripts run 'tbprov firmware monitor --until'
+    /// instead.
+    #[arg(long)]
+    monitor: bool,
+    #[command(flatten)]
+    build: BuildArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
+}
+
+/// A device of the store, locked, and the bytes of its identity partition.
+struct Subject {
+    device: Device,
+    identity: Zeroizing<Vec<u8>>,
+    _lock: DeviceLock,
+}
+
+/// A run's board and what it took so far.
+struct Run {
+    board: Bootloader,
+    port: SerialPort,
+    timings: Timings,
+}
+
+impl FirmwareFlashArgs {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
+        // What can be refused is, before the board is touched.
+        let wanted = named_chip(self.chip, context)?;
+        let subject = context.interruptible(self.subject(context)).await?;
+        let image = self.image_file(wanted)?;
+
+        let run = self.connect(context, wanted).await?;
+        let (board, result) = if self.erase_identity {
+            erase(context, run).await?
+        } else if self.identity_only {
+            self.write_identity(context, run, subject).await?
+        } else {
+            self.write_all(context, run, subject, image).await?
+        };
+
+        let port = board.port().clone();
+        let opened = context.interruptible(blocking(move || board.restart())).await?;
+        context.output.result("firmware flash", &result);
+        if self.monitor {
+            return WatchArgs::default()
+                .run(context, &port, opened, None)
+                .await
+                .map(|(_, exit_code)| exit_code);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The named device; with `--identity-only` the store's only one too.
+    async fn subject(&self, context: &Context) -> Result<Option<Subject>> {
+        if self.device.is_none() && !self.identity_only {
+            return Ok(None);
+        }
+        let (device, target) = self.identity.device(context, self.device.as_deref())?;
+        let identity = self.identity.partition(context, &device, &target).await?;
+        let lock = context.store.lock(device.record.device.as_deref())?;
+        Ok(Some(Subject { device, identity, _lock: lock }))
+    }
+
+    /// The image of `--image`.
+    fn image_file(&self, wanted: Option<Board>) -> Result<Option<Image>> {
+        let Some(path) = &self.image else { return Ok(None) };
+        let bytes = tbprov::store::atomic::read(path, LARGEST_IMAGE).map_err(|error| {
+            let code = match error.kind() {
+                std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
+                _ => ErrorCode::FileIo,
+            };
+            Error::new(code, Step::Image, format!("cannot read {}: {error}", path.display())).source(error)
+        })?;
+        let image = Image::from_file(&Zeroizing::new(bytes))?;
+        match wanted {
+            Some(wanted) if wanted != image.board => {
+                let message = format!("{} is for {}, not for {wanted}", path.display(), image.board);
+                Err(Error::new(ErrorCode::FirmwareImage, Step::Image, message).help(
+                    "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP",
+                ))
+            }
+            _ => Ok(Some(image)),
+        }
+    }
+
+    /// Finds the board and brings it into its bootloader.
+    async fn connect(&self, context: &Context, wanted: Option<Board>) -> Result<Run> {
+        let port = context.interruptible(self.port.find(context)).await?;
+        let what = format!("the bootloader at {}", port.path);
+        context.observer.event(&Event::Started { step: Step::Flash, what });
+        let begin = Instant::now();
+        let (found, baud) = (port.clone(), self.baud);
+        let board = context.interruptible(blocking(move || Bootloader::connect(&found, baud))).await?;
+        context.observer.event(&Event::BoardConnected {
+            port: port.path.clone(),
+            chip: board.board().name(),
+            mac: board.mac().to_owned(),
+        });
+        refuse_other(&board, wanted, "asked for")?;
+        Ok(Run { board, port, timings: Timings { connect: begin.elapsed(), ..Timings::default() } })
+    }
+
+    async fn write_identity(
+        &self,
+        context: &Context,
+        mut run: Run,
+        subject: Option<Subject>,
+    ) -> Result<(Bootloader, FlashResult)> {
+        let Some(Subject { mut device, mut identity, _lock }) = subject else {
+            return Err(Error::new(ErrorCode::Bug, Step::Flash, "no device for --identity-only"));
+        };
+        let begin = Instant::now();
+        let (board, region) = context
+            .interruptible(blocking(move || {
+                let region = flash::identity_region(&mut run.board)?;
+                Ok((run.board, region))
+            }))
+            .await?;
+        let parts =
+            vec![Part { name: "identity", offset: region.offset, bytes: std::mem::take(&mut identity) }];
+        let (board, parts) = write(context, board, parts).await?;
+        run.timings.write = begin.elapsed();
+        record(&mut device, &board, None)?;
+        Ok(FlashResult::new("flashed", &board, &run.port, &parts, run.timings).of(&device).done(board))
+    }
+
+    async fn write_all(
+        &self,
+        context: &Context,
+        mut run: Run,
+        subject: Option<Subject>,
+        image: Option<Image>,
+    ) -> Result<(Bootloader, FlashResult)> {
+        let begin = Instant::now();
+        let mut image = match image {
+            Some(image) => image,
+            None => {
+                let megahertz = run.board.crystal_megahertz();
+                context.interruptible(self.built(context, run.board.board(), megahertz)).await?
+            }
+        };
+        refuse_other(&run.board, Some(image.board), "what the image is for")?;
+        let sha256 = image.sha256();
+        run.timings.build = begin.elapsed();
+        let (mut device, _lock) = match subject {
+            Some(Subject { device, identity, _lock }) => {
+                image = image.with_identity(identity)?;
+                (Some(device), Some(_lock))
+            }
+            None => (None, None),
+        };
+        let begin = Instant::now();
+        let (board, parts) = write(context, run.board, image.parts).await?;
+        run.timings.write = begin.elapsed();
+        let mut result = FlashResult::new("flashed", &board, &run.port, &parts, run.timings).image(&sha256);
+        if let Some(device) = &mut device {
+            record(device, &board, Some(sha256))?;
+            result = result.of(device);
+        }
+        Ok(result.done(board))
+    }
+
+    /// The image for this chip, built where no application is given.
+    async fn built(&self, context: &Context, board: Board, megahertz: Option<u32>) -> Result<Image> {
+        match &self.elf {
+            Some(elf) => {
+                Image::for_crystal(&read_elf(elf)?, board, &self.build.partitions(context)?, megahertz)
+            }
+            None => {
+                let built = self.build.build(context, board).await?;
+                Image::for_crystal(&built.bytes, board, &built.plan.sources.partitions()?, megahertz)
+            }
+        }
+    }
+}
+
+fn refuse_other(board: &Bootloader, wanted: Option<Board>, why: &str) -> Result<()> {
+    match wanted {
+        Some(wanted) if wanted != board.board() => {
+            let message =
+                format!("the board at {} is an {}; {wanted} is {why}", board.port().path, board.board());
+            Err(Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
+                .help("connect the other board, or name another port; without --chip the firmware is built for the chip that is there"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn erase(context: &Context, mut run: Run) -> Result<(Bootloader, FlashResult)> {
+    let begin = Instant::now();
+    let observer = context.observer.clone();
+    let (board, region) = context
+        .interruptible(blocking(move || {
+            let region = flash::erase_identity(&mut run.board, &*observer)?;
+            Ok((run.board, region))
+        }))
+        .await?;
+    run.timings.write = begin.elapsed();
+    Ok(FlashResult::new("erased", &board, &run.port, &[], run.timings).erased(region).done(board))
+}
+
+/// Writes and reads back. An interruption is heard between two blocks, and awaited so long.
+async fn write(
+    context: &Context,
+    mut board: Bootloader,
+    parts: Vec<Part>,
+) -> Result<(Bootloader, Vec<Part>)> {
+    let (cancelled, observer) = (context.interrupt.clone(), context.observer.clone());
+    let mut writing = std::pin::pin!(blocking(move || {
+        flash::write(&mut board, &parts, &cancelled, &*observer)?;
+        Ok((board, parts))
+    }));
+    tokio::select! {
+        done = &mut writing => done,
+        () = context.interrupt.cancelled() => {
+            tokio::time::timeout(GRACE, writing).await.unwrap_or_else(|_| Err(flash::interrupted()))
+        }
+    }
+}
+
+/// The record says which chip has the identity.
+fn record(device: &mut Device, board: &Bootloader, image_sha256: Option<String>) -> Result<()> {
+    let now = OffsetDateTime::now_utc();
+    let at = now.replace_nanosecond(0).unwrap_or(now);
+    let (chip, mac) = (board.board().name().to_owned(), board.mac().to_owned());
+    device.flashed(Flashed { at, chip, mac, image_sha256 }).map_err(|error| {
+        let help = format!("the board has the identity, only the record does not say so; {}", error.help);
+        error.help(help)
+    })
+}

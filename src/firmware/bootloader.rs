@@ -1,0 +1,281 @@
+//! The bootloader of a board that is connected: what it is asked, and what its answers mean.
+//!
+//! espflash resets the chip into its bootloader and uploads Espressif's flasher stub. The commands for the flash
+//! are sent from here, one block at a time, so that an interruption is heard between two of them, and so that an
+//! answer that lost a byte on the line is an error like any other.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use espflash::command::{Command, CommandResponseValue, CommandType};
+use espflash::connection::{Connection, Port, ResetAfterOperation, ResetBeforeOperation};
+use espflash::flasher::Flasher;
+use espflash::target::{Chip, XtalFrequency};
+use flate2::Compression;
+use flate2::write::{ZlibDecoder, ZlibEncoder};
+use md5::{Digest as _, Md5};
+use serialport::SerialPort as _;
+
+use super::board::Board;
+use super::serial::{BAUD, SerialPort};
+use crate::error::{Error, ErrorCode, Result, Step};
+
+/// Bytes of flash that are erased at once.
+pub(super) const SECTOR: usize = 0x1000;
+
+/// Answers to earlier commands that are passed over while one is awaited.
+const STRAY_ANSWERS: usize = 100;
+
+/// What espflash says of a command.
+type Answer<T = ()> = std::result::Result<T, espflash::Error>;
+
+/// A board whose bootloader answers.
+#[derive(Debug)]
+pub struct Bootloader {
+    flasher: Flasher,
+    port: SerialPort,
+    board: Board,
+    mac: String,
+    crystal_megahertz: Option<u32>,
+    /// Whether the port has the lines that reset a board; a pseudo-terminal has none.
+    has_control_lines: bool,
+}
+
+impl Bootloader {
+    /// Brings the board at `port` into its bootloader, and then speaks at `baud`. Takes about a second; up to 15
+    /// where nothing answers.
+    ///
+    /// # Errors
+    /// `firmware/port`; `firmware/chip` when nothing answers, or a chip that has no firmware.
+    pub fn connect(port: &SerialPort, baud: u32) -> Result<Self> {
+        let mut serial = port.open(BAUD)?;
+        let has_control_lines = serial.read_data_set_ready().is_ok();
+        let before = if has_control_lines {
+            ResetBeforeOperation::DefaultReset
+        } else {
+            ResetBeforeOperation::NoReset
+        };
+        // A reset after each part would end the stub; there is one at the end.
+        let after = ResetAfterOperation::NoResetNoStub;
+        let connection = Connection::new(serial, port.usb_info(), after, before, BAUD);
+        let faster = Some(baud).filter(|baud| *baud > BAUD);
+        let mut flasher = Flasher::connect(connection, true, false, false, None, faster)
+            .map_err(|error| not_connected(port, error))?;
+        if flasher.secure_download_mode() {
+            let message = format!(
+                "the chip at {} is in secure download mode: its flash cannot be read back",
+                port.path
+            );
+            return Err(Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
+                .help("such a chip takes no other firmware; use a board without secure boot"));
+        }
+        let board = board_of(flasher.chip())?;
+        let chip = flasher.chip();
+        let mac = chip.mac_address(flasher.connection()).map_err(|error| not_connected(port, error))?;
+        // Only these two come with different crystals, and so with different bootloaders.
+        let crystal_megahertz = match board {
+            Board::Esp32 | Board::Esp32C2 => chip.xtal_frequency(flasher.connection()).ok().map(megahertz),
+            _ => None,
+        };
+        flasher.disable_watchdog().map_err(|error| not_connected(port, error))?;
+        Ok(Self { flasher, port: port.clone(), board, mac, crystal_megahertz, has_control_lines })
+    }
+
+    /// Which chip it is.
+    pub const fn board(&self) -> Board {
+        self.board
+    }
+
+    /// Its address, which is the chip's name for ever: `24:0a:c4:00:00:00`.
+    pub fn mac(&self) -> &str {
+        &self.mac
+    }
+
+    /// The board's crystal in MHz, for those chips whose bootloader depends on it.
+    pub const fn crystal_megahertz(&self) -> Option<u32> {
+        self.crystal_megahertz
+    }
+
+    /// The port.
+    pub const fn port(&self) -> &SerialPort {
+        &self.port
+    }
+
+    /// Starts what is in the flash, and gives the port back, at [`BAUD`].
+    ///
+    /// # Errors
+    /// `firmware/port` when the port has gone away.
+    pub fn restart(mut self) -> Result<Port> {
+        let connection = self.flasher.connection();
+        let done = if self.has_control_lines {
+            connection.reset()
+        } else {
+            connection.write_command(Command::RunUserCode)
+        };
+        let done = done.and_then(|()| connection.set_baud(BAUD));
+        done.map_err(|error| {
+            let message = format!("the board at {} was written, but could not be restarted", self.port.path);
+            Error::new(ErrorCode::FirmwarePort, Step::Flash, message)
+                .help("what was written is whole: press RESET on the board")
+                .source(error)
+        })?;
+        Ok(self.flasher.into())
+    }
+
+    /// Writes `content` at `offset`, compressed; `go_on` is asked before every block, with the bytes that are in
+    /// the flash by then. False when it said no.
+    pub(super) fn write(
+        &mut self,
+        offset: u32,
+        content: &[u8],
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Answer<bool> {
+        let block_size = self.flasher.chip().stub_flash_write_size();
+        let compressed = compressed(content)?;
+        let blocks = compressed.chunks(block_size);
+        let begin = Command::FlashDeflBegin {
+            size: size(content.len()),
+            blocks: size(blocks.len()),
+            block_size: size(block_size),
+            offset,
+            supports_encryption: false,
+        };
+        self.ask(begin, content.len().next_multiple_of(SECTOR))?;
+        // The chip needs its time for what a block becomes, not for the block.
+        let mut unpacked = ZlibDecoder::new(Vec::new());
+        let mut done = 0;
+        for (sequence, data) in blocks.enumerate() {
+            if !go_on(done) {
+                return Ok(false);
+            }
+            unpacked.write_all(data)?;
+            unpacked.flush()?;
+            let by_then = unpacked.get_ref().len();
+            let block = Command::FlashDeflData { data, pad_to: 0, pad_byte: 0xff, sequence: size(sequence) };
+            self.ask(block, by_then - done)?;
+            done = by_then;
+        }
+        self.ask(Command::FlashDeflEnd { reboot: false }, 0)?;
+        Ok(true)
+    }
+
+    /// The MD5 of `length` bytes of the flash from `offset` on, computed by the chip.
+    pub(super) fn md5(&mut self, offset: u32, length: usize) -> Answer<[u8; 16]> {
+        match self.ask(Command::FlashMd5 { offset, size: size(length) }, length)? {
+            CommandResponseValue::ValueU128(digest) => Ok(digest.to_be_bytes()),
+            _ => Err(senseless("an MD5 of another length")),
+        }
+    }
+
+    /// Erases whole sectors.
+    pub(super) fn erase(&mut self, offset: u32, length: usize) -> Answer {
+        self.ask(Command::EraseRegion { offset, size: size(length) }, length).map(drop)
+    }
+
+    /// Reads the flash, and checks what came by its MD5.
+    pub(super) fn read(&mut self, offset: u32, length: usize) -> Answer<Vec<u8>> {
+        let command =
+            Command::ReadFlash { offset, size: size(length), block_size: size(SECTOR), max_in_flight: 1 };
+        self.ask(command, length)?;
+        let connection = self.flasher.connection();
+        let mut content = Vec::with_capacity(length);
+        while content.len() < length {
+            let packet = next_packet(connection)?;
+            if packet.is_empty() || content.len() + packet.len() > length {
+                return Err(senseless("a packet of a length that was not asked for"));
+            }
+            content.extend_from_slice(&packet);
+            connection.write_raw(size(content.len()))?;
+        }
+        if next_packet(connection)? != Md5::digest(&content).as_slice() {
+            return Err(senseless("another MD5 than that of what it sent"));
+        }
+        Ok(content)
+    }
+
+    /// Sends a command about `length` bytes of the flash and awaits its answer, as long as that may take.
+    fn ask(&mut self, command: Command<'_>, length: usize) -> Answer<CommandResponseValue> {
+        let kind = command.command_type();
+        let patience = match kind {
+            CommandType::FlashDeflEnd => Duration::from_secs(10),
+            _ => command.timeout_for_size(size(length)),
+        };
+        self.flasher.connection().with_timeout(patience, |connection| {
+            connection.write_command(command)?;
+            for _ in 0..STRAY_ANSWERS {
+                match connection.read_response_for_command(kind)? {
+                    Some(answer) if answer.return_op != kind as u8 => {}
+                    Some(answer) if answer.status == 0 => return Ok(answer.value),
+                    Some(answer) => return Err(senseless(&format!("error {:#04x} to {kind}", answer.error))),
+                    None => {}
+                }
+            }
+            Err(senseless("nothing that belongs to the question"))
+        })
+    }
+}
+
+fn next_packet(connection: &mut Connection) -> Answer<Vec<u8>> {
+    connection.read_flash_response()?.map_or_else(|| Ok(Vec::new()), |packet| packet.value.try_into())
+}
+
+fn compressed(content: &[u8]) -> Answer<Vec<u8>> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(content)?;
+    Ok(encoder.finish()?)
+}
+
+/// No flash comes near 4 GiB.
+fn size(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+fn senseless(what: &str) -> espflash::Error {
+    espflash::Error::InvalidResponse(what.to_owned())
+}
+
+/// Why a question to a board that had answered before failed, in words.
+pub(super) fn reason(port: &SerialPort, error: &espflash::Error) -> String {
+    match error {
+        _ if !port.is_there() => format!("{} has gone away", port.path),
+        espflash::Error::InvalidResponse(what) => format!("the board answered {what}"),
+        _ => "the board stopped answering".to_owned(),
+    }
+}
+
+fn not_connected(port: &SerialPort, error: espflash::Error) -> Error {
+    let path = &port.path;
+    let (code, message) = match &error {
+        _ if !port.is_there() => (ErrorCode::FirmwarePort, format!("{path} has gone away")),
+        espflash::Error::ChipDetectError(_) => {
+            (ErrorCode::FirmwareChip, format!("what answers at {path} is no chip that tbprov knows"))
+        }
+        espflash::Error::FlashConnect => {
+            (ErrorCode::FirmwareChip, format!("the chip at {path} finds no flash"))
+        }
+        espflash::Error::Connection(_) => {
+            (ErrorCode::FirmwareChip, format!("no bootloader answers at {path}"))
+        }
+        _ => (ErrorCode::FirmwareChip, format!("what answers at {path} does not speak as a bootloader does")),
+    };
+    Error::new(code, Step::Flash, message).source(error)
+}
+
+const fn megahertz(crystal: XtalFrequency) -> u32 {
+    match crystal {
+        XtalFrequency::_26Mhz => 26,
+        XtalFrequency::_32Mhz => 32,
+        XtalFrequency::_48Mhz => 48,
+        _ => 40,
+    }
+}
+
+/// The board whose firmware runs on `chip`.
+fn board_of(chip: Chip) -> Result<Board> {
+    let name = chip.to_string();
+    Board::ALL.iter().copied().find(|board| board.name() == name).ok_or_else(|| {
+        let message = format!("the board is an {name}, for which there is no firmware");
+        Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
+            .help("'tbprov firmware build --help' lists the chips that have one")
+    })
+}
