@@ -87,6 +87,11 @@ impl IdentityArgs {
         firmware::partition(device, target, &self.options(context).await?)
     }
 
+    /// Whether a wireless network is named.
+    pub(super) const fn has_wifi(&self) -> bool {
+        self.wifi_ssid.is_some()
+    }
+
     /// The options alone.
     pub(super) async fn options(&self, context: &Context) -> Result<IdentityOptions> {
         let defaults = IdentityOptions::default();
