@@ -55,6 +55,11 @@ impl Board {
         }
     }
 
+    /// Whether it reaches the network by WiFi, unless it is built for a cable.
+    pub const fn has_wifi(self) -> bool {
+        !matches!(self, Self::Esp32H2 | Self::Virt)
+    }
+
     /// Whether it needs Espressif's own compiler.
     pub const fn is_xtensa(self) -> bool {
         matches!(self, Self::Esp32 | Self::Esp32S3)

@@ -142,7 +142,9 @@ fn an_identity_that_was_never_proved_goes_into_no_image() {
     world.write("empty.elf", EMPTY_ELF);
     let line = format!("firmware image --json --chip esp32c3 --out x.bin --elf empty.elf --device {NAME}");
     assert_eq!(world.run(&line).brief(), "5 store/not-proved plan");
-    assert_eq!(world.run(&format!("{line} --force")).brief(), "7 firmware/image image");
+    let forced = world.run(&format!("{line} --force"));
+    assert_eq!(forced.brief(), "7 firmware/image image");
+    assert!(forced.stderr.contains("without --wifi-ssid"), "{forced:?}");
 }
 
 /// A 32-bit program for RISC-V that has no section.

@@ -121,7 +121,7 @@ fn connect_devices_and_doctor_tell_what_they_saw() {
     assert_eq!(doctor["healthy"], true);
     let checks: Vec<_> = doctor["checks"].as_array().unwrap().iter().map(|check| &check["check"]).collect();
     let of_the_server = ["resolve", "tcp", "tls", "connect", "identity", "store", "device"];
-    let of_the_firmware = ["toolchain", "toolchain", "toolchain", "emulator"];
+    let of_the_firmware = ["toolchain", "toolchain", "toolchain", "emulator", "port"];
     assert_eq!(checks, [&of_the_server[..], &of_the_firmware].concat());
     let missing = &doctor["checks"][of_the_server.len()];
     assert_eq!((&missing["outcome"], &missing["code"]), (&json!("skipped"), &Value::Null));

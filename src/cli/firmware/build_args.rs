@@ -80,6 +80,11 @@ impl BuildArgs {
         own.into_iter().chain(self.features.iter().cloned()).collect()
     }
 
+    /// Whether the board will look for a wireless network.
+    pub(super) const fn wants_wifi(&self, board: Board) -> bool {
+        board.has_wifi() && !self.ethernet
+    }
+
     /// Finds sources and compiler, and builds.
     pub(super) async fn build(&self, context: &Context, board: Board) -> Result<Built> {
         let sources = self.sources(context)?;

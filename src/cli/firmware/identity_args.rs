@@ -125,6 +125,11 @@ impl IdentityArgs {
         firmware::partition(device, target, &options)
     }
 
+    /// Whether a wireless network is named.
+    pub(super) const fn has_wifi(&self) -> bool {
+        self.wifi_ssid.is_some()
+    }
+
     async fn wifi(&self, context: &Context) -> Result<Option<Wifi>> {
         let Some(ssid) = self.wifi_ssid.clone() else { return Ok(None) };
         let variable = || std::env::var("TBPROV_WIFI_PASSWORD").ok();
