@@ -32,6 +32,7 @@ const _: () = {
     assert!(flag::FUTURE == sys::MBEDTLS_X509_BADCERT_FUTURE);
     assert!(flag::NAME_MISMATCH == sys::MBEDTLS_X509_BADCERT_CN_MISMATCH);
     assert!(code::CERTIFICATE_REFUSED == sys::MBEDTLS_ERR_X509_CERT_VERIFY_FAILED);
+    assert!(code::INVALID_RECORD == sys::MBEDTLS_ERR_SSL_INVALID_RECORD);
     assert!(code::FATAL_ALERT == sys::MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);
 };
 
