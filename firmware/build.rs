@@ -3,6 +3,8 @@
 
 /// The functions of Mbed TLS that `tbprov-firmware-app` puts itself in front of (see its `tls` module).
 const WRAPPED: [&str; 2] = ["mbedtls_ssl_get_verify_result", "mbedtls_x509_crt_verify_restartable"];
+/// The functions of Mbed TLS that `src/unused.rs` takes the place of.
+const UNUSED: [&str; 2] = ["mbedtls_ssl_handshake_server_step", "mbedtls_ssl_tls13_handshake_server_step"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -11,7 +13,7 @@ fn main() {
         Ok("xtensa") => "-Wl,",
         _ => "",
     };
-    for function in WRAPPED {
+    for function in WRAPPED.into_iter().chain(UNUSED) {
         println!("cargo:rustc-link-arg-bins={prefix}--wrap={function}");
     }
     if std::env::var_os("CARGO_FEATURE_VIRT").is_some() {

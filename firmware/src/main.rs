@@ -6,3 +6,4 @@ extern crate alloc;
 
 mod board;
 mod libc;
+mod unused;

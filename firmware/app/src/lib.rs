@@ -24,6 +24,8 @@ mod readings;
 mod reconnect;
 mod sntp;
 mod start;
+#[cfg(test)]
+mod testing;
 mod time_server;
 mod tls;
 

@@ -45,7 +45,7 @@ pub(crate) fn parse(reply: &[u8], nonce: u64) -> Result<u32, &'static str> {
     if transmitted == 0 {
         return Err("the reply holds no time");
     }
-    u32::try_from(unix(transmitted >> 32)).map_err(|_| "the reply's time is out of range")
+    unix(transmitted >> 32).ok_or("the reply's time is out of range")
 }
 
 /// The eight bytes at `offset`, which is within the message wherever it is called.
@@ -55,9 +55,9 @@ fn word(message: &[u8; SIZE], offset: usize) -> u64 {
 
 /// NTP's 32 bits of seconds began at 0 again in 2036: numbers with a clear first bit are after that (RFC 4330,
 /// section 3).
-fn unix(seconds: u64) -> u64 {
+fn unix(seconds: u64) -> Option<u32> {
     let era = if seconds & 1 << 31 == 0 { 1 << 32 } else { 0 };
-    seconds + era - FROM_1900_TO_1970
+    u32::try_from((seconds + era).checked_sub(FROM_1900_TO_1970)?).ok()
 }
 
 #[cfg(test)]
@@ -89,6 +89,7 @@ mod tests {
     fn time_is_told_before_and_after_2036() {
         assert_eq!(parse(&reply(4_000_000_000), NONCE), Ok(1_791_011_200));
         assert_eq!(parse(&reply(1), NONCE), Ok(2_085_978_497));
+        assert_eq!(parse(&reply(1 << 31), NONCE), Err("the reply's time is out of range"));
     }
 
     #[test]

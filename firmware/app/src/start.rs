@@ -38,3 +38,50 @@ pub async fn unusable(why: impl fmt::Display) -> ! {
         Timer::after(REMINDER).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use tbprov_contract::partition::{SIZE, encode};
+
+    use super::*;
+    use crate::testing::{alone, identity};
+
+    fn refused(partition: Result<Vec<u8>, &'static str>) -> Vec<std::string::String> {
+        let alone = alone();
+        assert!(alone.run_for(Duration::from_secs(100), start("test", 1000, partition)).is_none());
+        assert_eq!(alone.troubles(), [Trouble::Identity; 4], "said at once, then every 30 s");
+        alone.lines()
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_used_is_said_again_and_again() {
+        let lines = refused(Ok(alloc::vec![0xFF; SIZE]));
+        assert_eq!(lines[1], "I (0) tbprov: free heap 1000 bytes");
+        assert_eq!(
+            lines[2],
+            "E (0) tbprov: [firmware/identity] the identity partition is empty; write one: tbprov firmware flash \
+             --identity-only --device NAME"
+        );
+        for partition in [Ok(Vec::new()), Ok(alloc::vec![0; SIZE]), Err("the flash cannot be read")] {
+            refused(partition);
+        }
+    }
+
+    #[test]
+    fn a_usable_identity_is_returned() {
+        let pem = |label: &str| alloc::format!("-----BEGIN {label}-----\nQUJD\n-----END {label}-----\n");
+        let written = Identity {
+            server_certificates: pem("CERTIFICATE"),
+            certificate: pem("CERTIFICATE"),
+            key: pem("PRIVATE KEY").into(),
+            ..identity()
+        };
+        let partition = encode(&written).unwrap().to_vec();
+        let alone = alone();
+        assert!(alone.run(start("test", 1000, Ok(partition))) == written);
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        assert_eq!(alone.lines()[0], alloc::format!("I (0) tbprov: tbprov firmware {version} on test"));
+    }
+}

@@ -2,6 +2,8 @@
 
 mod link;
 mod packet;
+#[cfg(test)]
+mod tests;
 
 use alloc::string::String;
 use core::convert::Infallible;

@@ -169,7 +169,7 @@ mod tests {
 
         #[test]
         fn every_kind_with_random_bodies(kind: u8, body in prop::collection::vec(any::<u8>(), 0..100)) {
-            let mut bytes = vec![kind, u8::try_from(body.len()).unwrap()];
+            let mut bytes = alloc::vec![kind, u8::try_from(body.len()).unwrap()];
             bytes.extend(body);
             let _ = parse(&bytes);
         }

@@ -4,7 +4,7 @@ use core::fmt::{self, Write as _};
 use core::panic::PanicInfo;
 
 use embassy_time::Instant;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use tbprov_contract::report::{PANIC, TAG};
 use tbprov_firmware_app::write_record;
 
@@ -29,13 +29,16 @@ impl fmt::Write for Serial {
 struct Logger;
 
 impl Log for Logger {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    /// The story is the firmware's own; libraries speak up when something is wrong.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with(TAG) || metadata.level() <= Level::Warn
     }
 
     fn log(&self, record: &Record<'_>) {
-        // Serial never fails.
-        let _ = write_record(&mut Serial, record);
+        if self.enabled(record.metadata()) {
+            // Serial never fails.
+            let _ = write_record(&mut Serial, record);
+        }
     }
 
     fn flush(&self) {}

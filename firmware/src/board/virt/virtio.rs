@@ -4,22 +4,31 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, Transport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 const FIRST: usize = 0x1000_1000;
 const DISTANCE: usize = 0x1000;
 const COUNT: usize = 8;
 
+/// Where the header holds the kind of the device; 0 says that there is none.
+const KIND: usize = 8;
+
 /// The first device of a kind.
 pub(super) fn find(kind: DeviceType) -> Option<MmioTransport<'static>> {
     (0..COUNT)
-        .filter_map(|index| NonNull::new((FIRST + index * DISTANCE) as *mut VirtIOHeader))
-        // SAFETY: these are the places of this machine's devices; where none is, their headers say so. Nothing else
-        // refers to them: each kind is looked for once.
-        .filter_map(|header| unsafe { MmioTransport::new(header, DISTANCE) }.ok())
-        .find(|transport| transport.device_type() == kind)
+        .map(|index| FIRST + index * DISTANCE)
+        .find(|address| kind_at(*address) == kind as u32)
+        .and_then(|address| NonNull::new(address as *mut VirtIOHeader))
+        // SAFETY: a device of this machine is there, and nothing else refers to it: each kind is looked for once.
+        .and_then(|header| unsafe { MmioTransport::new(header, DISTANCE) }.ok())
+}
+
+/// A transport would say it too, and reset the device when it is dropped.
+fn kind_at(address: usize) -> u32 {
+    // SAFETY: these are the places of this machine's devices, whose headers may be read at any time.
+    unsafe { ((address + KIND) as *const u32).read_volatile() }
 }
 
 /// Pages for the queues. There are a few, they are never given back, and they come out of no heap.
