@@ -121,8 +121,10 @@ fn connect_devices_and_doctor_tell_what_they_saw() {
     assert_eq!(doctor["healthy"], true);
     let checks: Vec<_> = doctor["checks"].as_array().unwrap().iter().map(|check| &check["check"]).collect();
     let of_the_server = ["resolve", "tcp", "tls", "connect", "identity", "store", "device"];
-    let of_the_firmware = ["toolchain", "toolchain", "toolchain", "emulator", "port"];
-    assert_eq!(checks, [&of_the_server[..], &of_the_firmware].concat());
+    let of_the_firmware = ["toolchain", "toolchain", "toolchain", "emulator"];
+    let (ports, others): (Vec<_>, Vec<_>) = checks.into_iter().partition(|check| *check == "port");
+    assert_eq!(others, [&of_the_server[..], &of_the_firmware].concat());
+    assert!(!ports.is_empty(), "none is said as well");
     let missing = &doctor["checks"][of_the_server.len()];
     assert_eq!((&missing["outcome"], &missing["code"]), (&json!("skipped"), &Value::Null));
     drop(server);
