@@ -2,7 +2,7 @@
 //! speak MQTT 3.1.1, send readings at QoS 1, and connect again for ever.
 //!
 //! A board brings up its memory, its clock and its log, reads its identity partition and gives that to [`start`].
-//! With the identity that it gets back it brings up its network and its random numbers, and gives them to [`run`].
+//! With the identity that it gets back it brings up its network and its random numbers, and gives them to `run`.
 #![no_std]
 // Without TLS, which is there for chips only, most parts are used by nothing but their tests.
 #![cfg_attr(not(feature = "mbedtls"), allow(dead_code))]
