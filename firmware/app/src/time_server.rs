@@ -14,7 +14,7 @@ use crate::{clock, sntp};
 /// How long a reply may take.
 const REPLY: Duration = Duration::from_secs(3);
 /// How often a server is asked before the session begins without the time.
-const TRIES: u32 = 3;
+const TRIES: u32 = 2;
 /// After how long the time is asked for again.
 const STALE: Duration = Duration::from_secs(86_400);
 

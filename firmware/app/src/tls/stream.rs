@@ -18,7 +18,7 @@ use tbprov_contract::report::Trouble;
 use zeroize::Zeroizing;
 
 use crate::fault::Fault;
-use crate::tls::hooks::last_alert;
+use crate::tls::hooks::{last_alert, need_wrapping};
 use crate::tls::verdict::{self, Failure, code, flag};
 
 /// How long a handshake may take: RSA on a chip without an accelerator takes seconds.
@@ -32,6 +32,7 @@ const _: () = {
     assert!(flag::FUTURE == sys::MBEDTLS_X509_BADCERT_FUTURE);
     assert!(flag::NAME_MISMATCH == sys::MBEDTLS_X509_BADCERT_CN_MISMATCH);
     assert!(code::CERTIFICATE_REFUSED == sys::MBEDTLS_ERR_X509_CERT_VERIFY_FAILED);
+    assert!(code::INVALID_RECORD == sys::MBEDTLS_ERR_SSL_INVALID_RECORD);
     assert!(code::FATAL_ALERT == sys::MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);
 };
 
@@ -50,6 +51,7 @@ impl Tls {
     /// # Errors
     /// What is not usable, in words.
     pub(crate) fn new(library: TlsReference<'static>, identity: &mut Identity) -> Result<Self, Fault> {
+        need_wrapping();
         let believed = core::mem::take(&mut identity.server_certificates);
         let believed = parse("the server's certificate", &believed, Certificate::new)?;
         let certificate = core::mem::take(&mut identity.certificate);

@@ -21,6 +21,8 @@ pub(crate) mod flag {
 pub(crate) mod code {
     pub(crate) const CERTIFICATE_REFUSED: i32 = -0x2700;
     pub(crate) const FATAL_ALERT: i32 = -0x7780;
+    /// What was received is no TLS record.
+    pub(crate) const INVALID_RECORD: i32 = -0x7200;
     /// The library's parts each have their own number for this.
     pub(crate) const OUT_OF_MEMORY: [i32; 10] =
         [-0x10, -0x6A, -0x8D, -0x1180, -0x2880, -0x3F80, -0x4D80, -0x5180, -0x6180, -0x7F00];
@@ -42,6 +44,7 @@ pub(crate) fn handshake(failure: Failure) -> Fault {
     match failure.code {
         code::CERTIFICATE_REFUSED if failure.flags != flag::NONE => certificate(failure.flags),
         code::FATAL_ALERT => alert(failure.alert, Trouble::Handshake),
+        code::INVALID_RECORD => Fault::new(Trouble::Handshake, "the server does not speak TLS on this port"),
         code if code::OUT_OF_MEMORY.contains(&code) => out_of_memory(code),
         code => Fault::new(Trouble::Handshake, format!("the TLS handshake failed (Mbed TLS {})", hex(code))),
     }
@@ -178,5 +181,9 @@ mod tests {
             "[tls/handshake] the TLS handshake failed (Mbed TLS -0x7180)"
         );
         assert_eq!(established(failure(-0x7180)).trouble, Trouble::Protocol);
+        assert_eq!(
+            handshake(failure(code::INVALID_RECORD)).to_string(),
+            "[tls/handshake] the server does not speak TLS on this port"
+        );
     }
 }
