@@ -18,7 +18,7 @@ use tbprov_contract::report::Trouble;
 use zeroize::Zeroizing;
 
 use crate::fault::Fault;
-use crate::tls::hooks::last_alert;
+use crate::tls::hooks::{last_alert, need_wrapping};
 use crate::tls::verdict::{self, Failure, code, flag};
 
 /// How long a handshake may take: RSA on a chip without an accelerator takes seconds.
@@ -51,6 +51,7 @@ impl Tls {
     /// # Errors
     /// What is not usable, in words.
     pub(crate) fn new(library: TlsReference<'static>, identity: &mut Identity) -> Result<Self, Fault> {
+        need_wrapping();
         let believed = core::mem::take(&mut identity.server_certificates);
         let believed = parse("the server's certificate", &believed, Certificate::new)?;
         let certificate = core::mem::take(&mut identity.certificate);

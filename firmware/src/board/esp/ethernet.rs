@@ -163,8 +163,8 @@ fn report(words: core::fmt::Arguments<'_>) {
     error!("{}Ethernet: no W5500 answers ({words}); check its wiring and its power", Trouble::NoNetwork);
 }
 
-/// The chip's own address, made a locally administered one as Espressif does for Ethernet (ESP-IDF Programming
-/// Guide, "MAC Address"): the fourth after the one from the factory.
+/// The address from the factory plus 3, where ESP-IDF has its Ethernet address (ESP-IDF Programming Guide, "MAC
+/// Address"), marked as locally administered: not every chip owns four addresses.
 fn mac_address() -> [u8; 6] {
     let mut address = [0; 6];
     address.copy_from_slice(&efuse::base_mac_address().as_bytes()[..6]);

@@ -18,9 +18,6 @@ mod wifi;
 #[cfg(not(feature = "ethernet"))]
 use wifi as link;
 
-#[cfg(all(feature = "chip-temperature", not(any(feature = "esp32c3", feature = "esp32c6"))))]
-compile_error!("chip-temperature: only the sensors of the ESP32-C3 and the ESP32-C6 can be read yet");
-
 use ::log::error;
 use embassy_executor::{SpawnError, SpawnToken, Spawner};
 use embassy_net::{Config, Runner, Stack, StackResources};

@@ -41,11 +41,20 @@ pub(super) async fn start(spawner: Spawner, radio: WIFI<'static>, identity: &Ide
         unusable("this board has only WiFi, and its identity names no network").await
     };
     let Ok(config) = station(network) else { unusable("the network's name or password is too long").await };
-    match WifiController::new(radio, ControllerConfig::default().with_initial_config(config)) {
+    match WifiController::new(radio, memory().with_initial_config(config)) {
         Ok(controller) => spawn(spawner, stay(controller)),
         Err(error) => restart(&format!("the radio does not start: {error}")).await,
     }
     Interface::station()
+}
+
+/// About half of the frames that the radio may hold otherwise: a telemetry message needs few, and what it may not hold, a
+/// crowded network cannot take from TLS. A frame is up to 1.6 KB.
+fn memory() -> ControllerConfig {
+    ControllerConfig::default()
+        .with_static_rx_buf_num(6)
+        .with_dynamic_rx_buf_num(16)
+        .with_dynamic_tx_buf_num(16)
 }
 
 fn station(network: &Wifi) -> Result<Config, WifiError> {

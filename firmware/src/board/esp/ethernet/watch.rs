@@ -44,7 +44,7 @@ impl<D: SpiDevice> SpiDevice for Watched<D> {
             operations
             && !self.is_possible((*block, u16::from_be_bytes([*high, *low])), answer)
         {
-            restart("the W5500 no longer answers").await
+            restart("the W5500 no longer answers as it should").await
         }
         Ok(())
     }
