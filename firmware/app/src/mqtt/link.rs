@@ -9,7 +9,7 @@ use tbprov_contract::report::Trouble;
 use crate::fault::Fault;
 use crate::mqtt::packet::{self, Packet};
 
-/// How long the network may take to take a packet from us.
+/// How long a packet may take to go out and to be acknowledged by TCP.
 const SENDING: Duration = Duration::from_secs(15);
 
 /// Both directions of a connection.
@@ -38,7 +38,7 @@ impl<S: Read<Error = Fault> + Write> Link<S> {
         let bytes = encode(packet, size)?;
         with_timeout(SENDING, self.write(&bytes))
             .await
-            .map_err(|_| Fault::new(Trouble::Timeout, "the network takes no more data"))??;
+            .map_err(|_| Fault::new(Trouble::Timeout, "the server takes no data any more"))??;
         self.sent_at = Instant::now();
         Ok(())
     }
