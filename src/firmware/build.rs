@@ -114,7 +114,23 @@ fn arguments(plan: &BuildPlan) -> Vec<String> {
     if plan.toolchain.library == Library::FromSources {
         arguments.extend(["-Z".to_owned(), LIBRARY.to_owned()]);
     }
+    if let Some(home) = cargo_home() {
+        arguments.extend(["--config".to_owned(), without_path(plan.board.target(), &home)]);
+    }
     arguments
+}
+
+/// Where cargo keeps the sources of dependencies.
+fn cargo_home() -> Option<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    home.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
+}
+
+/// The setting by which the places of panics do not begin with `home`: the image is the same on every machine, and
+/// says nothing of who built it.
+fn without_path(target: &str, home: &Path) -> String {
+    let flag = serde_json::json!([format!("--remap-path-prefix={}=/cargo", home.display())]);
+    format!("target.{target}.rustflags={flag}")
 }
 
 /// The PATH with `tools` before all others.

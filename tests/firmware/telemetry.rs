@@ -87,3 +87,17 @@ fn ctrl_c_ends_it_and_leaves_no_copy_of_the_key() {
     assert_eq!(ended.code, Some(0), "interrupting is how an endless run ends");
     assert_eq!(ended.json()["outcome"], "interrupted");
 }
+
+/// The places of panics are in the image: they begin with no folder of this machine.
+#[test]
+fn the_image_says_nothing_of_who_built_it() {
+    let Some(elf) = firmware() else { return };
+    let home = std::env::var_os("CARGO_HOME")
+        .map_or_else(|| std::env::home_dir().unwrap().join(".cargo"), PathBuf::from);
+    let home = home.join("registry");
+    let home = home.to_str().unwrap().as_bytes();
+    let program = std::fs::read(elf).unwrap();
+    assert!(!program.windows(home.len()).any(|window| window == home));
+    let place = b"/cargo/registry";
+    assert!(program.windows(place.len()).any(|window| window == place), "nothing to look at");
+}
