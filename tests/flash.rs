@@ -144,6 +144,26 @@ fn the_identity_alone_goes_where_the_boards_own_table_has_it_and_goes_again() {
 }
 
 #[test]
+fn a_table_whose_identity_is_no_place_for_one_is_not_believed() {
+    let sandbox = Sandbox::new();
+    let Some(_board) = Board::start(&sandbox, &[]) else { return };
+    // The bootloader, the table itself, more than any flash has.
+    for (offset, bytes) in [(0_u32, 0x8000_u32), (0x8000, 0x7000), (0x9000, 0xfff0_0000), (0xff_f000, 0x6000)]
+    {
+        let mut entry = vec![0xaa, 0x50, 1, 2];
+        entry.extend(offset.to_le_bytes());
+        entry.extend(bytes.to_le_bytes());
+        entry.extend(b"identity\0\0\0\0\0\0\0\0\0\0\0\0");
+        let flash_file = std::fs::OpenOptions::new().write(true).open(sandbox.path("flash.bin")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&flash_file, &entry, TABLE.start as u64).unwrap();
+        let before = flash_of(&sandbox);
+        let error = flash(&sandbox, &["--erase-identity"]).failed(7, "firmware/identity");
+        assert_says(&error, "message", "where none can be");
+        assert!(flash_of(&sandbox) == before, "{offset:#x}");
+    }
+}
+
+#[test]
 fn a_cable_that_is_pulled_is_said_so_and_a_rerun_mends_it() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     let Some(mut board) = Board::start(&sandbox, &["--cut-after", "200000"]) else { return };

@@ -185,6 +185,47 @@ fn a_signal_ends_it_and_only_a_wait_was_interrupted() {
     }
 }
 
+/// Only Linux tells whether `nohup` is above.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_terminal_ends_it_cleanly_unless_nohup_says_otherwise() {
+    let (mut board, sandbox) = (Board::new(), Sandbox::new());
+    let path = board.path();
+    let arguments = monitor(&path, &["--events", "--until", "end"]);
+    let mut running = Running::start(&mut sandbox.tbprov(&arguments));
+    board.says(b"hello\n");
+    running.until("hello");
+    running.signal("HUP");
+    assert_eq!(running.end().code, Some(130));
+
+    let mut command = sandbox.command("nohup");
+    command.arg(env!("CARGO_BIN_EXE_tbprov")).args(&arguments);
+    let mut running = Running::start(&mut command);
+    board.says(b"hello again\n");
+    running.until("hello again");
+    running.signal("HUP");
+    board.says(b"the end\n");
+    assert_eq!(running.end().code, Some(0));
+}
+
+#[test]
+fn a_board_that_takes_no_keys_is_heard_all_the_same() {
+    let (mut board, sandbox) = (Board::new(), Sandbox::new());
+    let path = board.path();
+    let mut terminal = Terminal::run(&sandbox, &monitor(&path, &["--until", "never"]));
+    board.says(b"what now?\r\n");
+    terminal.see("what now?");
+    // More than the line keeps.
+    for _ in 0..20 {
+        terminal.press(&"x".repeat(1000));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    board.says(b"still here\r\n");
+    terminal.see("still here");
+    terminal.press("\u{1d}");
+    terminal.end(0);
+}
+
 #[test]
 fn keys_go_to_the_board_and_control_bracket_ends() {
     let (mut board, sandbox) = (Board::new(), Sandbox::new());

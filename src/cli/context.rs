@@ -18,7 +18,7 @@ pub(super) struct Context {
     pub(super) config: Config,
     pub(super) store: Store,
     pub(super) observer: Arc<dyn Observer>,
-    /// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once.
+    /// Cancelled by the first Ctrl-C, SIGTERM or hangup of the terminal; the second ends the process at once.
     pub(super) interrupt: CancellationToken,
     /// Whether questions can be asked.
     pub(super) may_ask: bool,
@@ -52,7 +52,7 @@ impl Context {
     }
 }
 
-/// Hears SIGINT and SIGTERM from now on: the first asks for a clean end, the second ends the process at once. On
+/// Hears SIGINT, SIGTERM and SIGHUP from now on: the first asks for a clean end, the second ends the process at once. On
 /// a thread of its own, for the other one may wait for a pipe that nobody writes to.
 fn listen(interrupt: CancellationToken) -> Result<()> {
     let failed = |error: std::io::Error| {
@@ -75,21 +75,39 @@ fn listen(interrupt: CancellationToken) -> Result<()> {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// The terminal was closed: what runs under this program would stay, with nobody to end it.
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let hangup = if may_hang_up() { Some(signal(SignalKind::hangup())?) } else { None };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup,
+        })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => {}
         }
     }
+}
+
+/// Whether a closed terminal shall end this program. `nohup` says no by ignoring the signal; only Linux tells.
+#[cfg(unix)]
+fn may_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok());
+    // SIGHUP is the first signal.
+    ignored.is_some_and(|signals| signals & 1 == 0)
 }
 
 #[cfg(not(unix))]

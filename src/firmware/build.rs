@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::board::Board;
+use super::program::without_our_variables;
 use super::sources::Sources;
 use super::toolchain::{Library, Toolchain, linker_variable};
 use crate::error::{Error, ErrorCode, Result, Step};
@@ -19,8 +20,6 @@ const PACKAGE: &str = "tbprov-firmware";
 const PROFILE: &str = "firmware";
 /// What the firmware needs of the library, where that is built too.
 const LIBRARY: &str = "build-std=core,alloc";
-/// Every variable of tbprov is kept from cargo: some hold secrets, and none is for it.
-const OURS: &str = "TBPROV_";
 
 /// What is built, and by what.
 #[derive(Debug, Clone)]
@@ -73,9 +72,7 @@ fn command(plan: &BuildPlan) -> Command {
     let BuildPlan { board, toolchain, .. } = plan;
     let mut command = Command::new(&toolchain.cargo);
     command.current_dir(plan.sources.directory()).args(arguments(plan)).env("RUSTC", &toolchain.rustc);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(OURS)) {
-        command.env_remove(name);
-    }
+    without_our_variables(command.as_std_mut());
     if toolchain.library == Library::FromSources {
         // What makes a stable compiler build the library.
         command.env("RUSTC_BOOTSTRAP", "1");

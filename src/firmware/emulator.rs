@@ -11,9 +11,11 @@ use tbprov_contract::report::{Report, Trouble};
 use tbprov_contract::virt::{IDENTITY_ADDRESS, MEMORY_MIB};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::program::without_our_variables;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use crate::secret::Secret;
@@ -112,8 +114,9 @@ impl Emulation<'_> {
                 () = interrupt.cancelled() => {
                     return Ok(Emulated { acknowledged: watch.acknowledged, interrupted: true });
                 }
-                line = machine.line() => line?,
+                // Before the log: one without end would always have the next line ready.
                 () = watch.patience_ends() => return Err(watch.gave_up()),
+                line = machine.line() => line?,
             };
             let Some(line) = line else { return Err(machine.ended().await) };
             // The machine runs, so it has read the file.
@@ -185,7 +188,8 @@ fn failed(trouble: Trouble, words: &str) -> Error {
 struct Machine {
     child: Child,
     log: BufReader<ChildStdout>,
-    complaint: Option<ChildStderr>,
+    /// Ends with what it complained about.
+    complaint: JoinHandle<Vec<u8>>,
     /// The line that is being received.
     partial: Vec<u8>,
 }
@@ -207,13 +211,15 @@ impl Machine {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        without_our_variables(command.as_std_mut());
         // In a group of its own: Ctrl-C is this program's to handle.
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| cannot_start(&emulation.qemu, error))?;
-        let (Some(log), complaint) = (child.stdout.take(), child.stderr.take()) else {
+        let (Some(log), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::new(ErrorCode::Bug, Step::Emulate, "the emulator has no standard output"));
         };
+        let complaint = tokio::spawn(beginning(stderr));
         Ok(Self { child, log: BufReader::new(log), complaint, partial: Vec::new() })
     }
 
@@ -240,15 +246,20 @@ impl Machine {
 
     /// Why it ended by itself.
     async fn ended(mut self) -> Error {
-        let mut complaint = Vec::new();
-        if let Some(stderr) = self.complaint.take() {
-            let _ = stderr.take(LONGEST_COMPLAINT).read_to_end(&mut complaint).await;
-        }
+        let complaint = (&mut self.complaint).await.unwrap_or_default();
         let status = self.child.wait().await.map_or_else(|error| error.to_string(), shown);
         let complaint = String::from_utf8_lossy(&complaint);
         let message = format!("the emulator ended by itself ({status}) {}", complaint.trim());
         Error::new(ErrorCode::FirmwareEmulator, Step::Emulate, message.trim_end())
     }
+}
+
+/// The beginning of what QEMU complains about. All of it is read: one that waits for a reader emulates nothing.
+async fn beginning(mut stderr: ChildStderr) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let _ = (&mut stderr).take(LONGEST_COMPLAINT).read_to_end(&mut kept).await;
+    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+    kept
 }
 
 fn shown(status: ExitStatus) -> String {

@@ -7,11 +7,14 @@ use zeroize::Zeroizing;
 
 use super::bootloader::{Bootloader, SECTOR, reason};
 use super::image::Part;
-use super::partitions::TABLE_OFFSET;
+use super::partitions::{FIRST_OFFSET, TABLE_OFFSET};
 use super::table::{self, TABLE_SIZE};
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use tbprov_contract::partition::{LABEL, SIZE};
+
+/// What the flash of any of these chips can hold.
+const LARGEST_FLASH: u64 = 16 << 20;
 
 /// A partition of a board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -124,6 +127,11 @@ pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
     let bytes = usize::try_from(partition.size).unwrap_or_default();
     if bytes < SIZE || !(partition.offset as usize).is_multiple_of(SECTOR) {
         return Err(none(&format!("a partition '{LABEL}' of {bytes} bytes, where {SIZE} are needed")));
+    }
+    let place = u64::from(partition.offset)..u64::from(partition.offset) + u64::from(partition.size);
+    if place.start < u64::from(FIRST_OFFSET) || place.end > LARGEST_FLASH {
+        let why = format!("a partition '{LABEL}' at {:#x}, where none can be", partition.offset);
+        return Err(none(&why));
     }
     Ok(Region { offset: partition.offset, bytes })
 }

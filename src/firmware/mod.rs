@@ -15,6 +15,7 @@ pub mod image;
 mod image_file;
 pub mod monitor;
 mod partitions;
+pub mod program;
 pub mod serial;
 mod size;
 pub mod sources;

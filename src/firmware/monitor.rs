@@ -98,9 +98,16 @@ pub fn watch(
 
 /// Sends what was typed, and reads what has come.
 fn read(port: &mut Port, keys: &Receiver<u8>, buffer: &mut [u8]) -> io::Result<usize> {
-    let typed: Vec<u8> = keys.try_iter().collect();
-    if !typed.is_empty() {
-        port.write_all(&typed)?;
+    // One by one: a port with room for one byte would wait for ever for room for two.
+    for key in keys.try_iter() {
+        match port.write_all(&[key]) {
+            // A board that takes no keys can say something all the same; what was typed is lost.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                keys.try_iter().for_each(drop);
+                break;
+            }
+            sent => sent?,
+        }
     }
     match port.read(buffer) {
         Ok(0) => Err(io::ErrorKind::BrokenPipe.into()),

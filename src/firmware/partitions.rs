@@ -12,7 +12,7 @@ pub(super) const TABLE_OFFSET: u32 = 0x8000;
 /// What the table has room for (ESP-IDF, `ESP_PARTITION_TABLE_MAX_LEN`), without its checksum.
 const MOST_PARTITIONS: usize = 95;
 /// Where partitions may begin: behind the table's own sector.
-const FIRST_OFFSET: u32 = TABLE_OFFSET + 0x1000;
+pub(super) const FIRST_OFFSET: u32 = TABLE_OFFSET + 0x1000;
 
 /// A partition table that has room for an application and for an identity.
 #[derive(Debug, Clone)]

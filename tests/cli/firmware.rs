@@ -286,3 +286,52 @@ mod with_a_compiler {
         }
     }
 }
+
+/// A device that the emulated board could have, in a folder where `qemu` is this script.
+#[cfg(unix)]
+fn emulated_by(script: &str) -> World {
+    let mut world = World::trusting("san");
+    let server = Server::start(|_| {});
+    server.provision(&world, "--no-verify-connect").done();
+    // Written by another program: a file that this one has open for writing cannot be run.
+    world.write("script", format!("#!/bin/sh\n{script}\n"));
+    let install = std::process::Command::new("install")
+        .args(["-m", "755"])
+        .args([world.path("script"), world.path("qemu")])
+        .status();
+    assert!(install.unwrap().success());
+    world.set("TBPROV_WIFI_PASSWORD", "a-password-nobody-sees");
+    world
+}
+
+#[cfg(unix)]
+fn emulate(world: &World) -> crate::support::Ran {
+    world.run(&format!(
+        "firmware emulate --json --device {NAME} --force --elf none --qemu ./qemu -n 1 --give-up-after 20s"
+    ))
+}
+
+#[cfg(unix)]
+const ACKNOWLEDGED: &str = "echo 'I (1) tbprov: [Telemetry][Ack] packet 1 in 1 ms'";
+
+#[cfg(unix)]
+#[test]
+fn the_emulator_gets_no_variable_of_ours() {
+    let world = emulated_by(&format!("while read -r x; do :; done; export -p > variables; {ACKNOWLEDGED}"));
+    emulate(&world).done();
+    let variables = world.read("variables");
+    assert!(variables.contains("PWD") && !variables.contains("TBPROV_"), "{variables}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_emulator_that_complains_at_length_is_not_held_up() {
+    let complaint = "i=0; while [ $i -lt 4000 ]; do echo 'a complaint of about sixty bytes, many times over' >&2; i=$((i+1)); done";
+    let world = emulated_by(&format!("{complaint}; {ACKNOWLEDGED}"));
+    emulate(&world).done();
+    let world = emulated_by(&format!("echo the reason >&2; {complaint}; exit 3"));
+    let ran = emulate(&world);
+    assert_eq!(ran.brief(), "7 firmware/emulator emulate");
+    let message = ran.message();
+    assert!(message.contains("(exit code 3) the reason") && message.len() < 5000, "{message}");
+}

@@ -105,13 +105,16 @@ fn a_server_of_another_name_is_refused_unless_names_do_not_matter() {
     gives_up(&sandbox, elf, &["--skip-name-check"], 1, "server/not-authorized");
 }
 
-/// Answers every SNTP request with this machine's time, until it is dropped with its socket.
+/// Answers every SNTP request with this machine's time, after junk that did not see the request, until it is dropped with its socket.
 fn time_server() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         let mut request = [0; 48];
         while let Ok((48, from)) = socket.recv_from(&mut request) {
+            for junk in [&[][..], &[0xFF; 7], &[0x24; 48]] {
+                let _ = socket.send_to(junk, from);
+            }
             let since_1900 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2_208_988_800;
             let stamp = (since_1900 << 32).to_be_bytes();
             let mut answer = [0; 48];

@@ -9,7 +9,8 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 
 /// Takes `now`, in seconds since 1970, for the time.
 pub(crate) fn set(now: u32) {
-    STARTED.store(now.saturating_sub(uptime()), Ordering::Relaxed);
+    // Never 0: a time that was told is known, even one at which no certificate is valid.
+    STARTED.store(now.saturating_sub(uptime()).max(1), Ordering::Relaxed);
 }
 
 /// The time in seconds since 1970, if it is known.
@@ -57,9 +58,21 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::alone;
 
     fn date(year: i32, month: i32, day: i32) -> Date {
         Date { year, month, day, hour: 0, minute: 0, second: 0 }
+    }
+
+    #[test]
+    fn a_time_that_was_told_is_known_whatever_it_is() {
+        let alone = alone();
+        for told in [0, 1, 1_795_305_600, u32::MAX] {
+            set(told);
+            assert!(now().is_some_and(|now| now.abs_diff(told) <= 1), "{told}");
+        }
+        STARTED.store(0, Ordering::Relaxed);
+        drop(alone);
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl<'a> TimeServer<'a> {
     }
 }
 
-/// Asks `server` once; what others send meanwhile is passed over.
+/// Asks `server` once; what others send meanwhile is passed over, also in its name: whoever did not see the request
+/// shall not keep the answer from being heard.
 async fn exchange(stack: Stack<'_>, server: SocketAddrV4, nonce: u64) -> Result<u32, &'static str> {
     let (mut receive_metadata, mut send_metadata) = ([PacketMetadata::EMPTY; 2], [PacketMetadata::EMPTY; 1]);
     let (mut received, mut sent) = ([0; 2 * sntp::SIZE], [0; sntp::SIZE]);
@@ -78,8 +79,9 @@ async fn exchange(stack: Stack<'_>, server: SocketAddrV4, nonce: u64) -> Result<
     let mut reply = [0; 2 * sntp::SIZE];
     loop {
         let (size, from) = socket.recv_from(&mut reply).await.map_err(|_| "its reply is too long")?;
-        if from.endpoint == IpEndpoint::from(server) {
-            return sntp::parse(reply.get(..size).unwrap_or_default(), nonce);
+        let reply = reply.get(..size).unwrap_or_default();
+        if from.endpoint == IpEndpoint::from(server) && sntp::answers(reply, nonce) {
+            return sntp::parse(reply);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::super::context::Context;
 use tbprov::doctor::{Check, Finding};
+use tbprov::firmware::program::without_our_variables;
 use tbprov::firmware::serial::{self, SerialPort};
 use tbprov::firmware::toolchain::Machine;
 use tbprov::firmware::{Board, Toolchain};
@@ -75,7 +76,7 @@ fn emulator(machine: &Machine) -> Finding {
     let Some(program) = machine.program(EMULATOR) else {
         return Finding::Absent(format!("no {EMULATOR}; {}", ErrorCode::FirmwareEmulator.help()));
     };
-    let output = Command::new(&program).arg("--version").output();
+    let output = without_our_variables(Command::new(&program).arg("--version")).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     match text.lines().next() {
         Some(version) => Finding::Passed(format!("{version} ({})", program.display())),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::OLDEST;
+use crate::firmware::program::without_our_variables;
 
 /// A compiler that answered.
 #[derive(Debug)]
@@ -78,7 +79,8 @@ pub(super) fn minor_version(version: &str) -> Option<(u32, u32)> {
 pub(super) fn output(program: &Path, arguments: &[&str], directory: &Path) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(directory).stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().ok().filter(|output| output.status.success())?;
+    let output =
+        without_our_variables(&mut command).output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
 
