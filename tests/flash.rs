@@ -8,13 +8,13 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::ops::Range;
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use esp_idf_part::PartitionTable;
 use serde_json::Value;
+use support::board::{Board, flash_of};
 use support::*;
 
 const PARTITIONS: &str = include_str!("../firmware/partitions.csv");
@@ -24,59 +24,6 @@ const APPLICATION: usize = 0x10000;
 /// The chips' numbers in an image.
 const ESP32C3: u16 = 5;
 const ESP32C6: u16 = 13;
-
-fn python() -> Command {
-    Command::new(std::env::var_os("TBPROV_PYTHON").unwrap_or_else(|| "python3".into()))
-}
-
-/// Whether the mock is there.
-fn has_mock() -> bool {
-    let probe = python().args(["-c", "import esp32_mock_bootloader"]).stderr(Stdio::null()).status();
-    let found = probe.is_ok_and(|status| status.success());
-    if !found {
-        assert!(std::env::var_os("TBPROV_REQUIRE_PEERS").is_none(), "esp32-mock-bootloader is not installed");
-        println!("skipped: esp32-mock-bootloader is not installed");
-    }
-    found
-}
-
-/// A board at `port` in the sandbox. It ends when it is dropped.
-struct Board {
-    program: Child,
-    lines: BufReader<std::process::ChildStdout>,
-}
-
-impl Board {
-    /// A board with these faults, if there can be one.
-    fn start(sandbox: &Sandbox, faults: &[&str]) -> Option<Self> {
-        if !has_mock() {
-            return None;
-        }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/board.py");
-        let mut command = python();
-        command.arg(script).args(["--flash", "flash.bin", "--port", "port"]).args(faults);
-        command.current_dir(sandbox.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut program = command.spawn().unwrap();
-        let lines = BufReader::new(program.stdout.take().unwrap());
-        let mut board = Self { program, lines };
-        board.is_ready();
-        Some(board)
-    }
-
-    /// Waits until it is plugged in.
-    fn is_ready(&mut self) {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-    }
-}
-
-impl Drop for Board {
-    fn drop(&mut self) {
-        drop(self.program.stdin.take());
-        let _ = self.program.wait();
-    }
-}
 
 /// An image as `tbprov firmware image` writes it, with an application that does not shrink when it is compressed.
 fn image(chip: u16, bytes: usize) -> Vec<u8> {
@@ -108,10 +55,6 @@ fn has_image(sandbox: &Sandbox, chip: u16, bytes: usize) -> Vec<u8> {
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).unwrap();
     file.write_all(&image).unwrap();
     image
-}
-
-fn flash_of(sandbox: &Sandbox) -> Vec<u8> {
-    std::fs::read(sandbox.path("flash.bin")).unwrap()
 }
 
 fn flash(sandbox: &Sandbox, arguments: &[&str]) -> Ended {

@@ -98,7 +98,7 @@ impl ProvisionArgs {
         let telemetry = self.telemetry.plan()?;
         self.one_reader_of_stdin(telemetry.as_ref())?;
         let identity = self.identity(context)?;
-        let named_trust = self.trust.named(context)?;
+        let named_trust = self.trust.belief.named(context)?;
         let timeout = self.trust.timeout(context)?;
         let host = self.host(context).await?;
         let port = self.port(context).await?;
@@ -173,10 +173,10 @@ impl ProvisionArgs {
         let saved = name.map(|name| context.store.find(name.as_str())).transpose()?.flatten();
         match saved.map(|device| device.trust()).transpose()? {
             Some(mut trust) if trust.source != TrustSource::System => {
-                trust.skip_name_check |= self.trust.skips_name_check(context);
+                trust.skip_name_check |= self.trust.belief.skips_name_check(context);
                 Ok(trust)
             }
-            _ => self.trust.customary(context),
+            _ => self.trust.belief.customary(context),
         }
     }
 

@@ -17,10 +17,21 @@ use tbprov::{Error, ErrorCode, Result, Step};
 /// The server certificate's file in the examples of ThingsBoard's documentation.
 const CUSTOMARY_SERVER_CERT: &str = "./mqttserver.pub.pem";
 
-/// How to believe the server.
+/// How to believe the server, and how long to wait for it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct TrustArgs {
+    #[command(flatten)]
+    pub(super) belief: BeliefArgs,
+    /// How long each step may take, such as 15s or 1m [default: 15s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// How to believe the server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(super) struct BeliefArgs {
     /// Certificates to believe, PEM: each is a pin and a trust anchor [default: ./mqttserver.pub.pem where it
     /// exists, else the system's roots].
     #[arg(long, env = "TBPROV_SERVER_CERT", value_name = "FILE")]
@@ -29,12 +40,9 @@ pub(super) struct TrustArgs {
     /// any certificate of that authority is then accepted.
     #[arg(long)]
     pub(super) skip_name_check: bool,
-    /// How long each step may take, such as 15s or 1m [default: 15s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
-    pub(super) timeout: Option<Duration>,
 }
 
-impl TrustArgs {
+impl BeliefArgs {
     /// By flag, variable, file, custom, else the system.
     pub(super) fn trust(&self, context: &Context) -> Result<Trust> {
         self.named(context)?.map_or_else(|| self.customary(context), Ok)
@@ -70,12 +78,26 @@ impl TrustArgs {
             host: host.unwrap_or_else(|| device.record.host.clone()),
             port: port.unwrap_or(device.record.port),
             trust: Arc::new(trust),
-            timeout: self.timeout(context)?,
+            timeout: DEFAULT_TIMEOUT,
         })
     }
 
     pub(super) const fn skips_name_check(&self, context: &Context) -> bool {
         self.skip_name_check || context.config.skip_name_check
+    }
+}
+
+impl TrustArgs {
+    /// See [`BeliefArgs::target_of`].
+    pub(super) fn target_of(
+        &self,
+        context: &Context,
+        device: &Device,
+        host: Option<String>,
+        port: Option<u16>,
+    ) -> Result<Target> {
+        let timeout = self.timeout(context)?;
+        Ok(Target { timeout, ..self.belief.target_of(context, device, host, port)? })
     }
 
     pub(super) fn timeout(&self, context: &Context) -> Result<Duration> {
@@ -94,7 +116,12 @@ impl TrustArgs {
 
     /// The server at `host` and `port`.
     pub(super) fn target(&self, context: &Context, host: String, port: u16) -> Result<Target> {
-        Ok(Target { host, port, trust: Arc::new(self.trust(context)?), timeout: self.timeout(context)? })
+        Ok(Target {
+            host,
+            port,
+            trust: Arc::new(self.belief.trust(context)?),
+            timeout: self.timeout(context)?,
+        })
     }
 }
 

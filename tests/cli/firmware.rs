@@ -218,11 +218,15 @@ mod with_a_compiler {
         assert_eq!(result["image"], Value::Null);
         assert_eq!(result["compiler"]["library"], "installed");
         assert_eq!(ran.stderr, "");
+        let arguments = world.read("arguments.txt");
+        let (arguments, setting) = arguments.split_once(" --config ").unwrap();
         assert_eq!(
-            world.read("arguments.txt").trim(),
+            arguments,
             "build --package tbprov-firmware --profile firmware --features virt,chip-temperature \
              --target riscv32imac-unknown-none-elf --message-format json-render-diagnostics"
         );
+        let begin = "target.riscv32imac-unknown-none-elf.rustflags=[\"--remap-path-prefix=";
+        assert!(setting.starts_with(begin) && setting.trim().ends_with("=/cargo\"]"), "{setting}");
         assert!(world.read("folder.txt").trim().ends_with("/fw"));
         let environment = world.read("env.txt");
         assert!(!environment.contains("SECRET") && !environment.contains("TBPROV_"), "{environment}");

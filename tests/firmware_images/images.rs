@@ -110,3 +110,34 @@ fn check(sandbox: &Sandbox, python: &str, chip: &str, called: &str) {
         assert_eq!(mode(&format!("{chip}.bin")) & 0o044, 0o044);
     }
 }
+
+/// What `image` writes to a file is what a board holds after `flash`.
+#[cfg(unix)]
+#[test]
+fn a_board_holds_byte_for_byte_what_image_wrote() {
+    use support::board::{Board, flash_of};
+
+    if !is_required() {
+        println!("skipped: the firmware is built only with TBPROV_REQUIRE_FIRMWARE=1");
+        return;
+    }
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor-01");
+    let Some(board) = Board::start(&sandbox, &[]) else { return };
+    let identity = ["--device", "sensor-01", "--wifi-ssid", "net", "--wifi-password", ""];
+    let image = ["image", "--chip", "esp32c3", "--out", "image.bin"];
+    let made = firmware(&sandbox, &[&image[..], &identity].concat());
+    let image = std::fs::read(sandbox.path("image.bin")).unwrap();
+
+    // Built again, and from the file: both ways end in the same flash.
+    let from_sources = [&["flash", "--chip", "esp32c3", "--port", "port"], &identity[..]].concat();
+    let from_file = vec!["flash", "--port", "port", "--image", "image.bin"];
+    for arguments in [from_sources, from_file] {
+        let flashed = firmware(&sandbox, &arguments);
+        assert_eq!(flashed["image_sha256"], made["sha256"]);
+        let flash = flash_of(&sandbox);
+        assert!(flash[..image.len()] == image, "{arguments:?}");
+        assert!(flash[image.len()..].iter().all(|byte| *byte == 0xFF));
+    }
+    drop(board);
+}

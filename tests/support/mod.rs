@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::print_stdout, reason = "each test crate uses a part; a skipped test says so")]
 
+#[cfg(unix)]
+pub(crate) mod board;
 pub(crate) mod peers;
 #[cfg(unix)]
 pub(crate) mod terminal;

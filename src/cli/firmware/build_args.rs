@@ -40,44 +40,36 @@ pub(super) fn named_chip(chip: Option<Board>, context: &Context) -> Result<Optio
     }
 }
 
-/// The sources and their features.
+/// What a chip's firmware is built from.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Build")]
 pub(super) struct BuildArgs {
-    /// The folder of the firmware's sources [default: firmware-dir in tbprov.toml, else ./firmware].
-    #[arg(long, env = "TBPROV_FIRMWARE_DIR", value_name = "DIR")]
-    firmware_dir: Option<PathBuf>,
+    #[command(flatten)]
+    sources: SourceArgs,
     /// Ethernet by a W5500 on SPI instead of WiFi; the ESP32-H2 has nothing else.
     #[arg(long)]
     ethernet: bool,
+}
+
+/// The sources and their features.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Build")]
+pub(super) struct SourceArgs {
+    /// The folder of the firmware's sources [default: firmware-dir in tbprov.toml, else ./firmware].
+    #[arg(long, env = "TBPROV_FIRMWARE_DIR", value_name = "DIR")]
+    firmware_dir: Option<PathBuf>,
     /// More features of the firmware, such as chip-temperature.
     #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
     features: Vec<String>,
 }
 
 impl BuildArgs {
-    /// The sources, by flag, variable or configuration, else in `./firmware`.
-    pub(super) fn sources(&self, context: &Context) -> Result<Sources> {
-        Sources::find(self.named(context))
-    }
-
     /// The text of the partition table: the sources', or where nobody named any and there are none, our own.
     pub(super) fn partitions(&self, context: &Context) -> Result<String> {
-        match (self.sources(context), self.named(context)) {
+        match (self.sources.find(context), self.sources.named(context)) {
             (Err(_), None) => Ok(sources::embedded_partitions()?.to_owned()),
             (found, _) => found?.partitions(),
         }
-    }
-
-    fn named<'a>(&'a self, context: &'a Context) -> Option<&'a Path> {
-        self.firmware_dir.as_deref().or(context.config.firmware_dir.as_deref())
-    }
-
-    /// The features beside the board's own.
-    pub(super) fn features(&self, board: Board) -> Vec<String> {
-        let ethernet = self.ethernet && board != Board::Esp32H2;
-        let own = ethernet.then(|| "ethernet".to_owned());
-        own.into_iter().chain(self.features.iter().cloned()).collect()
     }
 
     /// Whether the board will look for a wireless network.
@@ -87,14 +79,31 @@ impl BuildArgs {
 
     /// Finds sources and compiler, and builds.
     pub(super) async fn build(&self, context: &Context, board: Board) -> Result<Built> {
-        let sources = self.sources(context)?;
+        self.sources.build(context, board, self.ethernet).await
+    }
+}
+
+impl SourceArgs {
+    /// The sources, by flag, variable or configuration, else in `./firmware`.
+    fn find(&self, context: &Context) -> Result<Sources> {
+        Sources::find(self.named(context))
+    }
+
+    fn named<'a>(&'a self, context: &'a Context) -> Option<&'a Path> {
+        self.firmware_dir.as_deref().or(context.config.firmware_dir.as_deref())
+    }
+
+    /// Finds sources and compiler, and builds; `ethernet` instead of WiFi where there is a choice.
+    pub(super) async fn build(&self, context: &Context, board: Board, ethernet: bool) -> Result<Built> {
+        let sources = self.find(context)?;
         let directory = sources.directory().to_owned();
         let toolchain =
             in_background(move || Toolchain::find(board, &Machine::from_environment(), &directory)).await?;
+        let ethernet = (ethernet && board != Board::Esp32H2).then(|| "ethernet".to_owned());
         let plan = BuildPlan {
             sources,
             board,
-            features: self.features(board),
+            features: ethernet.into_iter().chain(self.features.iter().cloned()).collect(),
             toolchain,
             show_progress: context.output.lets_others_talk(),
         };

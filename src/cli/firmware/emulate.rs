@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::demo;
 use super::super::server_args::parse_timeout;
-use super::build_args::BuildArgs;
+use super::build_args::SourceArgs;
 use super::identity_args::SessionArgs;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
 use tbprov::firmware::{self, Board, IdentityOptions};
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(in crate::cli) struct EmulateArgs {
     /// The device [default: a new one, with a server of its own on this machine].
-    #[arg(long, env = "TBPROV_DEVICE_NAME", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     device: Option<String>,
     /// End after so many acknowledged readings; 0 is never [default: 4 for the device of its own, else 0].
     #[arg(short = 'n', long, value_name = "N")]
@@ -47,7 +47,7 @@ pub(in crate::cli) struct EmulateArgs {
     #[arg(long, value_name = "FILE")]
     elf: Option<PathBuf>,
     #[command(flatten)]
-    build: BuildArgs,
+    sources: SourceArgs,
     #[command(flatten)]
     session: SessionArgs,
     /// More arguments for QEMU.
@@ -89,7 +89,7 @@ impl EmulateArgs {
     async fn elf(&self, context: &Context) -> Result<PathBuf> {
         match &self.elf {
             Some(elf) => Ok(elf.clone()),
-            None => Ok(context.interruptible(self.build.build(context, Board::Virt)).await?.elf),
+            None => Ok(context.interruptible(self.sources.build(context, Board::Virt, false)).await?.elf),
         }
     }
 

@@ -16,7 +16,7 @@ use tbprov::store::atomic::{self, Access};
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FirmwareIdentityArgs {
     /// The device [default: the store's only one].
-    #[arg(long, env = "TBPROV_DEVICE_NAME", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     device: Option<String>,
     /// The file to write; it must not exist.
     #[arg(short, long, value_name = "FILE")]

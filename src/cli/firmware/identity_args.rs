@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::super::context::Context;
 use super::super::prompt::Question;
 use super::super::secret_file;
-use super::super::server_args::{TrustArgs, clap_host, clap_port, parse_duration};
+use super::super::server_args::{BeliefArgs, clap_host, clap_port, parse_duration};
 use super::build_args::BuildArgs;
 use tbprov::event::Event;
 use tbprov::firmware::{self, Board, IdentityOptions, Wifi};
@@ -63,7 +63,7 @@ pub(super) struct SessionArgs {
     #[arg(long = "server-port", value_name = "PORT", value_parser = clap_port)]
     server_port: Option<u16>,
     #[command(flatten)]
-    trust: TrustArgs,
+    belief: BeliefArgs,
     /// Use a device whose identity was never proved by a connect.
     #[arg(long)]
     force: bool,
@@ -89,7 +89,7 @@ impl SessionArgs {
 
     /// The server that `device` shall connect to.
     pub(super) fn target(&self, context: &Context, device: &Device) -> Result<Target> {
-        self.trust.target_of(context, device, self.host.clone(), self.server_port)
+        self.belief.target_of(context, device, self.host.clone(), self.server_port)
     }
 
     /// The options, for a board with a cable that finds the server by itself.
