@@ -24,14 +24,19 @@ fn main() -> io::Result<()> {
     write(&out.join("firmware_sources.rs"), &table)
 }
 
-/// Every file below `folder`, without what a build leaves there.
+/// The kinds of files that sources are. Whatever else lies in the folder is not embedded: it may be the key of a device
+/// that was tried there.
+const KINDS: [&str; 4] = ["rs", "toml", "csv", "x"];
+
+/// Every source below `folder`, without what a build leaves there.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let is_left_over = path.file_name().is_some_and(|name| name == "target" || name == "Cargo.lock");
-        if path.is_dir() && !is_left_over {
-            collect(&path, files)?;
-        } else if !is_left_over {
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                collect(&path, files)?;
+            }
+        } else if path.extension().is_some_and(|kind| KINDS.iter().any(|known| kind == *known)) {
             files.push(path);
         }
     }

@@ -15,6 +15,7 @@ use flate2::Compression;
 use flate2::write::{ZlibDecoder, ZlibEncoder};
 use md5::{Digest as _, Md5};
 use serialport::SerialPort as _;
+use zeroize::Zeroizing;
 
 use super::board::Board;
 use super::serial::{BAUD, SerialPort};
@@ -141,8 +142,9 @@ impl Bootloader {
             supports_encryption: false,
         };
         self.ask(begin, content.len().next_multiple_of(SECTOR))?;
-        // The chip needs its time for what a block becomes, not for the block.
-        let mut unpacked = ZlibDecoder::new(Vec::new());
+        // The chip needs its time for what a block becomes, not for the block. What that is may be a private key, of
+        // which no further copy is kept.
+        let mut unpacked = ZlibDecoder::new(std::io::sink());
         let mut done = 0;
         for (sequence, data) in blocks.enumerate() {
             if !go_on(done) {
@@ -150,7 +152,7 @@ impl Bootloader {
             }
             unpacked.write_all(data)?;
             unpacked.flush()?;
-            let by_then = unpacked.get_ref().len();
+            let by_then = usize::try_from(unpacked.total_out()).unwrap_or(usize::MAX);
             let block = Command::FlashDeflData { data, pad_to: 0, pad_byte: 0xff, sequence: size(sequence) };
             self.ask(block, by_then - done)?;
             done = by_then;
@@ -219,10 +221,13 @@ fn next_packet(connection: &mut Connection) -> Answer<Vec<u8>> {
     connection.read_flash_response()?.map_or_else(|| Ok(Vec::new()), |packet| packet.value.try_into())
 }
 
-fn compressed(content: &[u8]) -> Answer<Vec<u8>> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+/// Wiped like what it was made of. There is room for all of it from the beginning (zlib, `deflateBound`): a buffer that
+/// grows leaves copies behind.
+fn compressed(content: &[u8]) -> Answer<Zeroizing<Vec<u8>>> {
+    let room = content.len() + content.len() / 1000 + 64;
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(room), Compression::best());
     encoder.write_all(content)?;
-    Ok(encoder.finish()?)
+    Ok(Zeroizing::new(encoder.finish()?))
 }
 
 /// No flash comes near 4 GiB.

@@ -76,13 +76,13 @@ pub fn watch(
         } else {
             deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Ending::TimedOut)
         };
-        let bytes = match (&ending, read(port, keys, &mut buffer)) {
-            (None, Ok(read)) => &buffer[..read],
-            (Some(_), _) => &[],
-            (None, Err(error)) => return Err(gone(error, count)),
+        let came = if ending.is_some() {
+            // At the end, a line without an end counts as well.
+            lines.rest()
+        } else {
+            let read = read(port, keys, &mut buffer).map_err(|error| gone(error, count))?;
+            lines.push(&buffer[..read])
         };
-        // At the end, a line without an end counts as well.
-        let came = if ending.is_some() { lines.rest() } else { lines.push(bytes) };
         for line in came {
             count += 1;
             on_line(&line)?;

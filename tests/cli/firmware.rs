@@ -10,7 +10,8 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware")
 }
 
-/// Every file below `folder` but what builds leave, with its path in it.
+/// Every file below `folder` but what builds leave, with its path in it. A new kind of source needs to be known to
+/// `build.rs` too.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     let mut files = Vec::new();

@@ -75,13 +75,23 @@ fn an_unusable_identity_is_reported() {
 #[test]
 fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
-    run(sandbox.provision(&server, "sensor").args(["--key-type", "ed25519"])).succeeded();
+    run(sandbox.provision(&server, "ed25519").args(["--key-type", "ed25519"])).succeeded();
+    sandbox.provisioned(&server, "sensor");
     let out = sandbox.path("identity.bin");
-    let write = |arguments: &[&str]| {
-        let mut command = sandbox.tbprov(&["firmware", "identity", "--json", "--device", "sensor", "-o"]);
+    let write = |device: &str, arguments: &[&str]| {
+        let mut command = sandbox.tbprov(&["firmware", "identity", "--json", "--device", device, "-o"]);
         run(command.arg(&out).args(arguments))
     };
-    write(&[]).failed(7, "firmware/identity");
-    write(&["--wifi-ssid", "workshop", "--wifi-password", "short"]).failed(7, "firmware/identity");
+    write("ed25519", &[]).failed(7, "firmware/identity");
+    for (arguments, field) in [
+        (["--wifi-ssid", "workshop", "--wifi-password", "short"], "wifi_password"),
+        (["--wifi-ssid", "", "--wifi-password", "long enough"], "wifi_ssid"),
+        (["--interval", "1ms", "--retry", "1s"], "interval_ms"),
+        (["--interval", "1s", "--retry", "2m"], "retry_ms"),
+    ] {
+        let error = write("sensor", &arguments).failed(2, "usage/invalid-value");
+        assert!(error["message"].as_str().unwrap().contains(field), "{error}");
+    }
     assert!(!out.exists());
+    write("sensor", &[]).succeeded();
 }

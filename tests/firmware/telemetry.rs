@@ -50,6 +50,17 @@ fn the_log_tells_the_story() {
     assert!(!emulated.stdout.contains(key.lines().nth(1).unwrap()), "the log holds the key");
 }
 
+/// By that name as a client identifier ThingsBoard would know somebody who wants to be provisioned.
+#[test]
+fn a_device_may_be_called_provision() {
+    let Some(elf) = firmware() else { return };
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "provision");
+    let mut command = sandbox.tbprov(&["firmware", "emulate", "--json", "--device", "provision"]);
+    let emulated = run(command.arg("--elf").arg(elf).args(["--count", "1", "--give-up-after", "10s"]));
+    assert_eq!(emulated.succeeded()["acknowledged"], 1);
+}
+
 #[test]
 fn without_a_device_it_brings_a_server_and_a_device_of_its_own() {
     let Some(elf) = firmware() else { return };

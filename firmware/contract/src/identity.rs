@@ -29,7 +29,7 @@ pub const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// All that distinguishes one device from another that runs the same image.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The device's name in ThingsBoard; the MQTT client identifier too.
+    /// The device's name in ThingsBoard; a part of the MQTT client identifier too.
     pub name: String,
     /// The server's name or IPv4 address: what its certificate is checked for.
     pub host: String,

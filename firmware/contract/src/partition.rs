@@ -218,7 +218,7 @@ impl Reader {
     }
 }
 
-/// Every name given here is at most 15 ASCII bytes: longer ones would not compile into a key of NVS.
+/// Every name given here is at most 15 ASCII bytes; a longer one would panic in the first test.
 fn key(name: &'static str) -> Key {
     Key::from_str(name)
 }

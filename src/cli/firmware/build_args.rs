@@ -122,8 +122,12 @@ pub(super) struct Built {
 
 /// The bytes of an ELF file, of which the debug information is most.
 pub(super) fn read_elf(path: &Path) -> Result<Vec<u8>> {
-    const LARGEST: u64 = 256 << 20;
-    tbprov::store::atomic::read(path, LARGEST).map_err(|error| {
+    read_file(path, 256 << 20)
+}
+
+/// The bytes of a file that becomes an image.
+pub(super) fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>> {
+    tbprov::store::atomic::read(path, largest).map_err(|error| {
         let code = match error.kind() {
             std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
             _ => ErrorCode::FileIo,

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::super::context::Context;
-use super::build_args::{BuildArgs, clap_chip, named_chip, read_elf};
+use super::build_args::{BuildArgs, clap_chip, named_chip, read_elf, read_file};
 use super::flash_result::{FlashResult, Timings};
 use super::identity_args::IdentityArgs;
 use super::monitor::WatchArgs;
@@ -89,6 +89,9 @@ impl FirmwareFlashArgs {
         let image = self.image_file(wanted)?;
 
         let run = self.connect(context, wanted).await?;
+        if subject.is_some() {
+            self.identity.warn_without_wifi(context, &self.build, run.board.board());
+        }
         let (board, result) = if self.erase_identity {
             erase(context, run).await?
         } else if self.identity_only {
@@ -123,14 +126,7 @@ impl FirmwareFlashArgs {
     /// The image of `--image`.
     fn image_file(&self, wanted: Option<Board>) -> Result<Option<Image>> {
         let Some(path) = &self.image else { return Ok(None) };
-        let bytes = tbprov::store::atomic::read(path, LARGEST_IMAGE).map_err(|error| {
-            let code = match error.kind() {
-                std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
-                _ => ErrorCode::FileIo,
-            };
-            Error::new(code, Step::Image, format!("cannot read {}: {error}", path.display())).source(error)
-        })?;
-        let image = Image::from_file(&Zeroizing::new(bytes))?;
+        let image = Image::from_file(&Zeroizing::new(read_file(path, LARGEST_IMAGE)?))?;
         match wanted {
             Some(wanted) if wanted != image.board => {
                 let message = format!("{} is for {}, not for {wanted}", path.display(), image.board);

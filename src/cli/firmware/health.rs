@@ -6,13 +6,12 @@ use std::process::Command;
 
 use super::super::context::Context;
 use tbprov::doctor::{Check, Finding};
+use tbprov::firmware::emulator::QEMU;
 use tbprov::firmware::program::without_our_variables;
 use tbprov::firmware::serial::{self, SerialPort};
 use tbprov::firmware::toolchain::Machine;
 use tbprov::firmware::{Board, Toolchain};
 use tbprov::{Error, ErrorCode};
-
-const EMULATOR: &str = "qemu-system-riscv32";
 
 /// Every check, in order.
 pub(in crate::cli) async fn checks(context: &Context) -> Vec<Check> {
@@ -73,8 +72,9 @@ fn toolchain(board: Board, machine: &Machine, directory: &Path) -> Finding {
 }
 
 fn emulator(machine: &Machine) -> Finding {
-    let Some(program) = machine.program(EMULATOR) else {
-        return Finding::Absent(format!("no {EMULATOR}; {}", ErrorCode::FirmwareEmulator.help()));
+    let named = std::env::var_os("TBPROV_QEMU").map(PathBuf::from);
+    let Some(program) = named.or_else(|| machine.program(QEMU)) else {
+        return Finding::Absent(format!("no {QEMU}; {}", ErrorCode::FirmwareEmulator.help()));
     };
     let output = without_our_variables(Command::new(&program).arg("--version")).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

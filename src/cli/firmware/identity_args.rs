@@ -11,7 +11,9 @@ use super::super::context::Context;
 use super::super::prompt::Question;
 use super::super::secret_file;
 use super::super::server_args::{BeliefArgs, clap_host, clap_port, parse_duration};
-use tbprov::firmware::{self, IdentityOptions, Wifi};
+use super::build_args::BuildArgs;
+use tbprov::event::Event;
+use tbprov::firmware::{self, Board, IdentityOptions, Wifi};
 use tbprov::mqtt::Target;
 use tbprov::store::Device;
 use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
@@ -125,9 +127,13 @@ impl IdentityArgs {
         firmware::partition(device, target, &options)
     }
 
-    /// Whether a wireless network is named.
-    pub(super) const fn has_wifi(&self) -> bool {
-        self.wifi_ssid.is_some()
+    /// Warns where the identity for this board names no wireless network although the board may need one.
+    pub(super) fn warn_without_wifi(&self, context: &Context, build: &BuildArgs, board: Board) {
+        if build.wants_wifi(board) && self.wifi_ssid.is_none() {
+            let message =
+                format!("without --wifi-ssid the {board} finds no network, unless it is on a cable");
+            context.observer.event(&Event::Warning { message });
+        }
     }
 
     async fn wifi(&self, context: &Context) -> Result<Option<Wifi>> {

@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::build_args::{BuildArgs, ChipArgs, read_elf};
 use super::identity_args::IdentityArgs;
-use tbprov::event::Event;
 use tbprov::firmware::{Board, Image};
 use tbprov::store::atomic::{self, Access};
 use tbprov::{Error, ErrorCode, Result, Step};
@@ -50,11 +49,7 @@ impl FirmwareImageArgs {
         let identity = match &self.device {
             Some(name) => {
                 let (device, target) = self.identity.device(context, Some(name))?;
-                if self.build.wants_wifi(board) && !self.identity.has_wifi() {
-                    let message =
-                        format!("without --wifi-ssid the {board} finds no network, unless it is on a cable");
-                    context.observer.event(&Event::Warning { message });
-                }
+                self.identity.warn_without_wifi(context, &self.build, board);
                 Some((device.shown_name(), self.identity.partition(context, &device, &target).await?))
             }
             None => None,

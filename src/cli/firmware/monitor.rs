@@ -117,7 +117,7 @@ impl WatchArgs {
                 None => result.outcome = "timed-out",
             },
             Ending::Stopped if context.interrupt.is_cancelled() && has_end => {
-                return Err(Error::interrupted());
+                return Err(Error::interrupted().at(Step::Monitor));
             }
             Ending::Stopped => {}
         }

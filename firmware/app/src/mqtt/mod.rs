@@ -5,6 +5,7 @@ mod packet;
 #[cfg(test)]
 mod tests;
 
+use alloc::format;
 use alloc::string::String;
 use core::convert::Infallible;
 
@@ -27,6 +28,9 @@ const ANSWER: Duration = Duration::from_secs(15);
 const KEEP_ALIVE: u16 = 60;
 /// Silence of ours after which a PINGREQ is sent.
 const PING_AFTER: Duration = Duration::from_secs(45);
+/// Begins the client identifier; the device's name follows. The name alone may be `provision`, by which ThingsBoard knows
+/// those who want to be provisioned (`MqttTransportHandler.processConnect`).
+const CLIENT_ID: &str = "tbprov-";
 /// The most that a packet has beside its texts and its payload.
 const OVERHEAD: usize = 32;
 /// ThingsBoard's largest packet, less what surrounds the reading.
@@ -44,16 +48,17 @@ impl<'a, S: Read<Error = Fault> + Write> Session<'a, S> {
     pub(crate) async fn connect(stream: S, identity: &'a Identity) -> Result<Self, Fault> {
         let mut session = Self { link: Link::new(stream), identity, identifier: Pid::new() };
         let asked_at = Instant::now();
+        let client_id = format!("{CLIENT_ID}{}", identity.name);
         let connect = mqttrs::Packet::Connect(Connect {
             protocol: Protocol::MQTT311,
             keep_alive: KEEP_ALIVE,
-            client_id: &identity.name,
+            client_id: &client_id,
             clean_session: true,
             last_will: None,
             username: None,
             password: None,
         });
-        session.link.send(&connect, identity.name.len() + OVERHEAD).await?;
+        session.link.send(&connect, client_id.len() + OVERHEAD).await?;
         session.accepted(asked_at).await?;
         info!("[MQTT] connected as {}, CONNACK in {} ms", identity.name, asked_at.elapsed().as_millis());
         Ok(session)
@@ -171,7 +176,7 @@ impl<'a, S: Read<Error = Fault> + Write> Session<'a, S> {
 }
 
 fn silence(packet: &str) -> Fault {
-    Fault::new(Trouble::Timeout, alloc::format!("no {packet} within {} s", ANSWER.as_secs()))
+    Fault::new(Trouble::Timeout, format!("no {packet} within {} s", ANSWER.as_secs()))
 }
 
 /// CONNACK's return codes (section 3.2.2.3), and what they mean in ThingsBoard.
@@ -184,5 +189,5 @@ fn refusal(code: u8) -> Fault {
         5 => (Trouble::NotAuthorized, "the server does not know this certificate"),
         _ => (Trouble::Refused, "the server refuses for a reason that MQTT 3.1.1 does not have"),
     };
-    Fault::new(trouble, alloc::format!("CONNACK {code}: {words}"))
+    Fault::new(trouble, format!("CONNACK {code}: {words}"))
 }

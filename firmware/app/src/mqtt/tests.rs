@@ -69,8 +69,8 @@ fn puback(identifier: [u8; 2]) -> [u8; 4] {
 fn readings_are_sent_and_acknowledged_at_their_interval() {
     let fault = session_with(&identity(), async |mut server| {
         let connect = server.packet().await;
-        assert_eq!(connect[..14], *b"\x10\x15\x00\x04MQTT\x04\x02\x00\x3C\x00\x09");
-        assert_eq!(connect[14..], *b"sensor-01");
+        assert_eq!(connect[..14], *b"\x10\x1C\x00\x04MQTT\x04\x02\x00\x3C\x00\x10");
+        assert_eq!(connect[14..], *b"tbprov-sensor-01");
         server.put(&ACCEPTED);
         let began = Instant::now();
         for index in 0..4u64 {
