@@ -7,14 +7,11 @@ use zeroize::Zeroizing;
 
 use super::bootloader::{Bootloader, SECTOR, reason};
 use super::image::Part;
-use super::partitions::{FIRST_OFFSET, TABLE_OFFSET};
+use super::partitions::{FIRST_OFFSET, LARGEST_FLASH, TABLE_OFFSET};
 use super::table::{self, TABLE_SIZE};
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use tbprov_contract::partition::{LABEL, SIZE};
-
-/// What the flash of any of these chips can hold.
-const LARGEST_FLASH: u64 = 16 << 20;
 
 /// A partition of a board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -6,11 +6,14 @@ use esp_idf_part::{Partition, PartitionTable, SubType, Type};
 use tbprov_contract::partition as identity;
 
 use crate::error::{Error, ErrorCode, Result, Step};
+use crate::text::one_line;
 
 /// Where the table itself lies, on every chip (ESP-IDF, `CONFIG_PARTITION_TABLE_OFFSET`).
 pub(super) const TABLE_OFFSET: u32 = 0x8000;
 /// What the table has room for (ESP-IDF, `ESP_PARTITION_TABLE_MAX_LEN`), without its checksum.
 const MOST_PARTITIONS: usize = 95;
+/// What the flash of any of these chips can hold.
+pub(super) const LARGEST_FLASH: u64 = 16 << 20;
 /// Where partitions may begin: behind the table's own sector.
 pub(super) const FIRST_OFFSET: u32 = TABLE_OFFSET + 0x1000;
 
@@ -28,6 +31,7 @@ impl Partitions {
     /// # Errors
     /// `firmware/image`: it cannot be read, or lacks the partition of the identity or of the application.
     pub fn parse(csv: &str) -> Result<Self> {
+        refuse_what_overflows(csv)?;
         let table = PartitionTable::try_from_str(csv).map_err(|error| unusable(error.to_string()))?;
         if table.partitions().len() > MOST_PARTITIONS {
             return Err(unusable(format!("it has more than {MOST_PARTITIONS} partitions")));
@@ -68,6 +72,48 @@ impl Partitions {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.table.to_bin().map_err(|error| unusable(error.to_string()))
     }
+}
+
+/// esp-idf-part adds and multiplies in 32 bits: what does not fit would panic, or become another number.
+fn refuse_what_overflows(csv: &str) -> Result<()> {
+    let lines = csv.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    // With so few, the sum of them all fits.
+    for (index, line) in lines.enumerate() {
+        if index > MOST_PARTITIONS {
+            return Err(unusable(format!("it has more than {MOST_PARTITIONS} partitions")));
+        }
+        let fields = line.split(',').map(|field| field.trim_matches([' ', '\t', '"']));
+        if let Some(field) = fields.into_iter().find(|field| is_beyond_any_flash(field)) {
+            let why = format!("'{}' is beyond any flash", one_line(field, 40));
+            return Err(unusable(why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `field` is a number, as a partition table has them, that is negative or too large.
+fn is_beyond_any_flash(field: &str) -> bool {
+    let field = field.replace('_', "").to_ascii_lowercase();
+    if let Some(number) = field.strip_prefix('-') {
+        return number.starts_with(|first: char| first.is_ascii_digit());
+    }
+    let (digits, radix, factor) = if let Some(digits) = field.strip_prefix("0x") {
+        (digits, 16, 1)
+    } else if let Some(digits) = field.strip_prefix("0o") {
+        (digits, 8, 1)
+    } else if let Some(digits) = field.strip_prefix("0b") {
+        (digits, 2, 1)
+    } else if let Some(digits) = field.strip_suffix('k') {
+        (digits, 10, 1 << 10)
+    } else if let Some(digits) = field.strip_suffix('m') {
+        (digits, 10, 1 << 20)
+    } else {
+        (field.as_str(), 10, 1)
+    };
+    // What is no number in 64 bits either is one that is too long, or none at all.
+    let is_number = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+    let number = u64::from_str_radix(digits, radix).ok().and_then(|number| number.checked_mul(factor));
+    is_number && number.is_none_or(|number| number > LARGEST_FLASH)
 }
 
 fn identity_range(table: &PartitionTable) -> Result<Range<u32>> {
@@ -122,6 +168,16 @@ mod tests {
             (format!("identity,data,phy,0x9000,0x6000\n{app}"), "subtype nvs"),
             (format!("identity,data,nvs,0x8000,0x6000\n{app}"), "in the table itself"),
             (format!("{identity}factory,app,factory,0x11000,0x100000\n"), "aligned"),
+            (format!("{identity}factory,app,factory,0x10000,0xffffffff\n"), "beyond any flash"),
+            (format!("{identity}factory,app,factory,0xfffff000,0x1000\n"), "beyond any flash"),
+            (format!("{identity}factory,app,factory,0x10000,4097M\n"), "beyond any flash"),
+            (
+                format!("{identity}factory,app,factory,0x10000,\"99999999999999999999k\"\n"),
+                "beyond any flash",
+            ),
+            (format!("{identity}factory,app,factory,-1,1M\n"), "beyond any flash"),
+            (format!("{identity}factory,app,factory,0x10000,0xffff_ffff\n"), "beyond any flash"),
+            (format!("{app}{}", "x,data,nvs,,16M\n".repeat(1000)), "more than 95"),
             (format!("{identity}factory,app,factory,nonsense,0x100000\n"), "partition"),
         ] {
             let error = Partitions::parse(&csv).unwrap_err();
