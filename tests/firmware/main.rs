@@ -9,6 +9,8 @@
 mod faults;
 mod identity;
 mod mosquitto;
+#[cfg(unix)]
+mod scripts;
 mod soak;
 #[path = "../support/mod.rs"]
 mod support;
