@@ -15,6 +15,8 @@ use crate::{clock, sntp};
 const REPLY: Duration = Duration::from_secs(3);
 /// How often a server is asked before the session begins without the time.
 const TRIES: u32 = 2;
+/// Packets that are held until they are looked at: the answer has to find room among those of others.
+const PACKETS: usize = 8;
 /// After how long the time is asked for again.
 const STALE: Duration = Duration::from_secs(86_400);
 
@@ -70,8 +72,9 @@ impl<'a> TimeServer<'a> {
 /// Asks `server` once; what others send meanwhile is passed over, also in its name: whoever did not see the request
 /// shall not keep the answer from being heard.
 async fn exchange(stack: Stack<'_>, server: SocketAddrV4, nonce: u64) -> Result<u32, &'static str> {
-    let (mut receive_metadata, mut send_metadata) = ([PacketMetadata::EMPTY; 2], [PacketMetadata::EMPTY; 1]);
-    let (mut received, mut sent) = ([0; 2 * sntp::SIZE], [0; sntp::SIZE]);
+    let (mut receive_metadata, mut send_metadata) =
+        ([PacketMetadata::EMPTY; PACKETS], [PacketMetadata::EMPTY; 1]);
+    let (mut received, mut sent) = ([0; PACKETS * sntp::SIZE], [0; sntp::SIZE]);
     let mut socket =
         UdpSocket::new(stack, &mut receive_metadata, &mut received, &mut send_metadata, &mut sent);
     socket.bind(0).map_err(|_| "no UDP port is free")?;
