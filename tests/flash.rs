@@ -245,6 +245,10 @@ fn another_chip_is_refused_before_anything_is_written() {
     for arguments in [&["--image", "image.bin"][..], &["--erase-identity", "--chip", "esp32c3"]] {
         let error = flash(&sandbox, arguments).failed(7, "firmware/chip");
         assert_says(&error, "message", "is an esp32c6");
+        // It was stopped to be asked what it is, and goes on.
+        let says = "tbprov firmware on a board";
+        let watch = ["firmware", "monitor", "--json", "--port", "port", "--until", says, "--timeout", "10s"];
+        run(&mut sandbox.tbprov(&watch)).succeeded();
     }
     assert!(flash_of(&sandbox).iter().all(|byte| *byte == 0xff));
     let wrong = ["--image", "image.bin", "--chip", "esp32c6"];

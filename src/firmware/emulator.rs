@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
 use crate::secret::Secret;
 use crate::store::atomic::{self, Access};
+use crate::text::one_line;
 
 /// The program that emulates.
 pub const QEMU: &str = "qemu-system-riscv32";
@@ -236,7 +237,7 @@ impl Machine {
             let is_whole = self.partial.ends_with(b"\n") || self.partial.len() as u64 >= LONGEST_LINE;
             if is_whole || (read == 0 && !self.partial.is_empty()) {
                 let line = std::mem::take(&mut self.partial);
-                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+                return Ok(Some(one_line(String::from_utf8_lossy(&line).trim_end(), line.len())));
             }
             if read == 0 {
                 return Ok(None);
@@ -249,6 +250,7 @@ impl Machine {
         let complaint = (&mut self.complaint).await.unwrap_or_default();
         let status = self.child.wait().await.map_or_else(|error| error.to_string(), shown);
         let complaint = String::from_utf8_lossy(&complaint);
+        let complaint = one_line(&complaint.lines().collect::<Vec<_>>().join("; "), complaint.len());
         let message = format!("the emulator ended by itself ({status}) {}", complaint.trim());
         Error::new(ErrorCode::FirmwareEmulator, Step::Emulate, message.trim_end())
     }

@@ -95,6 +95,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("image --chip esp32s3 --out x.bin --elf empty.elf", "7 firmware/image image"),
     ("image --chip esp32c3 --out x.bin --device nobody", "5 store/not-found plan"),
     ("image --chip esp32c3", "2 usage/missing-value plan"),
+    ("emulate --elf nowhere", "5 file/not-found image"),
     ("init tbprov.txt", "5 file/exists plan"),
     ("init fw/src", "5 file/exists plan"),
     ("init ..", "5 file/exists plan"),
@@ -301,6 +302,7 @@ fn emulated_by(script: &str) -> World {
         .args([world.path("script"), world.path("qemu")])
         .status();
     assert!(install.unwrap().success());
+    world.write("app.elf", EMPTY_ELF);
     world.set("TBPROV_WIFI_PASSWORD", "a-password-nobody-sees");
     world
 }
@@ -308,7 +310,7 @@ fn emulated_by(script: &str) -> World {
 #[cfg(unix)]
 fn emulate(world: &World) -> crate::support::Ran {
     world.run(&format!(
-        "firmware emulate --json --device {NAME} --force --elf none --qemu ./qemu -n 1 --give-up-after 20s"
+        "firmware emulate --json --device {NAME} --force --elf app.elf --qemu ./qemu -n 1 --give-up-after 20s"
     ))
 }
 

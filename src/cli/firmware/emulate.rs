@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::demo;
 use super::super::server_args::parse_timeout;
-use super::build_args::SourceArgs;
+use super::build_args::{SourceArgs, read_elf};
 use super::identity_args::SessionArgs;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
 use tbprov::firmware::{self, Board, IdentityOptions};
@@ -88,7 +88,8 @@ impl EmulateArgs {
 
     async fn elf(&self, context: &Context) -> Result<PathBuf> {
         match &self.elf {
-            Some(elf) => Ok(elf.clone()),
+            // QEMU says it too, as if QEMU were to blame.
+            Some(elf) => read_elf(elf).map(|_| elf.clone()),
             None => Ok(context.interruptible(self.sources.build(context, Board::Virt, false)).await?.elf),
         }
     }
@@ -103,10 +104,11 @@ impl EmulateArgs {
     ) -> Result<Emulated> {
         let options = self.session.options();
         let time_server = match &options.time_server {
-            Some(server) => Some(emulator::time_server_in_guest(server).await?),
+            Some(server) => Some(context.interruptible(emulator::time_server_in_guest(server)).await?),
             None => None,
         };
-        let address = emulator::address_in_guest(&target.host, target.port).await?;
+        let address = emulator::address_in_guest(&target.host, target.port);
+        let address = context.interruptible(address).await?;
         let interval = options.interval;
         let options = IdentityOptions { address: Some(address), time_server, ..options };
         let partition = firmware::partition(device, target, &options)?;

@@ -151,8 +151,8 @@ impl FirmwareFlashArgs {
             chip: board.board().name(),
             mac: board.mac().to_owned(),
         });
-        refuse_other(&board, wanted, "asked for")?;
-        Ok(Run { board, port, timings: Timings { connect: begin.elapsed(), ..Timings::default() } })
+        let timings = Timings { connect: begin.elapsed(), ..Timings::default() };
+        refuse_other(Run { board, port, timings }, wanted, "asked for").await
     }
 
     async fn write_identity(
@@ -165,15 +165,16 @@ impl FirmwareFlashArgs {
             return Err(Error::new(ErrorCode::Bug, Step::Flash, "no device for --identity-only"));
         };
         let begin = Instant::now();
-        let (board, region) = context
+        let (run, region) = context
             .interruptible(blocking(move || {
-                let region = flash::identity_region(&mut run.board)?;
-                Ok((run.board, region))
+                let region = flash::identity_region(&mut run.board);
+                Ok((run, region))
             }))
             .await?;
+        let (mut run, region) = run.or_restart(region).await?;
         let parts =
             vec![Part { name: "identity", offset: region.offset, bytes: std::mem::take(&mut identity) }];
-        let (board, parts) = write(context, board, parts).await?;
+        let (board, parts) = write(context, run.board, parts).await?;
         run.timings.write = begin.elapsed();
         record(&mut device, &board, None)?;
         Ok(FlashResult::new("flashed", &board, &run.port, &parts, run.timings).of(&device).done(board))
@@ -191,10 +192,13 @@ impl FirmwareFlashArgs {
             Some(image) => image,
             None => {
                 let megahertz = run.board.crystal_megahertz();
-                context.interruptible(self.built(context, run.board.board(), megahertz)).await?
+                let built = context.interruptible(self.built(context, run.board.board(), megahertz)).await;
+                let (unchanged, built) = run.or_restart(built).await?;
+                run = unchanged;
+                built
             }
         };
-        refuse_other(&run.board, Some(image.board), "what the image is for")?;
+        run = refuse_other(run, Some(image.board), "what the image is for").await?;
         let sha256 = image.sha256();
         run.timings.build = begin.elapsed();
         let (mut device, _lock) = match subject {
@@ -229,29 +233,45 @@ impl FirmwareFlashArgs {
     }
 }
 
-fn refuse_other(board: &Bootloader, wanted: Option<Board>, why: &str) -> Result<()> {
+async fn refuse_other(run: Run, wanted: Option<Board>, why: &str) -> Result<Run> {
     match wanted {
-        Some(wanted) if wanted != board.board() => {
+        Some(wanted) if wanted != run.board.board() => {
             let message =
-                format!("the board at {} is an {}; {wanted} is {why}", board.port().path, board.board());
-            Err(Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
-                .help("connect the other board, or name another port; without --chip the firmware is built for the chip that is there"))
+                format!("the board at {} is an {}; {wanted} is {why}", run.port.path, run.board.board());
+            let error = Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
+                .help("connect the other board, or name another port; without --chip the firmware is built for the chip that is there");
+            run.or_restart(Err(error)).await.map(|(run, ())| run)
         }
-        _ => Ok(()),
+        _ => Ok(run),
+    }
+}
+
+impl Run {
+    /// Where it was not done: a board whose program was not touched does again what it did before.
+    async fn or_restart<T>(self, done: Result<T>) -> Result<(Self, T)> {
+        match done {
+            Ok(done) => Ok((self, done)),
+            Err(error) => {
+                // What went wrong first is what matters.
+                let _ = blocking(move || self.board.restart().map(drop)).await;
+                Err(error)
+            }
+        }
     }
 }
 
 async fn erase(context: &Context, mut run: Run) -> Result<(Bootloader, FlashResult)> {
     let begin = Instant::now();
     let observer = context.observer.clone();
-    let (board, region) = context
+    let (run, region) = context
         .interruptible(blocking(move || {
-            let region = flash::erase_identity(&mut run.board, &*observer)?;
-            Ok((run.board, region))
+            let region = flash::erase_identity(&mut run.board, &*observer);
+            Ok((run, region))
         }))
         .await?;
-    run.timings.write = begin.elapsed();
-    Ok(FlashResult::new("erased", &board, &run.port, &[], run.timings).erased(region).done(board))
+    let (Run { board, port, mut timings }, region) = run.or_restart(region).await?;
+    timings.write = begin.elapsed();
+    Ok(FlashResult::new("erased", &board, &port, &[], timings).erased(region).done(board))
 }
 
 /// Writes and reads back. An interruption is heard between two blocks, and awaited so long.
