@@ -42,6 +42,17 @@ impl Context {
         })
     }
 
+    /// Cancelled when the user interrupts, or when nobody reads stdout any more: for what goes on for ever.
+    pub(super) fn interrupt_or_unread(&self) -> CancellationToken {
+        let stop = self.interrupt.child_token();
+        let (gone, stopped) = (self.output.reader_gone().clone(), stop.clone());
+        tokio::spawn(async move {
+            gone.cancelled().await;
+            stopped.cancel();
+        });
+        stop
+    }
+
     /// Runs `work` until it ends or the user interrupts it.
     pub(super) async fn interruptible<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {

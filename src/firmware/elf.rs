@@ -1,7 +1,7 @@
 //! The compiler's result: its sections.
 
-use object::elf::{EM_RISCV, EM_XTENSA, SHF_ALLOC, SHF_WRITE};
-use object::read::elf::{ElfFile32, FileHeader as _};
+use object::elf::{EM_RISCV, EM_XTENSA, PT_LOAD, SHF_ALLOC, SHF_WRITE};
+use object::read::elf::{ElfFile32, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
 
 use crate::error::{Error, ErrorCode, Result, Step};
@@ -31,6 +31,23 @@ impl<'a> Elf<'a> {
             return Err(refused("the application is for neither RISC-V nor Xtensa"));
         }
         Ok(Self { file, is_xtensa: machine == EM_XTENSA })
+    }
+
+    /// Whether what runs at `address` is also stored for it.
+    pub(super) fn is_loaded_in_place(&self, address: u64) -> bool {
+        let endian = self.file.endian();
+        self.file.elf_program_headers().iter().filter(|header| header.p_type(endian) == PT_LOAD).any(
+            |header| {
+                let (start, size) = (header.p_vaddr(endian), header.p_memsz(endian));
+                let range = u64::from(start)..u64::from(start) + u64::from(size);
+                start == header.p_paddr(endian) && range.contains(&address)
+            },
+        )
+    }
+
+    /// The address of the first instruction.
+    pub(super) fn entry(&self) -> u64 {
+        self.file.entry()
     }
 
     pub(super) const fn is_xtensa(&self) -> bool {

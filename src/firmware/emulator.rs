@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::elf::{self, Elf};
 use super::program::without_our_variables;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Observer};
@@ -27,6 +28,12 @@ pub const QEMU: &str = "qemu-system-riscv32";
 
 /// The emulated network's name for the machine that QEMU runs on: what arrives there goes to 127.0.0.1.
 const HOST_IN_GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// Where the board's programs are.
+const MEMORY: std::ops::Range<u64> = 0x8000_0000..IDENTITY_ADDRESS as u64;
+
+/// How long QEMU may take to read the identity, whether or not the firmware has said anything by then.
+const LOADED_BY: Duration = Duration::from_secs(10);
 
 /// Bytes of a line of the log that are kept, at the most; the firmware's own have a few hundred.
 const LONGEST_LINE: u64 = 8192;
@@ -97,6 +104,19 @@ pub async fn time_server_in_guest(text: &str) -> Result<String> {
     Ok(address_in_guest(host, port).await?.to_string())
 }
 
+/// Whether `elf` is a program for the emulated board. QEMU would load another one, and run nothing.
+///
+/// # Errors
+/// `firmware/image`.
+pub fn check(elf: &[u8]) -> Result<()> {
+    let elf = Elf::parse(elf)?;
+    if elf.is_xtensa() || !MEMORY.contains(&elf.entry()) {
+        return Err(elf::refused("the application is not for the board 'virt'")
+            .help("'tbprov firmware build --board virt' makes it; without --elf it is built"));
+    }
+    Ok(())
+}
+
 impl Emulation<'_> {
     /// Runs until enough readings are acknowledged, something final happens, or the user interrupts it. Each line
     /// of the firmware's log is told to `observer`.
@@ -108,6 +128,7 @@ impl Emulation<'_> {
         let identity = IdentityFile::new(self.partition)?;
         let mut machine = Machine::start(self, &identity.path)?;
         let mut identity = Some(identity);
+        let loaded_by = Instant::now() + LOADED_BY;
         let mut watch = Watch { emulation: self, acknowledged: 0, trouble: None, since: Instant::now() };
         loop {
             let line = tokio::select! {
@@ -117,11 +138,15 @@ impl Emulation<'_> {
                 }
                 // Before the log: one without end would always have the next line ready.
                 () = watch.patience_ends() => return Err(watch.gave_up()),
+                () = tokio::time::sleep_until(loaded_by), if identity.is_some() => {
+                    identity = None;
+                    continue;
+                }
                 line = machine.line() => line?,
             };
             let Some(line) = line else { return Err(machine.ended().await) };
             // The machine runs, so it has read the file.
-            drop(identity.take());
+            identity = None;
             observer.event(&Event::Log { line: line.clone() });
             watch.hear(&line)?;
             if self.count.is_some_and(|count| watch.acknowledged >= count) {
@@ -253,6 +278,7 @@ impl Machine {
         let complaint = one_line(&complaint.lines().collect::<Vec<_>>().join("; "), complaint.len());
         let message = format!("the emulator ended by itself ({status}) {}", complaint.trim());
         Error::new(ErrorCode::FirmwareEmulator, Step::Emulate, message.trim_end())
+            .help("read what it says; arguments after -- have to be QEMU's own")
     }
 }
 

@@ -122,8 +122,13 @@ pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
         .find(|entry| entry.label == LABEL)
         .ok_or_else(|| none(&format!("no partition '{LABEL}': it runs another firmware")))?;
     let bytes = usize::try_from(partition.size).unwrap_or_default();
-    if bytes < SIZE || !(partition.offset as usize).is_multiple_of(SECTOR) {
-        return Err(none(&format!("a partition '{LABEL}' of {bytes} bytes, where {SIZE} are needed")));
+    if bytes != SIZE {
+        return Err(none(&format!(
+            "a partition '{LABEL}' of {bytes} bytes, where the firmware takes {SIZE} only"
+        )));
+    }
+    if !(partition.offset as usize).is_multiple_of(SECTOR) {
+        return Err(none(&format!("a partition '{LABEL}' that begins within a sector of the flash")));
     }
     let place = u64::from(partition.offset)..u64::from(partition.offset) + u64::from(partition.size);
     if place.start < u64::from(FIRST_OFFSET) || place.end > LARGEST_FLASH {

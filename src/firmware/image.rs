@@ -238,11 +238,23 @@ fn check(elf: &Elf<'_>, bytes: &[u8], board: Board) -> Result<()> {
         Some(_) => {}
         None => return Err(refused(board, "it does not say for which chip it is")),
     }
-    if !elf.sections()?.iter().any(|section| section.name == DESCRIPTION && section.size >= DESCRIPTION_SIZE)
-    {
-        return Err(refused(board, "it lacks the description that the bootloader reads"));
+    let sections = elf.sections()?;
+    let description = sections.iter().find(|section| section.name == DESCRIPTION);
+    match description.filter(|section| section.size >= DESCRIPTION_SIZE) {
+        None => Err(refused(board, "it lacks the description that the bootloader reads")),
+        // espflash takes this for granted, and panics.
+        Some(section)
+            if !is_in_flash(section.address, board)? || !elf.is_loaded_in_place(section.address) =>
+        {
+            Err(refused(board, "the description that the bootloader reads is not in its flash"))
+        }
+        Some(_) => Ok(()),
     }
-    Ok(())
+}
+
+fn is_in_flash(address: u64, board: Board) -> Result<bool> {
+    let chip = chip(board)?;
+    Ok(u32::try_from(address).is_ok_and(|address| chip.addr_is_flash(address)))
 }
 
 fn refused(board: Board, why: &str) -> Error {

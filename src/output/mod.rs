@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ColorChoice, GlobalArgs};
 use tbprov::event::Observer;
@@ -37,6 +38,8 @@ pub(crate) struct Output {
     progress: bool,
     /// Whether data could not be written, other than because its reader has gone away.
     lost: Arc<AtomicBool>,
+    /// Cancelled when whoever read stdout has gone away.
+    reader_gone: CancellationToken,
 }
 
 impl Output {
@@ -63,6 +66,7 @@ impl Output {
             color,
             progress: terminal && !global.quiet,
             lost: Arc::default(),
+            reader_gone: CancellationToken::new(),
         }
     }
 
@@ -122,9 +126,16 @@ impl Output {
             .write_all(text.trim_end_matches('\n').as_bytes())
             .and_then(|()| stdout.write_all(b"\n"))
             .and_then(|()| stdout.flush());
-        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
-            self.lost.store(true, Ordering::Relaxed);
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.reader_gone.cancel(),
+            Err(_) => self.lost.store(true, Ordering::Relaxed),
         }
+    }
+
+    /// Cancelled when whoever read stdout has gone away: a reason to end what would go on for ever.
+    pub(crate) const fn reader_gone(&self) -> &CancellationToken {
+        &self.reader_gone
     }
 
     fn talk(&self, text: &str) {

@@ -149,7 +149,7 @@ fn an_identity_that_was_never_proved_goes_into_no_image() {
     assert!(forced.stderr.contains("without --wifi-ssid"), "{forced:?}");
 }
 
-/// A 32-bit program for RISC-V that has no section.
+/// A 32-bit program for RISC-V that has no section, and begins in the memory of QEMU's board.
 const EMPTY_ELF: [u8; 52] = {
     let mut elf = [0; 52];
     let header = [0x7f, b'E', b'L', b'F', 1, 1, 1];
@@ -162,6 +162,7 @@ const EMPTY_ELF: [u8; 52] = {
     elf[16] = 2;
     elf[18] = 243;
     elf[20] = 1;
+    elf[27] = 0x80;
     elf[40] = 52;
     elf[42] = 32;
     elf[46] = 40;

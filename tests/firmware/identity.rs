@@ -92,6 +92,10 @@ fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
         let error = write("sensor", &arguments).failed(2, "usage/invalid-value");
         assert!(error["message"].as_str().unwrap().contains(field), "{error}");
     }
+    // A secret that was not there is no open network.
+    sandbox.write("empty", "");
+    write("sensor", &["--wifi-ssid", "workshop", "--wifi-password-file", "empty"])
+        .failed(2, "usage/invalid-value");
     assert!(!out.exists());
     write("sensor", &[]).succeeded();
 }

@@ -4,6 +4,22 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
+/// The least that is a program for the board: the header of an ELF file for RISC-V with its entry in the memory.
+fn program(sandbox: &Sandbox) -> PathBuf {
+    let mut header = [0_u8; 52];
+    header[..8].copy_from_slice(b"\x7fELF\x01\x01\x01\0");
+    (header[16], header[18], header[20]) = (2, 243, 1);
+    header[24..28].copy_from_slice(&0x8000_0000_u32.to_le_bytes());
+    (header[40], header[42], header[46]) = (52, 32, 40);
+    let path = sandbox.path("program.elf");
+    std::io::Write::write_all(
+        &mut std::fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap(),
+        &header,
+    )
+    .unwrap();
+    path
+}
+
 fn qemu(sandbox: &Sandbox, script: &str) -> PathBuf {
     let qemu = sandbox.write("qemu", &format!("#!/bin/sh\n{script}\n"));
     std::fs::set_permissions(&qemu, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -15,7 +31,7 @@ fn emulated_by(script: &str, arguments: &[&str]) -> Ended {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.provisioned(&server, "sensor");
     let qemu = qemu(&sandbox, script);
-    run(emulate(&sandbox, Path::new("no.elf"), arguments).env("TBPROV_QEMU", qemu))
+    run(emulate(&sandbox, &program(&sandbox), arguments).env("TBPROV_QEMU", qemu))
 }
 
 const ACKNOWLEDGED: &str = "echo 'I (9) tbprov: [Telemetry][Ack] packet 1 in 3 ms'";
@@ -64,7 +80,7 @@ fn an_emulator_that_fails_is_quoted() {
 fn an_emulator_that_is_missing_is_named() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.provisioned(&server, "sensor");
-    let mut command = emulate(&sandbox, Path::new("no.elf"), &["--qemu", "nowhere/qemu"]);
+    let mut command = emulate(&sandbox, &program(&sandbox), &["--qemu", "nowhere/qemu"]);
     let error = run(&mut command).failed(7, "firmware/emulator");
     assert!(error["message"].as_str().unwrap().contains("nowhere/qemu"), "{error}");
     assert!(error["help"].as_str().unwrap().contains("qemu-system-misc"), "{error}");
@@ -88,10 +104,35 @@ fn it_sees_the_identity_and_no_secret_of_the_environment() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.provisioned(&server, "sensor");
     let qemu = qemu(&sandbox, &script);
-    let mut command = emulate(&sandbox, Path::new("no.elf"), &["--count", "1"]);
+    let mut command = emulate(&sandbox, &program(&sandbox), &["--count", "1"]);
     let ended = run(command.env("TBPROV_QEMU", qemu).env("TBPROV_WIFI_PASSWORD", "a-secret-of-ours"));
     ended.succeeded();
     let log = log(&ended);
     assert!(log.contains(&"-rw-------".to_owned()), "{log:#?}");
     assert!(!ended.stdout.contains("a-secret-of-ours"), "{log:#?}");
+}
+
+#[test]
+fn a_program_for_another_board_is_refused() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let path = program(&sandbox);
+    let mut elf = std::fs::read(&path).unwrap();
+    elf[24..28].copy_from_slice(&0x4200_0020_u32.to_le_bytes());
+    std::fs::remove_file(&path).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create_new(&path).unwrap(), &elf).unwrap();
+    run(&mut emulate(&sandbox, &path, &[])).failed(7, "firmware/image");
+    run(&mut emulate(&sandbox, Path::new("none.elf"), &[])).failed(5, "file/not-found");
+}
+
+/// `tbprov firmware emulate | head` ends.
+#[test]
+fn what_nobody_reads_any_more_ends() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let qemu = qemu(&sandbox, "while echo talk; do sleep 0.05; done");
+    let mut command = emulate(&sandbox, &program(&sandbox), &[]);
+    let mut child = command.env("TBPROV_QEMU", qemu).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    until("the end of what nobody reads", || child.try_wait().unwrap().is_some());
 }

@@ -11,6 +11,8 @@ const CLIENT: u8 = 4 << 3 | 3;
 const SERVER: u8 = 4;
 /// Leap indicator 3: the server's own clock is not set.
 const UNSYNCHRONIZED: u8 = 3;
+/// 2026-01-01, in seconds since 1970: nothing that this firmware meets is older.
+const EARLIEST: u32 = 1_767_225_600;
 /// The highest stratum of a server whose clock is set.
 const LAST_STRATUM: u8 = 15;
 
@@ -47,7 +49,8 @@ pub(crate) fn parse(reply: &[u8]) -> Result<u32, &'static str> {
     if transmitted == 0 {
         return Err("the reply holds no time");
     }
-    unix(transmitted >> 32).ok_or("the reply's time is out of range")
+    let time = unix(transmitted >> 32).ok_or("the reply's time is out of range")?;
+    if time < EARLIEST { Err("the reply's time is before this firmware was made") } else { Ok(time) }
 }
 
 /// The eight bytes at `offset`, which is within the message wherever it is called.

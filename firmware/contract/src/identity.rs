@@ -104,9 +104,9 @@ impl Identity {
         check(
             "interval_ms",
             (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&self.interval),
-            "out of bounds",
+            "not 10 ms to a day",
         )?;
-        check("retry_ms", (SHORTEST_RETRY..=LONGEST_RETRY).contains(&self.retry), "out of bounds")?;
+        check("retry_ms", (SHORTEST_RETRY..=LONGEST_RETRY).contains(&self.retry), "not 1 ms to 60 s")?;
         if let Some(server) = &self.time_server {
             text("time_server", server, LONGEST_HOST + ":65535".len())?;
             check("time_server", time_server(server).is_some(), "not HOST or HOST:PORT")?;
@@ -121,7 +121,8 @@ impl Wifi {
         check("wifi_ssid", !self.ssid.contains('\0'), "a NUL in it")?;
         let password = &self.password;
         let fits = password.is_empty() || PASSPHRASE.contains(&password.len());
-        check("wifi_password", fits && !password.contains('\0'), "not 8 to 64 bytes long")
+        check("wifi_password", fits, "not 8 to 64 bytes long")?;
+        check("wifi_password", !password.contains(char::is_control), "a control character in it")
     }
 }
 

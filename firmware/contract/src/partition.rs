@@ -108,9 +108,10 @@ pub fn decode(partition: &[u8]) -> Result<Identity, PartitionError> {
     if partition.iter().all(|byte| *byte == 0xFF) {
         return Err(PartitionError::Empty);
     }
-    let mut reader = Reader::new(partition)?;
-    let identity = reader.identity();
-    reader.wipe();
+    // The copy holds the private key.
+    let mut flash = MemFlash::from_bytes(partition.to_vec());
+    let identity = Reader::new(&mut flash).and_then(|mut reader| reader.identity());
+    flash.into_inner().zeroize();
     let identity = identity?;
     identity.validate()?;
     Ok(identity)
@@ -145,13 +146,12 @@ impl Writer {
     }
 }
 
-struct Reader {
-    nvs: Nvs<MemFlash>,
+struct Reader<'a> {
+    nvs: Nvs<&'a mut MemFlash>,
 }
 
-impl Reader {
-    fn new(partition: &[u8]) -> Result<Self, PartitionError> {
-        let flash = MemFlash::from_bytes(partition.to_vec());
+impl<'a> Reader<'a> {
+    fn new(flash: &'a mut MemFlash) -> Result<Self, PartitionError> {
         Ok(Self { nvs: Nvs::new(0, SIZE, flash).map_err(|_| PartitionError::Damaged("pages"))? })
     }
 
@@ -207,14 +207,9 @@ impl Reader {
 
     fn need<T>(&mut self, name: &'static str) -> Result<T, PartitionError>
     where
-        Nvs<MemFlash>: Get<T>,
+        Nvs<&'a mut MemFlash>: Get<T>,
     {
         self.nvs.get(&key(NAMESPACE), &key(name)).map_err(|_| PartitionError::Damaged(name))
-    }
-
-    /// The copy of the partition held the private key.
-    fn wipe(self) {
-        self.nvs.into_inner().into_inner().zeroize();
     }
 }
 

@@ -88,8 +88,10 @@ impl EmulateArgs {
 
     async fn elf(&self, context: &Context) -> Result<PathBuf> {
         match &self.elf {
-            // QEMU says it too, as if QEMU were to blame.
-            Some(elf) => read_elf(elf).map(|_| elf.clone()),
+            Some(elf) => {
+                emulator::check(&read_elf(elf)?)?;
+                Ok(elf.clone())
+            }
             None => Ok(context.interruptible(self.sources.build(context, Board::Virt, false)).await?.elf),
         }
     }
@@ -122,7 +124,7 @@ impl EmulateArgs {
             patience: patience.map(|patience| patience.saturating_add(interval)),
             qemu_arguments: self.qemu_arguments.clone(),
         };
-        emulation.run(&context.interrupt, &*context.observer).await
+        emulation.run(&context.interrupt_or_unread(), &*context.observer).await
     }
 
     /// Interrupting what would never end is how it ends.

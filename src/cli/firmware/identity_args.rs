@@ -142,7 +142,13 @@ impl IdentityArgs {
         let password = if let Some(password) = &self.wifi_password {
             Secret::new(password.as_str())
         } else if let Some(path) = &self.wifi_password_file {
-            secret_file::read(context, path, "the WiFi password").await?
+            let password = secret_file::read(context, path, "the WiFi password").await?;
+            if password.expose().is_empty() {
+                let message = format!("{} holds no WiFi password", path.display());
+                return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message)
+                    .help("an open network is --wifi-password ''"));
+            }
+            password
         } else if let Some(password) = variable() {
             Secret::new(password)
         } else {

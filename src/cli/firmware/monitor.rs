@@ -91,7 +91,7 @@ impl WatchArgs {
         mut opened: Port,
         log: Option<File>,
     ) -> Result<(MonitorResult, ExitCode)> {
-        let stop = context.interrupt.child_token();
+        let stop = context.interrupt_or_unread();
         let keys = self.keyboard(context, &stop);
         let has_end = self.until.is_some() || self.timeout.is_some();
         let wanted = self.until.clone();

@@ -21,6 +21,10 @@ pub(crate) mod flag {
 pub(crate) mod code {
     pub(crate) const CERTIFICATE_REFUSED: i32 = -0x2700;
     pub(crate) const FATAL_ALERT: i32 = -0x7780;
+    /// A handshake message is larger than the library's buffer of 16 KiB.
+    pub(crate) const TOO_LARGE: i32 = -0x7100;
+    /// A chain has more intermediate certificates than the library follows (8).
+    pub(crate) const CHAIN_TOO_LONG: i32 = -0x3000;
     /// What was received is no TLS record.
     pub(crate) const INVALID_RECORD: i32 = -0x7200;
     /// The library's parts each have their own number for this.
@@ -44,6 +48,13 @@ pub(crate) fn handshake(failure: Failure) -> Fault {
     match failure.code {
         code::CERTIFICATE_REFUSED if failure.flags != flag::NONE => certificate(failure.flags),
         code::FATAL_ALERT => alert(failure.alert, Trouble::Handshake),
+        code::TOO_LARGE => Fault::new(
+            Trouble::Handshake,
+            "a message of the server's is larger than 16 KiB: its chain is too large",
+        ),
+        code::CHAIN_TOO_LONG => {
+            Fault::new(Trouble::Untrusted, "the server's chain has more than 8 intermediates")
+        }
         code::INVALID_RECORD => Fault::new(Trouble::Handshake, "the server does not speak TLS on this port"),
         code if code::OUT_OF_MEMORY.contains(&code) => out_of_memory(code),
         code => Fault::new(Trouble::Handshake, format!("the TLS handshake failed (Mbed TLS {})", hex(code))),
