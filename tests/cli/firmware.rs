@@ -261,12 +261,12 @@ mod with_a_compiler {
         let world = world(&format!(
             "{VERSION}\nsleep 60 & echo $! > $WORLD/child.tmp; mv $WORLD/child.tmp $WORLD/child; wait"
         ));
-        let mut tbprov = Command::new(env!("CARGO_BIN_EXE_tbprov"))
+        let tbprov = Command::new(env!("CARGO_BIN_EXE_tbprov"))
             .args(["firmware", "build", "--json", "--board", "virt", "--firmware-dir", "fw"])
             .current_dir(world.path(""))
             .env("PATH", format!("{}:/usr/bin:/bin", world.path("bin").display()))
             .env("HOME", world.path(""))
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         until(|| world.path("child").exists());
@@ -277,7 +277,13 @@ mod with_a_compiler {
         assert!(alive(&child));
         let sent = Command::new("kill").args(["-s", "INT", &tbprov.id().to_string()]).status().unwrap();
         assert!(sent.success());
-        assert_eq!(tbprov.wait().unwrap().code(), Some(130));
+        let ended = tbprov.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(130));
+        let said: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(
+            (&said["error"]["code"], &said["error"]["step"]),
+            (&"interrupted".into(), &"build".into())
+        );
         until(|| !alive(&child));
     }
 

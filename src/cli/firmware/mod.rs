@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::context::Context;
-use tbprov::Result;
+use tbprov::{ErrorCode, Result, Step};
 
 /// The ESP32 side: build the firmware, put a device's identity on a board, watch or emulate it.
 #[derive(Debug, Subcommand)]
@@ -55,12 +55,20 @@ impl FirmwareCommand {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         match self {
             Self::Init(args) => args.run(context),
-            Self::Build(args) => context.interruptible(args.run(context)).await,
-            Self::Image(args) => context.interruptible(args.run(context)).await,
+            Self::Build(args) => within(Step::Build, context.interruptible(args.run(context)).await),
+            Self::Image(args) => within(Step::Build, context.interruptible(args.run(context)).await),
             Self::Identity(args) => context.interruptible(args.run(context)).await,
             Self::Flash(args) => args.run(context).await,
             Self::Monitor(args) => args.run(context).await,
-            Self::Emulate(args) => args.run(context).await,
+            Self::Emulate(args) => within(Step::Emulate, args.run(context).await),
         }
     }
+}
+
+/// An interruption says where it came: in the one step of the command that takes long.
+fn within(step: Step, outcome: Result<ExitCode>) -> Result<ExitCode> {
+    outcome.map_err(|error| match (error.code, error.step) {
+        (ErrorCode::Interrupted, Step::Plan) => error.at(step),
+        _ => error,
+    })
 }
