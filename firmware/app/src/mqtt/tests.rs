@@ -25,11 +25,11 @@ fn session_of(identity: &Identity, readings: impl Readings, server: impl AsyncFn
         let (device, peer) = duplex();
         let server = async {
             server(peer).await;
-            core::future::pending::<()>().await;
+            core::future::pending::<Infallible>().await
         };
         match select(device_side(device, identity, readings), server).await {
             Either::First(fault) => fault,
-            Either::Second(()) => unreachable!(),
+            Either::Second(never) => match never {},
         }
     })
 }
@@ -346,11 +346,11 @@ fn the_tool_understands_the_log() {
                 server.put(&puback(identifier));
             }
             server.end(Ok(()));
-            core::future::pending::<()>().await;
+            core::future::pending::<Infallible>().await
         };
         match select(device_side(device, &identity, Samples::default()), served).await {
             Either::First(fault) => fault,
-            Either::Second(()) => unreachable!(),
+            Either::Second(never) => match never {},
         }
     });
     assert_eq!(fault.trouble, Trouble::Closed);
