@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::identity_args::IdentityArgs;
+use super::image::refuse_existing;
 use tbprov::Result;
 use tbprov::store::atomic::{self, Access};
 
@@ -27,6 +28,7 @@ pub(in crate::cli) struct FirmwareIdentityArgs {
 
 impl FirmwareIdentityArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
+        refuse_existing(&self.out)?;
         let (device, target) = self.identity.device(context, self.device.as_deref())?;
         let partition = self.identity.partition(context, &device, &target).await?;
         atomic::write_new(&self.out, &partition, Access::Owner)?;

@@ -79,11 +79,12 @@ impl FirmwareImageArgs {
     }
 }
 
-fn refuse_existing(path: &Path) -> Result<()> {
+/// Refuses to write over a file, before anything is asked or built.
+pub(super) fn refuse_existing(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         let message = format!("{} exists already", path.display());
         return Err(Error::new(ErrorCode::FileExists, Step::Plan, message)
-            .help("name another file, or move it away; tbprov never overwrites an image"));
+            .help("name another file, or move it away; tbprov never overwrites a file"));
     }
     Ok(())
 }
