@@ -3,11 +3,13 @@
 
 use time::OffsetDateTime;
 
+use crate::device::State;
+use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Result, Step};
+use crate::event::Progress;
 use crate::identity::{Certificate, Credentials};
-use crate::mqtt::{self, Login, Session, Target};
-use crate::state::State;
-use crate::store::Store;
+use crate::ledger::folder::Store;
+use crate::mqtt::{Login, Session};
 use crate::tls;
 
 /// Days before a certificate's end from which it is worth a word.
@@ -41,9 +43,9 @@ pub struct Check {
 pub const SERVER_CHECKS: &[&str] = &["resolve", "tcp", "tls", "connect"];
 
 /// Walks from name resolution to CONNACK and tells each step's finding.
-pub async fn check_server(target: &Target, identity: Option<&Credentials>, mut tell: impl FnMut(Check)) {
+pub async fn check_server(dialer: &Dialer, identity: Option<&Credentials>, mut tell: impl FnMut(Check)) {
     let mut passed = 0;
-    let outcome = walk(target, |name, detail| {
+    let outcome = walk(dialer, |name, detail| {
         passed += 1;
         tell(Check { name, finding: detail });
     })
@@ -60,36 +62,37 @@ pub async fn check_server(target: &Target, identity: Option<&Credentials>, mut t
         return;
     }
     let Some(identity) = identity else { return };
-    let finding = match Session::open(target, &Login::Device(identity), &()).await {
+    let finding = match Session::open(dialer, &Login::Device(identity), &Progress::silent()).await {
         Ok(session) => {
             session.close().await;
             Finding::Passed("the server accepts the saved identity (CONNACK 0)".to_owned())
         }
-        Err(error) => Finding::Failed(error.at(Step::Verify)),
+        Err(error) => Finding::Failed(error.stamped(Step::Verify)),
     };
     tell(Check { name: "identity", finding });
 }
 
-async fn walk(target: &Target, mut passed: impl FnMut(&'static str, Finding)) -> Result<()> {
-    let addresses = mqtt::resolve(target).await?;
+async fn walk(dialer: &Dialer, mut passed: impl FnMut(&'static str, Finding)) -> Result<()> {
+    let addresses = dialer.resolve().await?;
     let listed: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    passed("resolve", Finding::Passed(format!("{} is {}", target.host, listed.join(", "))));
+    passed("resolve", Finding::Passed(format!("{} is {}", dialer.server.host, listed.join(", "))));
 
-    let stream = mqtt::open_tcp(target, &addresses).await?;
-    let address = stream.peer_addr().map_or_else(|_| target.to_string(), |address| address.to_string());
+    let stream = dialer.open_tcp(&addresses).await?;
+    let address =
+        stream.peer_addr().map_or_else(|_| dialer.server.to_string(), |address| address.to_string());
     passed("tcp", Finding::Passed(format!("connected to {address}")));
 
-    let config = tls::client_config(&target.trust, None)?;
-    let link = match mqtt::start_tls(target, stream, config).await {
+    let config = tls::client_config(&dialer.server.trust, None)?;
+    let link = match dialer.start_tls(stream, config).await {
         Ok(link) => link,
-        Err(error) if is_distrust(&error) => return Err(with_what_is_presented(error, target).await),
+        Err(error) if is_distrust(&error) => return Err(with_what_is_presented(error, dialer).await),
         Err(error) => return Err(error),
     };
     let leaf = link.stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
     let leaf = leaf.and_then(|der| Certificate::from_der(der.into_owned(), "the server").ok());
     passed("tls", authenticated(link.tls_version, leaf.as_ref()));
 
-    Session::over(link, target, &Login::Provision).await?.close().await;
+    Session::over(link, dialer, &Login::Provision).await?.close().await;
     passed("connect", Finding::Passed("CONNACK 0: the server takes provisioning requests".to_owned()));
     Ok(())
 }
@@ -108,8 +111,8 @@ const fn is_distrust(error: &Error) -> bool {
 }
 
 /// An untrusted server's certificate is worth seeing: it tells which file would be the right one.
-async fn with_what_is_presented(mut error: Error, target: &Target) -> Error {
-    if let Ok((chain, _)) = mqtt::peer_certificates(target).await
+async fn with_what_is_presented(mut error: Error, dialer: &Dialer) -> Error {
+    if let Ok((chain, _)) = dialer.peer_certificates().await
         && let Some(leaf) = chain.first()
     {
         let names = if leaf.names.is_empty() { "none".to_owned() } else { leaf.names.join(", ") };

@@ -44,10 +44,9 @@ impl ErrorKind {
     }
 }
 
-/// Declares every code once: its variant, its stable text, its kind, and the help shown when the place
-/// that raised it had nothing more specific to say.
+/// Declares every code once: its variant, its stable text and its kind.
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $kind:ident, $help:literal;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $kind:ident;)+) => {
         /// The stable name of a failure, such as `server/not-found`. Documented in `docs/protocol.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[non_exhaustive]
@@ -67,148 +66,129 @@ macro_rules! error_codes {
                 match self { $(Self::$variant => ErrorKind::$kind,)+ }
             }
 
-            /// What to do next, in general.
-            pub const fn help(self) -> &'static str {
-                match self { $(Self::$variant => $help,)+ }
-            }
         }
     };
 }
 
 error_codes! {
     /// The server knows no device profile with this provision key and secret (`NOT_FOUND`).
-    ServerNotFound = "server/not-found", Refused,
-        "check the provision key and secret against the device profile (Device profiles > your profile > Device provisioning), and that its strategy is not 'Disabled'";
+    ServerNotFound = "server/not-found", Refused;
     /// The server refused to provision (`FAILURE`); it never says why.
-    ServerFailure = "server/failure", Refused,
-        "the usual causes: the device name is taken, the name is not allowed, the certificate is already used by a device, the tenant's device limit, or a pre-provisioned device whose name is unknown or that was provisioned before";
+    ServerFailure = "server/failure", Refused;
     /// CONNACK 5 (or 4): the server does not accept this identity.
-    ServerNotAuthorized = "server/not-authorized", Refused,
-        "the server does not know this certificate, or its validity dates do not hold on the server's clock; compare the credentialsId with the device's in ThingsBoard (Manage credentials)";
+    ServerNotAuthorized = "server/not-authorized", Refused;
     /// CONNACK 2: ThingsBoard's answer when no client certificate and no user name arrived.
-    ServerIdentifierRejected = "server/identifier-rejected", Refused,
-        "the client certificate did not reach ThingsBoard: a load balancer or proxy in front of it terminates TLS; connect to ThingsBoard's own port, or let the balancer pass TCP through";
+    ServerIdentifierRejected = "server/identifier-rejected", Refused;
     /// CONNACK 3: overload, rate limit, or a device profile with another transport type.
-    ServerUnavailable = "server/unavailable", Refused,
-        "a rate limit of the tenant, a disabled API usage state, a core that does not answer, or a device profile whose transport type is neither DEFAULT nor MQTT";
+    ServerUnavailable = "server/unavailable", Refused;
     /// A CONNACK code that ThingsBoard never sends.
-    ServerRefused = "server/refused", Refused,
-        "this does not look like ThingsBoard's MQTT port; check host and port with 'tbprov doctor'";
+    ServerRefused = "server/refused", Refused;
 
     /// A value given by flag, environment, file or prompt is not valid.
-    UsageInvalid = "usage/invalid-value", Usage, "correct the value; 'tbprov COMMAND --help' lists what is accepted";
+    UsageInvalid = "usage/invalid-value", Usage;
     /// A value is needed and nobody can be asked for it.
-    UsageMissing = "usage/missing-value", Usage, "give the value by its flag, its environment variable or in tbprov.toml";
+    UsageMissing = "usage/missing-value", Usage;
     /// Two things were asked for that exclude each other.
-    UsageConflict = "usage/conflict", Usage, "drop one of the two";
+    UsageConflict = "usage/conflict", Usage;
     /// The configuration file cannot be read or holds something it may not.
-    ConfigInvalid = "config/invalid", Usage, "correct the file, or name another with --config";
+    ConfigInvalid = "config/invalid", Usage;
 
     /// The host's name has no address.
-    NetworkResolve = "network/resolve", Network, "check the spelling of the host and this machine's DNS";
+    NetworkResolve = "network/resolve", Network;
     /// No TCP connection.
-    NetworkConnect = "network/connect", Network,
-        "check host and port; ThingsBoard's MQTT over TLS listens on 8883 only when MQTT_SSL_ENABLED=true, and a firewall may stand between";
+    NetworkConnect = "network/connect", Network;
     /// The server or the network did not answer in time.
-    NetworkTimeout = "network/timeout", Network, "try again, with a longer --timeout if the link is slow";
+    NetworkTimeout = "network/timeout", Network;
     /// The connection was closed by the other side.
-    NetworkClosed = "network/closed", Network,
-        "run the same command again: nothing is lost; if it closes before TLS each time, ThingsBoard may have blocked this address after wrong credentials (60 s by default)";
+    NetworkClosed = "network/closed", Network;
     /// The firmware got no address in its network.
-    NetworkLink = "network/link", Network, "check the name and password of the wireless network, or the cable, and that a DHCP server answers there";
+    NetworkLink = "network/link", Network;
     /// The other side does not speak MQTT 3.1.1.
-    NetworkProtocol = "network/protocol", Network, "check that the port is ThingsBoard's MQTT over TLS port";
+    NetworkProtocol = "network/protocol", Network;
 
     /// The TLS handshake failed.
-    TlsHandshake = "tls/handshake", Network, "run 'tbprov doctor' for the step that fails; a plain MQTT port (1883) does not speak TLS";
+    TlsHandshake = "tls/handshake", Network;
     /// The server presented neither a certificate in the given file nor one that chains to it.
-    TlsUntrusted = "tls/untrusted", Network,
-        "get the server's certificate with 'tbprov certs inspect HOST:PORT --save server.pem', compare its fingerprint with the server's administrator, and give it with --server-cert";
+    TlsUntrusted = "tls/untrusted", Network;
     /// The server's certificate is past its end date or before its start date.
-    TlsExpired = "tls/expired", Network, "renew the server's certificate ('tbprov certs server'), and check this machine's clock";
+    TlsExpired = "tls/expired", Network;
     /// The server's certificate is for another name.
-    TlsName = "tls/name-mismatch", Network,
-        "connect with a name that the certificate holds, or add --skip-name-check (the certificate itself is still checked)";
+    TlsName = "tls/name-mismatch", Network;
     /// The server refused the client certificate during TLS: how ThingsBoard up to 3.4 answers an unknown one.
-    TlsClientCertificate = "tls/client-certificate-refused", Network,
-        "up to ThingsBoard 3.4 this is how an unknown certificate is refused; compare the credentialsId with the device's in ThingsBoard (Manage credentials)";
+    TlsClientCertificate = "tls/client-certificate-refused", Network;
 
     /// The answer is not JSON, is too large, or lacks a field.
-    AnswerMalformed = "answer/malformed", Verification, "the server is not ThingsBoard, or something between changes its messages; run 'tbprov doctor'";
+    AnswerMalformed = "answer/malformed", Verification;
     /// The answer speaks of another type of credentials than was sent.
-    AnswerOtherType = "answer/other-type", Verification,
-        "the device is pre-provisioned with credentials of another type, and ThingsBoard ignores what a pre-provisioned device sends; set the certificate in the web form instead (Manage credentials > X.509 Certificate)";
+    AnswerOtherType = "answer/other-type", Verification;
     /// The answer holds another certificate than was sent.
-    AnswerOtherCertificate = "answer/other-certificate", Verification,
-        "the device is pre-provisioned with another certificate; paste this one in the web form (Manage credentials > X.509 Certificate), or choose another device name";
+    AnswerOtherCertificate = "answer/other-certificate", Verification;
     /// The answer holds other credentials of the right type.
-    AnswerOtherCredentials = "answer/other-credentials", Verification,
-        "the device is pre-provisioned with other credentials; set these in the web form (Manage credentials), or choose another device name";
+    AnswerOtherCredentials = "answer/other-credentials", Verification;
     /// The answer said SUCCESS, and the identity was refused at connect all the same.
-    VerifyRefused = "verify/refused", Verification,
-        "compare the credentialsId with the device's in ThingsBoard; a load balancer that terminates TLS or a clock that is off has the same effect; then run the same command again";
+    VerifyRefused = "verify/refused", Verification;
 
     /// The store has no such device.
-    StoreNotFound = "store/not-found", Files, "'tbprov devices list' shows what the store holds; --store names another";
+    StoreNotFound = "store/not-found", Files;
     /// The device's folder belongs to something else already.
-    StoreExists = "store/exists", Files, "choose another device name or another --store; tbprov never overwrites an identity";
+    StoreExists = "store/exists", Files;
     /// Another tbprov works on this device.
-    StoreLocked = "store/locked", Files, "wait for the other tbprov to end";
+    StoreLocked = "store/locked", Files;
     /// The device's identity was never proved by a connect.
-    StoreNotProved = "store/not-proved", Files, "finish it with 'tbprov provision', or prove it with 'tbprov connect'; --force uses it as it is";
+    StoreNotProved = "store/not-proved", Files;
     /// A file of the store is damaged or missing.
-    StoreCorrupt = "store/corrupt", Files, "restore the folder from a backup; tbprov does not touch it";
+    StoreCorrupt = "store/corrupt", Files;
     /// The store cannot be read or written.
-    StoreIo = "store/io", Files, "check the folder's permissions and the free space of the disk";
+    StoreIo = "store/io", Files;
 
     /// No such file.
-    FileNotFound = "file/not-found", Files, "check the path";
+    FileNotFound = "file/not-found", Files;
     /// A key or certificate file cannot be read or written.
-    FileIo = "file/io", Files, "check the path and its permissions";
+    FileIo = "file/io", Files;
     /// The output file exists already.
-    FileExists = "file/exists", Files, "tbprov never overwrites a key or a certificate: name another folder, or move the old files away";
+    FileExists = "file/exists", Files;
     /// The file holds no PEM of the expected kind.
-    FileNotPem = "file/not-pem", Files, "expected text that begins with -----BEGIN; convert DER with 'openssl x509 -inform der' or 'openssl pkey -inform der'";
+    FileNotPem = "file/not-pem", Files;
     /// The private key is encrypted.
-    FileEncrypted = "file/encrypted-key", Files, "decrypt it first: openssl pkey -in key.pem -out plain.pem";
+    FileEncrypted = "file/encrypted-key", Files;
     /// The key is of a kind that cannot be used.
-    FileKeyType = "file/unsupported-key", Files, "use one of ec-p256, ec-p384, ed25519, rsa-2048, rsa-3072, rsa-4096";
+    FileKeyType = "file/unsupported-key", Files;
     /// The certificate cannot be read.
-    FileCertificate = "file/bad-certificate", Files, "check the file with 'openssl x509 -in FILE -text'";
+    FileCertificate = "file/bad-certificate", Files;
     /// The certificate is not for this key.
-    FileMismatch = "file/key-mismatch", Files, "the certificate belongs to another private key; give the pair that was made together";
+    FileMismatch = "file/key-mismatch", Files;
     /// The certificate's validity has ended, or has not begun.
-    FileExpired = "file/expired-certificate", Files, "make a new one; ThingsBoard refuses a certificate outside its validity dates";
+    FileExpired = "file/expired-certificate", Files;
 
     /// The firmware's sources are not where they were looked for.
-    FirmwareSources = "firmware/sources", Firmware, "'tbprov firmware init DIR' writes them out; --firmware-dir or TBPROV_FIRMWARE_DIR names the folder";
+    FirmwareSources = "firmware/sources", Firmware;
     /// No compiler for the chip.
-    FirmwareToolchain = "firmware/toolchain", Firmware, "docs/firmware.md says how to install the compiler for each chip; 'tbprov doctor' shows which are found";
+    FirmwareToolchain = "firmware/toolchain", Firmware;
     /// The compiler refused the firmware.
-    FirmwareBuild = "firmware/build", Firmware, "the compiler's own messages above say where; 'tbprov firmware init DIR' gives unchanged sources";
+    FirmwareBuild = "firmware/build", Firmware;
     /// The application makes no image for this chip.
-    FirmwareImage = "firmware/image", Firmware, "see partitions.csv in the firmware's sources: the application has to fit its partition, and the partitions the flash";
+    FirmwareImage = "firmware/image", Firmware;
     /// The device's identity cannot be used by the firmware, or the identity on the chip is missing or damaged.
-    FirmwareIdentity = "firmware/identity", Firmware, "write the identity again: tbprov firmware flash --identity-only --device NAME";
+    FirmwareIdentity = "firmware/identity", Firmware;
     /// No serial port, several of them, or one that cannot be opened.
-    FirmwarePort = "firmware/port", Firmware, "check the cable and name the port with --port; on Linux its group (dialout, uucp) has to be yours";
+    FirmwarePort = "firmware/port", Firmware;
     /// The chip does not answer as its bootloader should, or is another one.
-    FirmwareChip = "firmware/chip", Firmware, "hold BOOT, press RESET, release BOOT, and try again; close other programs that use the port";
+    FirmwareChip = "firmware/chip", Firmware;
     /// Writing to the flash failed or was cut off.
-    FirmwareFlash = "firmware/flash", Firmware, "run the same command again: it begins anew and nothing is lost; a lower --baud helps with long cables";
+    FirmwareFlash = "firmware/flash", Firmware;
     /// What was read back from the flash is not what was written.
-    FirmwareReadBack = "firmware/read-back", Firmware, "run the same command again; if it happens again, the flash of this board is worn or larger than it says";
+    FirmwareReadBack = "firmware/read-back", Firmware;
     /// The awaited text did not appear in the log, or the port went away.
-    FirmwareMonitor = "firmware/monitor", Firmware, "read the log above; press RESET on the board to see it from the start";
+    FirmwareMonitor = "firmware/monitor", Firmware;
     /// The emulator is missing or failed.
-    FirmwareEmulator = "firmware/emulator", Firmware, "install QEMU for RISC-V (Debian: apt install qemu-system-misc; macOS: brew install qemu), or name it with --qemu";
+    FirmwareEmulator = "firmware/emulator", Firmware;
     /// The firmware panicked.
-    FirmwarePanic = "firmware/panic", Firmware, "please report it with the log above: the firmware never panics by intention";
+    FirmwarePanic = "firmware/panic", Firmware;
 
     /// A defect of tbprov.
-    Bug = "internal/bug", Bug, "please report it with the command that led here (without its secrets)";
+    Bug = "internal/bug", Bug;
     /// The user stopped the run.
-    Interrupted = "interrupted", Interrupted, "run the same command again: it continues where this one stopped";
+    Interrupted = "interrupted", Interrupted;
 }
 
 /// How far a run had come: the last step begun when it failed.
@@ -282,18 +262,151 @@ impl fmt::Display for Step {
     }
 }
 
+/// What helps in a special case, where the general advice for the code does not. The command line turns it into
+/// words; the library knows no flag and no command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// The answer did not come; a rerun finds out what the server did.
+    AnswerLost,
+    /// The application is for another chip, or for none.
+    ApplicationOfChip,
+    /// Attributes are one JSON object.
+    AttributesExample,
+    /// The firmware needs the certificate that issued the server's.
+    AuthorityForFirmware,
+    /// A host is a bare name or address.
+    BareHost,
+    /// The server closed the connection before TLS was set up.
+    BlockedOrNotTls,
+    /// The serial port went away.
+    BoardGone,
+    /// Flashing was interrupted.
+    BoardHalfWritten,
+    /// The board has the identity, and only the record does not say so.
+    BoardIsAhead,
+    /// The connection breaks each time at the same message.
+    BreaksAtSameMessage,
+    /// The application for the emulated board is missing.
+    BuildForEmulator,
+    /// The emulated board is built and run by commands of its own.
+    BuildVirt,
+    /// No bootloader is there for this chip.
+    ChipsWithBootloader,
+    /// Several boards are connected.
+    ChoosePort,
+    /// A device that was proved is not known any more.
+    DeletedAtServer,
+    /// The saved device differs from what was asked for.
+    DifferingOption,
+    /// The store has no device.
+    EmptyStore,
+    /// The emulated board takes no image.
+    EmulateVirt,
+    /// The emulated board did not do in time what was awaited.
+    EmulatorGaveUp,
+    /// The firmware takes only some key types.
+    FirmwareKeyTypes,
+    /// The board has no firmware that takes an identity.
+    FlashFirmwareFirst,
+    /// No device name was given.
+    GiveDeviceName,
+    /// No server was named.
+    GiveHost,
+    /// The file is no image of ours.
+    ImageFile,
+    /// The certificate may not sign others.
+    MakeAuthority,
+    /// The chip that an image is for has to be named.
+    NameChip,
+    /// The store has several devices.
+    NameDevice,
+    /// A file with a certificate is needed.
+    NeedCertificate,
+    /// No board is connected.
+    NoPort,
+    /// Something that is no folder is in the way.
+    NotAFolder,
+    /// A WiFi network without a password has to be said to be one.
+    OpenNetwork,
+    /// The address cannot be listened on.
+    OtherAddress,
+    /// The connected board has another chip than was named.
+    OtherChip,
+    /// The folder holds something that is not replaced.
+    OtherDirectory,
+    /// The device's name cannot be used.
+    OtherName,
+    /// The simulator's state file cannot be used.
+    OtherStateFile,
+    /// The record was written by another version.
+    OtherVersion,
+    /// The output file is there already.
+    OutputExists,
+    /// The partition table cannot be used.
+    PartitionTable,
+    /// The server does not speak TLS.
+    PlainPort,
+    /// The file is in an encoding that is not read.
+    PlainText,
+    /// The serial port is used by something else.
+    PortBusy,
+    /// There is no such serial port.
+    PortMissing,
+    /// The serial port is not for this user.
+    PortPermission,
+    /// The board is written and was not restarted.
+    PressReset,
+    /// QEMU ended at once.
+    QemuArguments,
+    /// The system gave no random numbers.
+    RandomSource,
+    /// The folder is a copy of another device's.
+    RemoveCopy,
+    /// The chip takes signed firmware only.
+    SecureBoot,
+    /// The emulated board cannot reach that address.
+    ServerForEmulator,
+    /// A certificate from files needs a server named with it.
+    ServerOfFiles,
+    /// Nothing came from the board at all.
+    SilentBoard,
+    /// The identity does not fit its partition.
+    SmallerIdentity,
+    /// The folder for the firmware's sources is there already.
+    SourcesExist,
+    /// A message is too large.
+    SplitMessage,
+    /// Standard output could not be written.
+    StdoutFull,
+    /// This system has no authorities to believe.
+    SystemRoots,
+    /// A reading has one of three forms.
+    TelemetryForm,
+    /// Two values were to come from standard input.
+    TwoReadersOfStdin,
+    /// The firmware's sources could not be written.
+    WriteSources,
+    /// The value was not given, and can be given in one of these ways.
+    GiveBy(&'static str),
+    /// Something of the system is missing; the text is what installs it.
+    Install(String),
+    /// One of these is expected.
+    OneOf(Vec<String>),
+    /// The server's certificate has to be saved first; the text is `host:port`.
+    SaveServer(String),
+}
+
 /// What went wrong, for people and for programs.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     /// The stable name of the failure.
     pub code: ErrorCode,
-    /// The step that was reached.
-    pub step: Step,
     /// What happened, with the path or the host; no secrets.
     pub message: String,
-    /// What to do next.
-    pub help: String,
+    /// What helps in this case, where the general advice for the code does not.
+    pub hint: Option<Hint>,
+    step: Option<Step>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -301,15 +414,15 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A failure at `step`, with the general help of its `code`.
-    pub fn new(code: ErrorCode, step: Step, message: impl Into<String>) -> Self {
-        Self { code, step, message: message.into(), help: code.help().to_owned(), source: None }
+    /// A failure. The step is not known where it is made: the run stamps it.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, step: None, source: None }
     }
 
-    /// Replaces the help by something that fits this case better.
+    /// Says what helps, where the general advice for the code does not.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = help.into();
+    pub fn hint(mut self, hint: Hint) -> Self {
+        self.hint = Some(hint);
         self
     }
 
@@ -320,11 +433,16 @@ impl Error {
         self
     }
 
-    /// The same failure seen from a step further out, such as a refused CONNECT during the verification.
+    /// Says which step the run had reached, once: a step that is known already stays.
     #[must_use]
-    pub fn at(mut self, step: Step) -> Self {
-        self.step = step;
+    pub fn stamped(mut self, step: Step) -> Self {
+        self.step.get_or_insert(step);
         self
+    }
+
+    /// The step that was reached; [`Step::Plan`] where no run has begun.
+    pub fn step(&self) -> Step {
+        self.step.unwrap_or(Step::Plan)
     }
 
     /// The process exit code.
@@ -334,11 +452,10 @@ impl Error {
 
     /// The user ended the run.
     pub fn interrupted() -> Self {
-        Self::new(ErrorCode::Interrupted, Step::Plan, "interrupted")
+        Self::new(ErrorCode::Interrupted, "interrupted")
     }
 
     pub(crate) fn no_randomness() -> Self {
-        Self::new(ErrorCode::Bug, Step::Identity, "the operating system gave no random numbers")
-            .help("check that the system's random number source works")
+        Self::new(ErrorCode::Bug, "the operating system gave no random numbers").hint(Hint::RandomSource)
     }
 }

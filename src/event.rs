@@ -1,13 +1,15 @@
 //! What happens during a run, as it happens. The library never prints: it tells an [`Observer`].
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::device::{DeviceId, State};
 use crate::error::Step;
-use crate::identity::KeyType;
-use crate::state::State;
+use crate::keys::KeyType;
 
 /// One thing that happened. Serialized as one NDJSON line with the tag `event`; documented in
 /// `docs/protocol.md`. Fields are only ever added.
@@ -141,11 +143,87 @@ fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Res
 
 /// Hears what happens. The default does nothing.
 pub trait Observer: Send + Sync {
-    /// Called for each event, in order, on the thread that runs the work: return soon.
-    fn event(&self, event: &Event) {
-        let _ = event;
+    /// Called for each event, in order, on the thread that runs the work: return soon. `device` is the one that the
+    /// run is about, where it is known already.
+    fn event(&self, device: Option<&DeviceId>, event: &Event) {
+        let _ = (device, event);
     }
 }
 
 /// The observer that does nothing.
 impl Observer for () {}
+
+/// How far a run is, and who hears of it. Every function that works for a while is given one: it tells its events to
+/// it, and says which step begins. When a run fails, the run stamps its error with that step.
+#[derive(Clone)]
+pub struct Progress {
+    observer: Arc<dyn Observer>,
+    device: Option<DeviceId>,
+    /// Shared by all that belong to one run.
+    step: Arc<Mutex<Step>>,
+    /// Whether the steps underneath are part of a larger one.
+    held: bool,
+}
+
+impl Progress {
+    /// A run that begins with [`Step::Plan`].
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self { observer, device: None, step: Arc::new(Mutex::new(Step::Plan)), held: false }
+    }
+
+    /// A run that nobody follows.
+    pub fn silent() -> Self {
+        Self::new(Arc::new(()))
+    }
+
+    /// The same run, whose events are about `device`.
+    #[must_use]
+    pub fn about(&self, device: DeviceId) -> Self {
+        Self { device: Some(device), ..self.clone() }
+    }
+
+    /// Another run, which fails at steps of its own, with the same observer.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { step: Arc::new(Mutex::new(Step::Plan)), held: false, ..self.clone() }
+    }
+
+    /// Tells what happened.
+    pub fn event(&self, event: &Event) {
+        self.observer.event(self.device.as_ref(), event);
+    }
+
+    /// Something that deserves attention and does not stop the run.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.event(&Event::Warning { message: message.into() });
+    }
+
+    /// A step begins.
+    pub fn begin(&self, step: Step) {
+        if !self.held {
+            *self.lock() = step;
+        }
+    }
+
+    /// A step begins of which the steps underneath, such as dialling, are parts.
+    #[must_use]
+    pub fn within(&self, step: Step) -> Self {
+        self.begin(step);
+        Self { held: true, ..self.clone() }
+    }
+
+    /// The step that was begun last.
+    pub fn step(&self) -> Step {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Step> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Progress({}, {:?})", self.step(), self.device)
+    }
+}

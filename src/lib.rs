@@ -9,19 +9,20 @@
 //! # A worked example
 //!
 //! Provisions a device against the [simulator](sim) and sends a reading. Against a real ThingsBoard, only the
-//! target, the key and the secret differ.
+//! dialer, the key and the secret differ.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use tbprov::mqtt::Target;
-//! use tbprov::pipeline::{self, Outcome};
-//! use tbprov::plan::{DeviceName, IdentityPlan, ProvisionPlan};
-//! use tbprov::store::Store;
+//! use tbprov::dial::Dialer;
+//! use tbprov::event::Progress;
+//! use tbprov::flow::{self, IdentityPlan, Outcome, ProvisionPlan};
+//! use tbprov::ledger::folder::Store;
+//! use tbprov::server::Server;
 //! use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
 //! use tbprov::tls::{Trust, TrustSource};
-//! use tbprov::{Secret, sim};
+//! use tbprov::{DeviceName, Secret, sim};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,13 +33,10 @@
 //! let pin = vec![server.certificate().clone()];
 //! let trust = Trust::from_certificates(pin, TrustSource::File("server.pem".into()), false);
 //!
+//! let at = Server { host: "localhost".parse()?, port: server.address().port(), trust: Arc::new(trust) };
+//!
 //! let plan = ProvisionPlan {
-//!     target: Target {
-//!         host: "localhost".to_owned(),
-//!         port: server.address().port(),
-//!         trust: Arc::new(trust),
-//!         timeout: Duration::from_secs(15),
-//!     },
+//!     dialer: Arc::new(Dialer::new(at, Duration::from_secs(15))),
 //!     provision_key: "key".to_owned(),
 //!     provision_secret: Secret::new("secret"),
 //!     device_name: DeviceName::parse("sensor-01")?,
@@ -54,14 +52,14 @@
 //!     }),
 //!     store: Store::new(folder.path().join("devices")),
 //! };
-//! let done = pipeline::provision(&plan, &CancellationToken::new(), &()).await?;
+//! let done = flow::provision(&plan, &CancellationToken::new(), &Progress::silent()).await?;
 //!
 //! assert_eq!(done.outcome, Outcome::Provisioned);
 //! assert!(done.device.directory.join("key.pem").exists());
 //! assert_eq!(server.devices()[0].telemetry, 1);
 //!
 //! // A rerun never asks for a second device.
-//! let again = pipeline::provision(&plan, &CancellationToken::new(), &()).await?;
+//! let again = flow::provision(&plan, &CancellationToken::new(), &Progress::silent()).await?;
 //! assert_eq!(again.outcome, Outcome::Verified);
 //! # Ok::<(), tbprov::Error>(())
 //! # })?;
@@ -72,29 +70,31 @@
 //! # The map
 //!
 //! Each module may use those above it, none below:
-//! [`error`], [`secret`], `text` · [`identity`], [`state`], [`event`] · [`tls`] · [`mqtt`] · [`exchange`] · [`verify`]
+//! [`error`], [`secret`], `text` · [`identity`], [`device`], [`event`] · [`tls`] · [`mqtt`] · [`exchange`] · [`verify`]
 //! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
 //! other, [`sim`], [`firmware`] and [`doctor`].
 
+pub mod device;
+pub mod dial;
 pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod exchange;
+pub mod files;
 #[cfg(feature = "firmware")]
 pub mod firmware;
+pub mod flow;
 pub mod identity;
+pub mod keys;
+pub mod ledger;
 pub mod mqtt;
-pub mod pipeline;
-pub mod plan;
 pub mod secret;
+pub mod server;
 pub mod sim;
-pub mod state;
-pub mod store;
 pub mod telemetry;
 mod text;
 pub mod tls;
-pub mod verify;
 
-pub use error::{Error, ErrorCode, ErrorKind, Result, Step};
+pub use device::{DeviceId, DeviceName, State};
+pub use error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 pub use secret::Secret;
-pub use state::State;

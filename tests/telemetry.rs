@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use support::*;
-use tbprov::identity::{Certificate, Credentials, KeyType, Profile, SoftwareKey, Validity, X509Identity};
+use tbprov::identity::{Certificate, Credentials, Profile, Validity, X509Identity};
+use tbprov::keys::{KeyType, SoftwareKey};
 use tbprov::mqtt::{Incoming, Login, Session, Target};
 use tbprov::sim::{Config, Fault, HeldCredentials, PreProvisioned, Release};
 use tbprov::tls::{Trust, TrustSource};

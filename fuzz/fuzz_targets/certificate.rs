@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::CertificateDer;
-use tbprov::identity::{Certificate, SoftwareKey, credentials_id, read_certificates};
+use tbprov::identity::{Certificate, credentials_id, read_certificates};
+use tbprov::keys::SoftwareKey;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(certificate) = Certificate::from_der(CertificateDer::from(data.to_vec()), "fuzz") {

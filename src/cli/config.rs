@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use tbprov::identity::{CredentialsType, KeyType};
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+use tbprov::identity::CredentialsType;
+use tbprov::keys::KeyType;
+use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Read where it exists, unless `--config` names another file.
 const DEFAULT: &str = "tbprov.toml";
@@ -46,7 +47,7 @@ impl Config {
         let file = path.unwrap_or(Path::new(DEFAULT));
         let invalid = |why: String| {
             let message = format!("the configuration file {} cannot be used: {why}", file.display());
-            Error::new(ErrorCode::ConfigInvalid, Step::Plan, message)
+            Error::new(ErrorCode::ConfigInvalid, message)
         };
         let text = match read(file) {
             Ok(text) => text,

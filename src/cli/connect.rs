@@ -10,13 +10,16 @@ use serde::Serialize;
 use super::context::Context;
 use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or_default};
 use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
+use tbprov::dial::Dialer;
+use tbprov::error::Hint;
 use tbprov::event::Event;
+use tbprov::flow;
+use tbprov::flow::verify;
 use tbprov::identity::{Credentials, X509Identity};
-use tbprov::mqtt::Target;
-use tbprov::pipeline;
-use tbprov::store::Device;
+use tbprov::ledger::folder::Device;
+use tbprov::server::Host;
 use tbprov::telemetry::{self, Report};
-use tbprov::{Error, ErrorCode, Result, State, Step, verify};
+use tbprov::{Error, ErrorCode, Result, State};
 
 /// Connect with a saved identity over mutual TLS, and send telemetry.
 #[derive(Debug, Args)]
@@ -26,7 +29,7 @@ pub(super) struct ConnectArgs {
     device: Option<String>,
     /// Another server than the device's own.
     #[arg(long, value_name = "HOST", value_parser = clap_host)]
-    host: Option<String>,
+    host: Option<Host>,
     /// Another port than the device's own.
     #[arg(long, value_name = "PORT", value_parser = clap_port)]
     port: Option<u16>,
@@ -48,14 +51,14 @@ impl ConnectArgs {
         let mut subject = self.subject(context)?;
         let report = match &telemetry {
             None => {
-                let proof = verify::connect(&subject.target, &subject.credentials, &*context.observer);
+                let proof = verify::connect(&subject.dialer, &subject.credentials, &context.progress);
                 subject.tls = Some(context.interruptible(proof).await?.tls_version);
                 None
             }
             Some(plan) => {
-                let Subject { target, credentials, .. } = &subject;
+                let Subject { dialer, credentials, .. } = &subject;
                 let report =
-                    telemetry::run(target, credentials, plan, &context.interrupt, &*context.observer).await?;
+                    telemetry::run(dialer, credentials, plan, &context.interrupt, &context.progress).await?;
                 subject.tls = Some(report.tls_version);
                 Some(report)
             }
@@ -83,10 +86,10 @@ impl ConnectArgs {
                 device.shown_name(),
                 device.record.state.as_str()
             );
-            context.observer.event(&Event::Warning { message });
+            context.progress.event(&Event::Warning { message });
         }
-        let target = self.trust.target_of(context, &device, self.host.clone(), self.port)?;
-        Ok(Subject { device: Some(device), target, credentials, tls: None })
+        let dialer = self.trust.dialer_for(context, &device, self.host.clone(), self.port)?;
+        Ok(Subject { device: Some(device), dialer, credentials, tls: None })
     }
 
     fn for_files(
@@ -98,18 +101,18 @@ impl ConnectArgs {
         let identity = X509Identity::read(certificate, key)?;
         identity.leaf.check_dates(&certificate.display().to_string())?;
         let Some(host) = host_if_named(self.host.as_ref(), context)? else {
-            return Err(Error::new(ErrorCode::UsageMissing, Step::Plan, "--cert needs to know the server")
-                .help("give it with --host HOST, or host = \"…\" in tbprov.toml"));
+            return Err(Error::new(ErrorCode::UsageMissing, "--cert needs to know the server")
+                .hint(Hint::ServerOfFiles));
         };
-        let target = self.trust.target(context, host, port_or_default(self.port, context))?;
-        Ok(Subject { device: None, target, credentials: Credentials::X509(identity), tls: None })
+        let dialer = self.trust.dialer(context, host, port_or_default(self.port, context))?;
+        Ok(Subject { device: None, dialer, credentials: Credentials::X509(identity), tls: None })
     }
 }
 
 /// Who connects where.
 struct Subject {
     device: Option<Device>,
-    target: Target,
+    dialer: Dialer,
     credentials: Credentials,
     tls: Option<&'static str>,
 }
@@ -118,10 +121,9 @@ impl Subject {
     /// A connect is a proof: an identity whose provisioning was cut short is finished by it.
     fn now_proved(&mut self, context: &Context, report: Option<Report>) {
         let Some(device) = &mut self.device else { return };
-        let Target { host, port, .. } = &self.target;
-        let elsewhere = device.record.host != *host || device.record.port != *port;
+        let elsewhere = !self.dialer.server.is_at(&device.record.host, device.record.port);
         if !elsewhere && report.is_none_or(|report| report.acknowledged > 0) {
-            pipeline::record_proof(&context.store, device, &self.target, &*context.observer);
+            flow::record_proof(&context.store, device, &self.dialer, &context.progress);
         }
     }
 }
@@ -138,7 +140,7 @@ struct ConnectResult {
 
 #[derive(Serialize)]
 struct ServerResult {
-    host: String,
+    host: Host,
     port: u16,
     tls: Option<&'static str>,
 }
@@ -154,8 +156,8 @@ impl ConnectResult {
             device: subject.device.as_ref().map(Device::shown_name),
             credentials_id: subject.credentials.x509().map(|identity| identity.leaf.credentials_id()),
             server: ServerResult {
-                host: subject.target.host.clone(),
-                port: subject.target.port,
+                host: subject.dialer.server.host.clone(),
+                port: subject.dialer.server.port,
                 tls: subject.tls,
             },
             telemetry: TelemetryResult::from(report),

@@ -1,7 +1,6 @@
 //! What every command is given: where to say things, the configuration, the store, and Ctrl-C.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,15 +8,15 @@ use super::GlobalArgs;
 use super::config::Config;
 use super::terminal;
 use crate::output::Output;
-use tbprov::event::Observer;
-use tbprov::store::Store;
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::event::Progress;
+use tbprov::ledger::folder::Store;
+use tbprov::{Error, ErrorCode, Result};
 
 pub(super) struct Context {
     pub(super) output: Output,
     pub(super) config: Config,
     pub(super) store: Store,
-    pub(super) observer: Arc<dyn Observer>,
+    pub(super) progress: Progress,
     /// Cancelled by the first Ctrl-C, SIGTERM or hangup of the terminal; the second ends the process at once.
     pub(super) interrupt: CancellationToken,
     /// Whether questions can be asked.
@@ -33,7 +32,7 @@ impl Context {
         let interrupt = CancellationToken::new();
         listen(interrupt.clone())?;
         Ok(Self {
-            observer: output.observer(),
+            progress: Progress::new(output.observer()),
             output,
             config,
             store: Store::new(root),
@@ -67,7 +66,7 @@ impl Context {
 /// a thread of its own, for the other one may wait for a pipe that nobody writes to.
 fn listen(interrupt: CancellationToken) -> Result<()> {
     let failed = |error: std::io::Error| {
-        Error::new(ErrorCode::Bug, Step::Plan, format!("signals cannot be heard: {error}")).source(error)
+        Error::new(ErrorCode::Bug, format!("signals cannot be heard: {error}")).source(error)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;

@@ -10,14 +10,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
-use tbprov::mqtt::Target;
-use tbprov::pipeline::{self, Provisioned};
-use tbprov::plan::{DEFAULT_DAYS, DEFAULT_TIMEOUT, DeviceName, IdentityPlan, ProvisionPlan};
+use tbprov::DeviceName;
+use tbprov::dial::Dialer;
+use tbprov::flow::{self, Provisioned};
+use tbprov::flow::{DEFAULT_DAYS, DEFAULT_TIMEOUT, IdentityPlan, ProvisionPlan};
+use tbprov::ledger::folder::Store;
+use tbprov::server::Server;
 use tbprov::sim::{Config, Simulator};
-use tbprov::store::Store;
 use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
 use tbprov::tls::{Trust, TrustSource};
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Readings that the demonstration sends.
 const READINGS: u64 = 4;
@@ -64,7 +66,7 @@ pub(super) async fn provisioned(
         simulator.address().port()
     ));
     let plan = plan(&simulator, directory, key, secret, telemetry)?;
-    let provisioned = pipeline::provision(&plan, &context.interrupt, &*context.observer).await?;
+    let provisioned = flow::provision(&plan, &context.interrupt, &context.progress).await?;
     Ok((simulator, provisioned))
 }
 
@@ -77,14 +79,10 @@ fn plan(
 ) -> Result<ProvisionPlan> {
     let source = TrustSource::File(PathBuf::from("server.pem"));
     let trust = Trust::from_certificates(vec![simulator.certificate().clone()], source, false);
-    let target = Target {
-        host: "localhost".to_owned(),
-        port: simulator.address().port(),
-        trust: Arc::new(trust),
-        timeout: DEFAULT_TIMEOUT,
-    };
+    let server =
+        Server { host: "localhost".parse()?, port: simulator.address().port(), trust: Arc::new(trust) };
     Ok(ProvisionPlan {
-        target,
+        dialer: Arc::new(Dialer::new(server, DEFAULT_TIMEOUT)),
         provision_key,
         provision_secret,
         // A new name each time: the server of an earlier demonstration, which knew its device, is gone.
@@ -129,7 +127,7 @@ impl DemoResult {
                 server_has: ServerHas { telemetry: seen.telemetry, last_telemetry: seen.last_telemetry },
             }),
             _ if done.telemetry.is_some_and(|report| report.interrupted) => Err(Error::interrupted()),
-            _ => Err(Error::new(ErrorCode::Bug, Step::Telemetry, "the server did not get every reading")),
+            _ => Err(Error::new(ErrorCode::Bug, "the server did not get every reading")),
         }
     }
 }

@@ -9,10 +9,13 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or_default};
+use tbprov::device::DeviceName;
+use tbprov::error::Hint;
+use tbprov::flow::verify;
 use tbprov::identity::{Credentials, X509Identity};
-use tbprov::plan::DeviceName;
-use tbprov::store::{Device, NewDevice, Record};
-use tbprov::{Error, ErrorCode, Result, State, Step, verify};
+use tbprov::ledger::folder::{Device, NewDevice, Record};
+use tbprov::server::Host;
+use tbprov::{Error, ErrorCode, Result, State};
 
 /// The store: what is in it, and taking in identities made elsewhere.
 #[derive(Debug, Subcommand)]
@@ -44,7 +47,7 @@ pub(super) struct AddArgs {
     key: PathBuf,
     /// The server that knows it.
     #[arg(long, env = "TBPROV_HOST", value_name = "HOST", value_parser = clap_host)]
-    host: Option<String>,
+    host: Option<Host>,
     /// The server's port of MQTT over TLS [default: 8883].
     #[arg(long, env = "TBPROV_PORT", value_name = "PORT", value_parser = clap_port)]
     port: Option<u16>,
@@ -92,28 +95,28 @@ impl ShowArgs {
 impl AddArgs {
     async fn run(self, context: &Context) -> Result<ExitCode> {
         let Some(name) = DeviceName::parse(&self.name)? else {
-            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the device name is empty"));
+            return Err(Error::new(ErrorCode::UsageInvalid, "the device name is empty"));
         };
         let identity = X509Identity::read(&self.cert, &self.key)?;
         identity.leaf.check_dates(&self.cert.display().to_string())?;
         let Some(host) = host_if_named(self.host.as_ref(), context)? else {
-            return Err(Error::new(ErrorCode::UsageMissing, Step::Plan, "the server is needed")
-                .help("give it with --host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml"));
+            return Err(Error::new(ErrorCode::UsageMissing, "the server is needed").hint(Hint::GiveHost));
         };
-        let target = self.trust.target(context, host, port_or_default(self.port, context))?;
+        let dialer = self.trust.dialer(context, host, port_or_default(self.port, context))?;
         let credentials = Credentials::X509(identity);
         let lock = context.store.lock(Some(name.as_str()))?;
         if let Some(device) = context.store.find(name.as_str())? {
             let message = format!("the store already has '{}' in {}", self.name, device.directory.display());
-            return Err(Error::new(ErrorCode::StoreExists, Step::Stage, message));
+            return Err(Error::new(ErrorCode::StoreExists, message));
         }
         let state = if self.no_verify_connect {
             State::Accepted
         } else {
-            verify::connect(&target, &credentials, &*context.observer).await?;
+            verify::connect(&dialer, &credentials, &context.progress).await?;
             State::Proved
         };
-        let new = NewDevice { name: Some(name.as_str()), target: &target, credentials: &credentials, state };
+        let new =
+            NewDevice { name: Some(name.as_str()), server: &dialer.server, credentials: &credentials, state };
         let device = context.store.stage(&lock, &new)?;
         context.output.result("devices add", &ShowResult::new(device)?);
         Ok(ExitCode::SUCCESS)
@@ -193,10 +196,9 @@ type Members = serde_json::Map<String, serde_json::Value>;
 
 impl ShowResult {
     fn new(device: Device) -> Result<Self> {
-        let mut members: Members =
-            serde_json::to_value(&device.record).and_then(serde_json::from_value).map_err(|error| {
-                Error::new(ErrorCode::Bug, Step::Plan, "the record could not be shown").source(error)
-            })?;
+        let mut members: Members = serde_json::to_value(&device.record)
+            .and_then(serde_json::from_value)
+            .map_err(|error| Error::new(ErrorCode::Bug, "the record could not be shown").source(error))?;
         members.remove("schema");
         Ok(Self { directory: device.directory, members, record: device.record })
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use super::advice;
 use super::context::Context;
 use super::firmware;
 use super::server_args::{
@@ -13,9 +14,10 @@ use super::server_args::{
 };
 use crate::output::{Format, Mark};
 use tbprov::Result;
+use tbprov::dial::Dialer;
 use tbprov::doctor::{self, Check, Finding};
 use tbprov::identity::Credentials;
-use tbprov::mqtt::Target;
+use tbprov::server::Host;
 
 /// Find out why it does not connect: every step from name resolution to CONNACK, and the store.
 ///
@@ -27,7 +29,7 @@ pub(super) struct DoctorArgs {
     device: Option<String>,
     /// The server to look at [default: the device's, else TBPROV_HOST, else the configuration's].
     #[arg(long, value_name = "HOST", value_parser = clap_host)]
-    host: Option<String>,
+    host: Option<Host>,
     /// Its port of MQTT over TLS [default: the device's, else TBPROV_PORT, else the configuration's, else 8883].
     #[arg(long, value_name = "PORT", value_parser = clap_port)]
     port: Option<u16>,
@@ -39,8 +41,8 @@ impl DoctorArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         let mut report = Report { context, checks: Vec::new(), exit_code: 0 };
         match self.subject(context) {
-            Ok(Some((target, identity))) => {
-                doctor::check_server(&target, identity.as_ref(), |check| report.add(&check)).await;
+            Ok(Some((dialer, identity))) => {
+                doctor::check_server(&dialer, identity.as_ref(), |check| report.add(&check)).await;
             }
             Ok(None) => {
                 context.output.note("no server to look at: give --host HOST, or a device of the store");
@@ -59,11 +61,11 @@ impl DoctorArgs {
         Ok(ExitCode::from(exit_code))
     }
 
-    fn subject(&self, context: &Context) -> Result<Option<(Target, Option<Credentials>)>> {
+    fn subject(&self, context: &Context) -> Result<Option<(Dialer, Option<Credentials>)>> {
         if let Some(name) = &self.device {
             let device = context.store.open(name)?;
-            let target = self.trust.target_of(context, &device, None, self.port)?;
-            return Ok(Some((target, Some(device.credentials()?))));
+            let dialer = self.trust.dialer_for(context, &device, None, self.port)?;
+            return Ok(Some((dialer, Some(device.credentials()?))));
         }
         let host = self
             .host
@@ -72,7 +74,7 @@ impl DoctorArgs {
         let Some(host) = host_if_named(host.as_ref(), context)? else { return Ok(None) };
         let port =
             self.port.map_or_else(|| from_environment("TBPROV_PORT", parse_port), |port| Ok(Some(port)))?;
-        Ok(Some((self.trust.target(context, host, port_or_default(port, context))?, None)))
+        Ok(Some((self.trust.dialer(context, host, port_or_default(port, context))?, None)))
     }
 }
 
@@ -150,7 +152,7 @@ impl CheckResult {
             outcome,
             detail,
             code: error.map(|error| error.code.as_str()),
-            help: error.map(|error| error.help.clone()),
+            help: error.map(|error| advice::help(error).into_owned()),
         }
     }
 }

@@ -7,8 +7,8 @@ use clap::{Args, CommandFactory as _};
 
 use super::Cli;
 use super::context::Context;
-use tbprov::store::atomic::{self, Access};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::files::{self, Access};
+use tbprov::{Error, ErrorCode, Result};
 
 /// Print the manual page, or write one for each command.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ impl ManArgs {
             context.output.data(&page(&command)?);
             return Ok(ExitCode::SUCCESS);
         };
-        atomic::create_directory(&folder)?;
+        files::create_directory(&folder)?;
         write_pages(&command, &folder)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -34,14 +34,14 @@ impl ManArgs {
 
 fn write_pages(command: &clap::Command, folder: &std::path::Path) -> Result<()> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
-    atomic::write_new(&folder.join(format!("{name}.1")), page(command)?.as_bytes(), Access::Everybody)?;
+    files::write_new(&folder.join(format!("{name}.1")), page(command)?.as_bytes(), Access::Everybody)?;
     command.get_subcommands().try_for_each(|subcommand| write_pages(subcommand, folder))
 }
 
 fn page(command: &clap::Command) -> Result<String> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut text).map_err(|error| {
-        Error::new(ErrorCode::Bug, Step::Plan, "the manual page could not be made").source(error)
-    })?;
+    clap_mangen::Man::new(command.clone())
+        .render(&mut text)
+        .map_err(|error| Error::new(ErrorCode::Bug, "the manual page could not be made").source(error))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

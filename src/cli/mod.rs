@@ -1,6 +1,7 @@
 //! The command line: one file a verb, each with its arguments (whose doc comments are the help) and its
 //! function.
 
+mod advice;
 mod certs;
 mod completions;
 mod config;
@@ -25,9 +26,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::output::{Format, Output};
+use crate::output::{Color, Format, Options, Output};
 use context::Context;
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Error, ErrorCode, Result};
 
 /// Gives IoT devices an X.509 identity in ThingsBoard: key, certificate, provisioning, proof, telemetry.
 #[derive(Debug, Parser)]
@@ -65,7 +66,7 @@ pub(crate) struct GlobalArgs {
     pub(crate) verbose: u8,
     /// Colour on stderr; NO_COLOR is honoured.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub(crate) color: ColorChoice,
+    color: ColorChoice,
     /// Never prompt; implied when stdin is no terminal.
     #[arg(long, global = true)]
     pub(crate) no_input: bool,
@@ -77,9 +78,25 @@ pub(crate) struct GlobalArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
+impl GlobalArgs {
+    fn output(&self) -> Options {
+        let format = match (self.events, self.json) {
+            (true, _) => Format::Events,
+            (_, true) => Format::Json,
+            _ => Format::Human,
+        };
+        let color = match self.color {
+            ColorChoice::Auto => Color::Auto,
+            ColorChoice::Always => Color::Always,
+            ColorChoice::Never => Color::Never,
+        };
+        Options { format, quiet: self.quiet, verbose: self.verbose, color }
+    }
+}
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ColorChoice {
+enum ColorChoice {
     /// On a terminal.
     Auto,
     /// Always.
@@ -154,11 +171,11 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return refused_arguments(&error),
     };
     terminal::log(cli.global.verbose);
-    let output = Output::new(&cli.global);
+    let output = Output::new(cli.global.output());
     let name = cli.command.name();
     let outcome = run(cli, output.clone()).and_then(|code| output.check_written().map(|()| code));
     outcome.unwrap_or_else(|error| {
-        output.error(name, &error);
+        output.error(name, &error, &advice::help(&error));
         ExitCode::from(error.exit_code())
     })
 }
@@ -173,9 +190,11 @@ fn run(cli: Cli, output: Output) -> Result<ExitCode> {
         tokio::runtime::Builder::new_current_thread()
     };
     let runtime = builder.enable_all().build().map_err(|error| {
-        Error::new(ErrorCode::Bug, Step::Plan, format!("the runtime cannot start: {error}")).source(error)
+        Error::new(ErrorCode::Bug, format!("the runtime cannot start: {error}")).source(error)
     })?;
     let outcome = runtime.block_on(cli.command.run(&context));
+    // Whatever no run inside has stamped failed at the step that the command had begun.
+    let outcome = outcome.map_err(|error| error.stamped(context.progress.step()));
     terminal::restore();
     // A prompt or a pipe on stdin may be read by a thread that would never end.
     runtime.shutdown_background();
@@ -186,7 +205,7 @@ fn run(cli: Cli, output: Output) -> Result<ExitCode> {
 fn all_text_is_utf8() -> Result<()> {
     let invalid = |what: &str| {
         let message = format!("{what} is not UTF-8 text");
-        Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message))
+        Err(Error::new(ErrorCode::UsageInvalid, message))
     };
     if std::env::args_os().any(|argument| argument.to_str().is_none()) {
         return invalid("an argument");
@@ -208,20 +227,9 @@ fn refused_arguments(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
-    let global = GlobalArgs {
-        json: true,
-        events: false,
-        quiet: false,
-        verbose: 0,
-        color: ColorChoice::Never,
-        no_input: true,
-        store: None,
-        config: None,
-    };
     let error = usage_error(error);
-    let output = Output::new(&global);
-    debug_assert_eq!(output.format(), Format::Json);
-    output.error("tbprov", &error);
+    let options = Options { format: Format::Json, quiet: false, verbose: 0, color: Color::Never };
+    Output::new(options).error("tbprov", &error, &advice::help(&error));
     ExitCode::from(error.exit_code())
 }
 
@@ -235,5 +243,5 @@ fn usage_error(error: &clap::Error) -> Error {
     };
     let text = error.render().to_string();
     let lines: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    Error::new(code, Step::Plan, lines.join(" ").trim_start_matches("error: "))
+    Error::new(code, lines.join(" ").trim_start_matches("error: "))
 }

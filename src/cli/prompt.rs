@@ -4,7 +4,8 @@
 use dialoguer::{Input, Password};
 
 use super::context::Context;
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+use tbprov::error::Hint;
+use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// A question, and how to answer it without a terminal.
 pub(super) struct Question {
@@ -16,8 +17,7 @@ pub(super) struct Question {
 impl Question {
     fn cannot_be_asked(&self) -> Error {
         let message = format!("{} is needed, and there is no terminal to ask on", self.text);
-        Error::new(ErrorCode::UsageMissing, Step::Plan, message)
-            .help(format!("give it with {}", self.otherwise))
+        Error::new(ErrorCode::UsageMissing, message).hint(Hint::GiveBy(self.otherwise))
     }
 
     /// Asks for a line; an empty one means `default`, and is refused where there is none.
@@ -70,14 +70,14 @@ async fn in_background<T: Send + 'static>(
         .interruptible(async {
             tokio::task::spawn_blocking(ask)
                 .await
-                .map_err(|error| Error::new(ErrorCode::Bug, Step::Plan, "the prompt failed").source(error))
+                .map_err(|error| Error::new(ErrorCode::Bug, "the prompt failed").source(error))
         })
         .await?;
     asked.map_err(|dialoguer::Error::IO(error)| match error.kind() {
         std::io::ErrorKind::Interrupted => Error::interrupted(),
         _ => {
             let message = format!("the terminal cannot be read: {error}");
-            Error::new(ErrorCode::UsageMissing, Step::Plan, message).source(error)
+            Error::new(ErrorCode::UsageMissing, message).source(error)
         }
     })
 }

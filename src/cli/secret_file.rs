@@ -4,7 +4,7 @@ use std::io::{BufRead, Read as _};
 use std::path::Path;
 
 use super::context::Context;
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Bytes of a provision secret's line, at the most; ThingsBoard's own have 20.
 const LONGEST_SECRET: usize = 4096;
@@ -15,9 +15,9 @@ pub(super) async fn read(context: &Context, path: &Path, what: &str) -> Result<S
     let reading = tokio::task::spawn_blocking(move || first_line(&file));
     let read = context
         .interruptible(async {
-            reading.await.map_err(|error| {
-                Error::new(ErrorCode::Bug, Step::Plan, format!("reading {what} failed")).source(error)
-            })
+            reading
+                .await
+                .map_err(|error| Error::new(ErrorCode::Bug, format!("reading {what} failed")).source(error))
         })
         .await?;
     read.map_err(|error| {
@@ -27,7 +27,7 @@ pub(super) async fn read(context: &Context, path: &Path, what: &str) -> Result<S
             ErrorCode::FileIo
         };
         let message = format!("cannot read {what} from {}: {error}", path.display());
-        Error::new(code, Step::Plan, message).source(error)
+        Error::new(code, message).source(error)
     })
 }
 

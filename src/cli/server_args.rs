@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::advice;
 use super::context::Context;
-use tbprov::mqtt::Target;
-use tbprov::plan::{DEFAULT_PORT, DEFAULT_TIMEOUT};
-use tbprov::store::Device;
-use tbprov::tls::{self, Trust};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::dial::Dialer;
+use tbprov::flow::{DEFAULT_PORT, DEFAULT_TIMEOUT};
+use tbprov::ledger::folder::Device;
+use tbprov::server::{Host, Server};
+use tbprov::tls::Trust;
+use tbprov::{Error, ErrorCode, Result};
 
 /// The server certificate's file in the examples of ThingsBoard's documentation.
 const CUSTOMARY_SERVER_CERT: &str = "./mqttserver.pub.pem";
@@ -62,24 +64,24 @@ impl BeliefArgs {
     }
 
     /// The server of a device of the store, believed as the device does unless a certificate is named.
-    pub(super) fn target_of(
+    pub(super) fn dialer_for(
         &self,
         context: &Context,
         device: &Device,
-        host: Option<String>,
+        host: Option<Host>,
         port: Option<u16>,
-    ) -> Result<Target> {
+    ) -> Result<Dialer> {
         let mut trust = match &self.server_cert {
             Some(_) => self.trust(context)?,
             None => device.trust()?,
         };
         trust.skip_name_check |= self.skip_name_check;
-        Ok(Target {
+        let server = Server {
             host: host.unwrap_or_else(|| device.record.host.clone()),
             port: port.unwrap_or(device.record.port),
             trust: Arc::new(trust),
-            timeout: DEFAULT_TIMEOUT,
-        })
+        };
+        Ok(Dialer::new(server, DEFAULT_TIMEOUT))
     }
 
     pub(super) const fn skips_name_check(&self, context: &Context) -> bool {
@@ -88,45 +90,37 @@ impl BeliefArgs {
 }
 
 impl TrustArgs {
-    /// See [`BeliefArgs::target_of`].
-    pub(super) fn target_of(
+    /// See [`BeliefArgs::dialer_for`].
+    pub(super) fn dialer_for(
         &self,
         context: &Context,
         device: &Device,
-        host: Option<String>,
+        host: Option<Host>,
         port: Option<u16>,
-    ) -> Result<Target> {
+    ) -> Result<Dialer> {
         let timeout = self.timeout(context)?;
-        Ok(Target { timeout, ..self.belief.target_of(context, device, host, port)? })
+        Ok(Dialer::new(self.belief.dialer_for(context, device, host, port)?.server, timeout))
     }
 
     pub(super) fn timeout(&self, context: &Context) -> Result<Duration> {
         match (self.timeout, &context.config.timeout) {
             (Some(timeout), _) => Ok(timeout),
             (None, Some(text)) => parse_timeout(text).map_err(|why| {
-                Error::new(
-                    ErrorCode::ConfigInvalid,
-                    Step::Plan,
-                    format!("the configuration's timeout is {why}"),
-                )
+                Error::new(ErrorCode::ConfigInvalid, format!("the configuration's timeout is {why}"))
             }),
             (None, None) => Ok(DEFAULT_TIMEOUT),
         }
     }
 
     /// The server at `host` and `port`.
-    pub(super) fn target(&self, context: &Context, host: String, port: u16) -> Result<Target> {
-        Ok(Target {
-            host,
-            port,
-            trust: Arc::new(self.belief.trust(context)?),
-            timeout: self.timeout(context)?,
-        })
+    pub(super) fn dialer(&self, context: &Context, host: Host, port: u16) -> Result<Dialer> {
+        let server = Server { host, port, trust: Arc::new(self.belief.trust(context)?) };
+        Ok(Dialer::new(server, self.timeout(context)?))
     }
 }
 
 /// The host by flag (or variable) or file; the file's is checked as the flag's was.
-pub(super) fn host_if_named(flag: Option<&String>, context: &Context) -> Result<Option<String>> {
+pub(super) fn host_if_named(flag: Option<&Host>, context: &Context) -> Result<Option<Host>> {
     match (flag, &context.config.host) {
         (Some(host), _) => Ok(Some(host.clone())),
         (None, Some(host)) => parse_host(host).map(Some),
@@ -140,26 +134,21 @@ pub(super) fn port_or_default(flag: Option<u16>, context: &Context) -> u16 {
 }
 
 /// A host: a name or an address, without scheme, port or path.
-pub(super) fn parse_host(text: &str) -> Result<String> {
-    let host = text.trim();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    tls::server_name(bare)?;
-    Ok(bare.to_owned())
+pub(super) fn parse_host(text: &str) -> Result<Host> {
+    text.parse()
 }
 
 /// A TCP port.
 pub(super) fn parse_port(text: &str) -> Result<u16> {
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
-        _ => {
-            Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("'{text}' is no port (1 to 65535)")))
-        }
+        _ => Err(Error::new(ErrorCode::UsageInvalid, format!("'{text}' is no port (1 to 65535)"))),
     }
 }
 
 /// For clap, which wants a plain message.
-pub(super) fn clap_host(text: &str) -> Result<String, String> {
-    parse_host(text).map_err(|error| format!("{}; {}", error.message, error.help))
+pub(super) fn clap_host(text: &str) -> Result<Host, String> {
+    parse_host(text).map_err(|error| format!("{}; {}", error.message, advice::help(&error)))
 }
 
 /// For clap.

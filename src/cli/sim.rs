@@ -12,9 +12,11 @@ use serde::Serialize;
 use super::context::Context;
 use super::server_args::{clap_host, clap_port};
 use crate::output::{Format, Mark, Output};
-use tbprov::identity::{Certificate, KeyType, Profile, SoftwareKey, Validity, pem, read_certificates};
+use tbprov::error::Hint;
+use tbprov::files::{self, Access};
+use tbprov::identity::{Certificate, Profile, Validity, read_certificates};
+use tbprov::keys::{KeyType, SoftwareKey, pem};
 use tbprov::sim::{self, Config, Event, Fault, PreProvisioned, Release, ServerIdentity, Simulator, Strategy};
-use tbprov::store::atomic::{self, Access};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Characters of a provision key or secret that is made up, as ThingsBoard's web form makes them.
@@ -32,7 +34,7 @@ pub(super) struct SimArgs {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     bind: IpAddr,
     /// The port of MQTT over TLS; 0 takes any free one.
-    #[arg(long, value_name = "PORT", default_value_t = tbprov::plan::DEFAULT_PORT)]
+    #[arg(long, value_name = "PORT", default_value_t = tbprov::flow::DEFAULT_PORT)]
     port: u16,
     /// Also listen for plain MQTT on this port.
     #[arg(long, value_name = "PORT", value_parser = clap_port)]
@@ -105,6 +107,7 @@ impl SimArgs {
             StrategyArg::PreProvisioned => Strategy::PreProvisioned,
         };
         config.pre_provisioned = self.devices.iter().map(PreProvisioned::new).collect();
+        context.progress.begin(Step::Serve);
         config.server = Some(server_identity(&self.dir, &self.names)?);
         config.state = self.state;
         let simulator = Simulator::start(config, observer(&context.output)).await?;
@@ -120,7 +123,7 @@ impl SimArgs {
             process: std::process::id(),
         };
         if let Some(path) = &self.ready_file {
-            atomic::replace(path, &ready.to_json()?, Access::Owner)?;
+            files::replace(path, &ready.to_json()?, Access::Owner)?;
         }
         context.output.result("sim", &ready);
         context.interrupt.cancelled().await;
@@ -153,15 +156,13 @@ fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity>
         let name = names.first().cloned().unwrap_or_default();
         let certificate =
             Certificate::self_signed(&name, &Profile::Server(names), Validity::days(DAYS), &key)?;
-        atomic::create_directory(directory)?;
-        atomic::write_new(&certificate_path, certificate.to_pem().as_bytes(), Access::Everybody)?;
-        atomic::write_new(&key_path, key.to_pem().expose().as_bytes(), Access::Owner)?;
+        files::create_directory(directory)?;
+        files::write_new(&certificate_path, certificate.to_pem().as_bytes(), Access::Everybody)?;
+        files::write_new(&key_path, key.to_pem().expose().as_bytes(), Access::Owner)?;
     } else if !names.is_empty() {
         let message =
             format!("{} exists already, so --name would have no effect", certificate_path.display());
-        return Err(
-            Error::new(ErrorCode::UsageConflict, Step::Plan, message).help("name another folder with --dir")
-        );
+        return Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::OtherDirectory));
     }
     let chain =
         read_certificates(&pem::read_file(&certificate_path)?, &certificate_path.display().to_string())?;
@@ -186,9 +187,8 @@ struct Ready {
 
 impl Ready {
     fn to_json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|error| {
-            Error::new(ErrorCode::Bug, Step::Serve, "the ready file could not be written").source(error)
-        })
+        serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::new(ErrorCode::Bug, "the ready file could not be written").source(error))
     }
 }
 

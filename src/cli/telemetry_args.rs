@@ -9,8 +9,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::server_args::parse_duration;
+use tbprov::error::Hint;
 use tbprov::telemetry::{self, LONGEST_TOPIC, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Error, ErrorCode, Result};
 
 /// The pause between two sample readings, as the example firmware makes it.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
@@ -45,8 +46,7 @@ impl TelemetryArgs {
             "-" => Readings::Stdin,
             path if path.starts_with('@') => Readings::File(readable(&path[1..])?),
             json => {
-                telemetry::validate(json.as_bytes(), "the value of --send-telemetry")
-                    .map_err(|error| error.at(Step::Plan))?;
+                telemetry::validate(json.as_bytes(), "the value of --send-telemetry")?;
                 Readings::Json(json.to_owned())
             }
         };
@@ -61,7 +61,7 @@ impl TelemetryArgs {
             let message = format!(
                 "'{shown}' is no topic to publish to: 1 to {LONGEST_TOPIC} bytes without '+' and '#'"
             );
-            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
+            return Err(Error::new(ErrorCode::UsageInvalid, message));
         }
         let stream = readings.is_stream();
         Ok(Some(TelemetryPlan {
@@ -80,9 +80,8 @@ impl TelemetryArgs {
 
 /// Better told before a device is made than after.
 fn readable(path: &str) -> Result<PathBuf> {
-    let failed = |code, why: &str| {
-        Err(Error::new(code, Step::Plan, format!("cannot read telemetry from '{path}': {why}")))
-    };
+    let failed =
+        |code, why: &str| Err(Error::new(code, format!("cannot read telemetry from '{path}': {why}")));
     match std::fs::metadata(path) {
         Ok(file) if file.is_dir() => failed(ErrorCode::FileIo, "it is a folder"),
         Ok(_) => Ok(PathBuf::from(path)),
@@ -105,8 +104,8 @@ pub(super) fn exit_code(plan: Option<&TelemetryPlan>, report: Option<Report>) ->
 fn check_attributes(json: &str) -> Result<()> {
     match serde_json::from_str(json) {
         Ok(serde_json::Value::Object(_)) => Ok(()),
-        _ => Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "--attributes is no JSON object")
-            .help(r#"for example --attributes '{"firmware":"1.2.0"}'"#)),
+        _ => Err(Error::new(ErrorCode::UsageInvalid, "--attributes is no JSON object")
+            .hint(Hint::AttributesExample)),
     }
 }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Result};
 use crate::identity::{Credentials, CredentialsType};
 use crate::mqtt::LARGEST_PACKET;
 use crate::secret::Secret;
@@ -79,8 +79,7 @@ impl ProvisionRequest<'_> {
         // One allocation of the final size, so that no copy of the secret is left behind by growing.
         let mut json = Zeroizing::new(Vec::with_capacity(LARGEST_PACKET));
         serde_json::to_writer(&mut *json, &body).map_err(|error| {
-            Error::new(ErrorCode::Bug, Step::Exchange, "the request could not be written as JSON")
-                .source(error)
+            Error::new(ErrorCode::Bug, "the request could not be written as JSON").source(error)
         })?;
         Ok(json)
     }
@@ -206,11 +205,7 @@ impl Answer {
 }
 
 pub(crate) fn malformed(why: String) -> Error {
-    Error::new(
-        ErrorCode::AnswerMalformed,
-        Step::Exchange,
-        format!("the server's answer cannot be used: {why}"),
-    )
+    Error::new(ErrorCode::AnswerMalformed, format!("the server's answer cannot be used: {why}"))
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {

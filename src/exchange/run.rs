@@ -4,9 +4,10 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::message::Answer;
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Observer};
-use crate::mqtt::{Incoming, Login, Session, Target};
+use crate::dial::Dialer;
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
+use crate::event::{Event, Progress};
+use crate::mqtt::{Incoming, Login, Session};
 use crate::text::one_line;
 
 /// Where requests go. With a leading slash, unlike every other topic (ThingsBoard's `MqttTopics`).
@@ -36,29 +37,30 @@ pub enum Outcome {
 /// # Errors
 /// Whatever happens before the request left. Afterwards nothing is an error: see [`Outcome::Lost`].
 pub async fn run(
-    target: &Target,
+    dialer: &Dialer,
     request: Zeroizing<Vec<u8>>,
-    observer: &dyn Observer,
+    progress: &Progress,
     before_send: impl FnOnce() -> Result<()>,
 ) -> Result<Outcome> {
-    let mut session = Session::open(target, &Login::Provision, observer).await?;
-    session.subscribe(RESPONSE_TOPIC).await.map_err(|error| error.at(Step::Exchange))?;
+    let mut session = Session::open(dialer, &Login::Provision, progress).await?;
+    progress.begin(Step::Exchange);
+    session.subscribe(RESPONSE_TOPIC).await?;
     before_send()?;
     if let Err(error) = session.publish(REQUEST_TOPIC, Bytes::from_owner(request)).await {
-        return Ok(Outcome::Lost(error.at(Step::Exchange)));
+        return Ok(Outcome::Lost(error));
     }
-    observer.event(&Event::RequestSent);
-    observer.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });
-    let received = tokio::time::timeout(target.timeout, answer(&mut session)).await;
+    progress.event(&Event::RequestSent);
+    progress.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });
+    let received = tokio::time::timeout(dialer.timeout, answer(&mut session)).await;
     session.close().await;
     Ok(match received {
         Ok(Ok(answer)) => {
-            observer
+            progress
                 .event(&Event::AnswerReceived { status: one_line(answer.status.as_str(), LONGEST_STATUS) });
             Outcome::Answered(answer)
         }
-        Ok(Err(error)) => Outcome::Lost(error.at(Step::Exchange)),
-        Err(_) => Outcome::Lost(no_answer(target)),
+        Ok(Err(error)) => Outcome::Lost(error),
+        Err(_) => Outcome::Lost(no_answer(dialer)),
     })
 }
 
@@ -72,8 +74,8 @@ async fn answer(session: &mut Session) -> Result<Answer> {
     }
 }
 
-fn no_answer(target: &Target) -> Error {
-    let message = format!("{target} did not answer the provision request within {:?}", target.timeout);
-    Error::new(ErrorCode::NetworkTimeout, Step::Exchange, message)
-        .help("run the same command again: if the server did create the device, that run finds out; ThingsBoard itself gives up after 10 s")
+fn no_answer(dialer: &Dialer) -> Error {
+    let message =
+        format!("{} did not answer the provision request within {:?}", dialer.server, dialer.timeout);
+    Error::new(ErrorCode::NetworkTimeout, message).hint(Hint::AnswerLost)
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::error::{Error, ErrorCode, Step};
+use crate::error::{Error, ErrorCode, Hint};
 
 /// A chip, or the emulated board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -79,9 +79,8 @@ impl FromStr for Board {
     fn from_str(text: &str) -> Result<Self, Error> {
         let name = text.to_ascii_lowercase().replace('-', "");
         Self::ALL.iter().copied().find(|board| board.name() == name).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|board| board.name()).collect();
-            Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("no board '{text}'"))
-                .help(format!("one of {}", names.join(", ")))
+            let names: Vec<_> = Self::ALL.iter().map(|board| board.name().to_owned()).collect();
+            Error::new(ErrorCode::UsageInvalid, format!("no board '{text}'")).hint(Hint::OneOf(names))
         })
     }
 }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::board::Board;
 use super::serial::{BAUD, SerialPort};
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 
 /// Bytes of flash that are erased at once.
 pub(super) const SECTOR: usize = 0x1000;
@@ -67,8 +67,7 @@ impl Bootloader {
                 "the chip at {} is in secure download mode: its flash cannot be read back",
                 port.path
             );
-            return Err(Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
-                .help("such a chip takes no other firmware; use a board without secure boot"));
+            return Err(Error::new(ErrorCode::FirmwareChip, message).hint(Hint::SecureBoot));
         }
         let board = board_of(flasher.chip())?;
         let chip = flasher.chip();
@@ -116,9 +115,7 @@ impl Bootloader {
         let done = done.and_then(|()| connection.set_baud(BAUD));
         done.map_err(|error| {
             let message = format!("the board at {} was written, but could not be restarted", self.port.path);
-            Error::new(ErrorCode::FirmwarePort, Step::Flash, message)
-                .help("what was written is whole: press RESET on the board")
-                .source(error)
+            Error::new(ErrorCode::FirmwarePort, message).hint(Hint::PressReset).source(error)
         })?;
         Ok(self.flasher.into())
     }
@@ -263,7 +260,7 @@ fn not_connected(port: &SerialPort, error: espflash::Error) -> Error {
         }
         _ => (ErrorCode::FirmwareChip, format!("what answers at {path} does not speak as a bootloader does")),
     };
-    Error::new(code, Step::Flash, message).source(error)
+    Error::new(code, message).source(error)
 }
 
 const fn megahertz(crystal: XtalFrequency) -> u32 {
@@ -280,7 +277,6 @@ fn board_of(chip: Chip) -> Result<Board> {
     let name = chip.to_string();
     Board::ALL.iter().copied().find(|board| board.name() == name).ok_or_else(|| {
         let message = format!("the board is an {name}, for which there is no firmware");
-        Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
-            .help("'tbprov firmware build --help' lists the chips that have one")
+        Error::new(ErrorCode::FirmwareChip, message).hint(Hint::ChipsWithBootloader)
     })
 }

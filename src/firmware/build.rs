@@ -13,7 +13,7 @@ use super::program::without_our_variables;
 use super::sources::Sources;
 use super::toolchain::{Library, Toolchain, linker_variable};
 use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Observer};
+use crate::event::{Event, Progress};
 
 const PACKAGE: &str = "tbprov-firmware";
 /// The profile of the firmware, in the manifest of its workspace.
@@ -41,14 +41,14 @@ pub struct BuildPlan {
 ///
 /// # Errors
 /// `firmware/build` when the compiler refuses it, `firmware/toolchain` when cargo does not start.
-pub async fn build(plan: &BuildPlan, observer: &dyn Observer) -> Result<PathBuf> {
+pub async fn build(plan: &BuildPlan, progress: &Progress) -> Result<PathBuf> {
     if !plan.show_progress {
         let what = format!("the firmware for {} by {}", plan.board, plan.toolchain.describe());
-        observer.event(&Event::Started { step: Step::Build, what });
+        progress.event(&Event::Started { step: Step::Build, what });
     }
     let mut cargo = Group(command(plan).spawn().map_err(|error| {
         let message = format!("{} cannot be started: {error}", plan.toolchain.cargo.display());
-        Error::new(ErrorCode::FirmwareToolchain, Step::Build, message).source(error)
+        Error::new(ErrorCode::FirmwareToolchain, message).source(error)
     })?);
     let messages = cargo.0.stdout.take();
     let talk = cargo.0.stderr.take();
@@ -56,16 +56,16 @@ pub async fn build(plan: &BuildPlan, observer: &dyn Observer) -> Result<PathBuf>
     let status = cargo.0.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
     if !status.success() {
         if !said.is_empty() {
-            observer.event(&Event::CompilerOutput { text: said });
+            progress.event(&Event::CompilerOutput { text: said });
         }
         let message = format!("the firmware for {} does not build: cargo ended with {status}", plan.board);
-        return Err(Error::new(ErrorCode::FirmwareBuild, Step::Build, message));
+        return Err(Error::new(ErrorCode::FirmwareBuild, message));
     }
     elf.ok_or_else(|| lost("cargo names no program"))
 }
 
 fn lost(why: &str) -> Error {
-    Error::new(ErrorCode::FirmwareBuild, Step::Build, format!("the firmware was built and not found: {why}"))
+    Error::new(ErrorCode::FirmwareBuild, format!("the firmware was built and not found: {why}"))
 }
 
 fn command(plan: &BuildPlan) -> Command {

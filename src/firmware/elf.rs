@@ -4,7 +4,7 @@ use object::elf::{EM_RISCV, EM_XTENSA, PT_LOAD, SHF_ALLOC, SHF_WRITE};
 use object::read::elf::{ElfFile32, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 
 /// A 32-bit ELF file for a processor that the firmware runs on.
 pub(super) struct Elf<'a> {
@@ -79,7 +79,5 @@ impl<'a> Elf<'a> {
 }
 
 pub(super) fn refused(message: &str) -> Error {
-    Error::new(ErrorCode::FirmwareImage, Step::Image, message).help(
-        "'tbprov firmware build --chip CHIP' makes the application, for one chip each; --elf takes that file only",
-    )
+    Error::new(ErrorCode::FirmwareImage, message).hint(Hint::ApplicationOfChip)
 }

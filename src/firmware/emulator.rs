@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::elf::{self, Elf};
 use super::program::without_our_variables;
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Observer};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::event::{Event, Progress};
+use crate::files::{self, Access};
 use crate::secret::Secret;
-use crate::store::atomic::{self, Access};
+use crate::server::Host;
 use crate::text::one_line;
 
 /// The program that emulates.
@@ -71,9 +72,9 @@ pub struct Emulated {
 ///
 /// # Errors
 /// `network/resolve` where the host has no address, or none that the emulated board can reach.
-pub async fn address_in_guest(host: &str, port: u16) -> Result<SocketAddrV4> {
-    let failed = |why: String| Error::new(ErrorCode::NetworkResolve, Step::Resolve, why);
-    let found = tokio::net::lookup_host((host, port))
+pub async fn address_in_guest(host: &Host, port: u16) -> Result<SocketAddrV4> {
+    let failed = |why: String| Error::new(ErrorCode::NetworkResolve, why);
+    let found = tokio::net::lookup_host((host.to_string(), port))
         .await
         .map_err(|error| failed(format!("'{host}' has no address: {error}")).source(error))?;
     let found = found.filter_map(|address| match address.ip() {
@@ -88,7 +89,7 @@ pub async fn address_in_guest(host: &str, port: u16) -> Result<SocketAddrV4> {
     });
     reachable.map(|address| SocketAddrV4::new(address, port)).ok_or_else(|| {
         failed(format!("the emulated board cannot reach '{host}': it speaks IPv4, and knows 127.0.0.1 only of this machine's loopback addresses"))
-            .help("let the server listen on 127.0.0.1 or on an address of the network")
+            .hint(Hint::ServerForEmulator)
     })
 }
 
@@ -99,9 +100,9 @@ pub async fn address_in_guest(host: &str, port: u16) -> Result<SocketAddrV4> {
 pub async fn time_server_in_guest(text: &str) -> Result<String> {
     let Some((host, port)) = time_server(text) else {
         let message = format!("'{text}' is no time server: expected HOST or HOST:PORT");
-        return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
+        return Err(Error::new(ErrorCode::UsageInvalid, message));
     };
-    Ok(address_in_guest(host, port).await?.to_string())
+    Ok(address_in_guest(&host.parse()?, port).await?.to_string())
 }
 
 /// Whether `elf` is a program for the emulated board. QEMU would load another one, and run nothing.
@@ -111,8 +112,7 @@ pub async fn time_server_in_guest(text: &str) -> Result<String> {
 pub fn check(elf: &[u8]) -> Result<()> {
     let elf = Elf::parse(elf)?;
     if elf.is_xtensa() || !MEMORY.contains(&elf.entry()) {
-        return Err(elf::refused("the application is not for the board 'virt'")
-            .help("'tbprov firmware build --board virt' makes it; without --elf it is built"));
+        return Err(elf::refused("the application is not for the board 'virt'").hint(Hint::BuildForEmulator));
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ impl Emulation<'_> {
     /// # Errors
     /// `firmware/emulator` when QEMU is missing or ends by itself, `firmware/panic`, `firmware/identity` when the
     /// firmware refuses the identity; and where no reading is acknowledged in time, the firmware's last trouble.
-    pub async fn run(&self, interrupt: &CancellationToken, observer: &dyn Observer) -> Result<Emulated> {
+    pub async fn run(&self, interrupt: &CancellationToken, progress: &Progress) -> Result<Emulated> {
         let identity = IdentityFile::new(self.partition)?;
         let mut machine = Machine::start(self, &identity.path)?;
         let mut identity = Some(identity);
@@ -147,7 +147,7 @@ impl Emulation<'_> {
             let Some(line) = line else { return Err(machine.ended().await) };
             // The machine runs, so it has read the file.
             identity = None;
-            observer.event(&Event::Log { line: line.clone() });
+            progress.event(&Event::Log { line: line.clone() });
             watch.hear(&line)?;
             if self.count.is_some_and(|count| watch.acknowledged >= count) {
                 return Ok(Emulated { acknowledged: watch.acknowledged, interrupted: false });
@@ -179,7 +179,7 @@ impl Watch<'_> {
             Some(Report::Trouble(trouble, words)) => self.trouble = Some((trouble, words.to_owned())),
             Some(Report::Panic(message)) => {
                 let message = format!("the firmware panicked: {message}");
-                return Err(Error::new(ErrorCode::FirmwarePanic, Step::Emulate, message));
+                return Err(Error::new(ErrorCode::FirmwarePanic, message));
             }
             None => {}
         }
@@ -199,15 +199,14 @@ impl Watch<'_> {
         }
         let patience = self.emulation.patience.unwrap_or_default().as_secs();
         let message = format!("the firmware got no reading acknowledged in {patience} s");
-        Error::new(ErrorCode::NetworkTimeout, Step::Emulate, message)
-            .help("read the log above; a longer --give-up-after helps with a slow machine")
+        Error::new(ErrorCode::NetworkTimeout, message).hint(Hint::EmulatorGaveUp)
     }
 }
 
 /// The tool's own error for what the firmware reported.
 fn failed(trouble: Trouble, words: &str) -> Error {
     let code = ErrorCode::ALL.iter().copied().find(|code| code.as_str() == trouble.code());
-    Error::new(code.unwrap_or(ErrorCode::Bug), Step::Emulate, format!("the firmware reports: {words}"))
+    Error::new(code.unwrap_or(ErrorCode::Bug), format!("the firmware reports: {words}"))
 }
 
 /// A running QEMU. It ends with this value.
@@ -243,7 +242,7 @@ impl Machine {
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| cannot_start(&emulation.qemu, error))?;
         let (Some(log), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(Error::new(ErrorCode::Bug, Step::Emulate, "the emulator has no standard output"));
+            return Err(Error::new(ErrorCode::Bug, "the emulator has no standard output"));
         };
         let complaint = tokio::spawn(beginning(stderr));
         Ok(Self { child, log: BufReader::new(log), complaint, partial: Vec::new() })
@@ -253,7 +252,7 @@ impl Machine {
     async fn line(&mut self) -> Result<Option<String>> {
         let failed = |error: io::Error| {
             let message = format!("the emulator's log cannot be read: {error}");
-            Error::new(ErrorCode::FirmwareEmulator, Step::Emulate, message).source(error)
+            Error::new(ErrorCode::FirmwareEmulator, message).source(error)
         };
         loop {
             let room = LONGEST_LINE.saturating_sub(self.partial.len() as u64);
@@ -277,8 +276,7 @@ impl Machine {
         let complaint = String::from_utf8_lossy(&complaint);
         let complaint = one_line(&complaint.lines().collect::<Vec<_>>().join("; "), complaint.len());
         let message = format!("the emulator ended by itself ({status}) {}", complaint.trim());
-        Error::new(ErrorCode::FirmwareEmulator, Step::Emulate, message.trim_end())
-            .help("read what it says; arguments after -- have to be QEMU's own")
+        Error::new(ErrorCode::FirmwareEmulator, message.trim_end()).hint(Hint::QemuArguments)
     }
 }
 
@@ -305,7 +303,7 @@ fn cannot_start(qemu: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => format!("{} is not installed", qemu.display()),
         _ => format!("{} cannot be started: {error}", qemu.display()),
     };
-    Error::new(ErrorCode::FirmwareEmulator, Step::Emulate, message).source(error)
+    Error::new(ErrorCode::FirmwareEmulator, message).source(error)
 }
 
 /// The identity in a file that only its owner can read, for as long as it takes QEMU to load it.
@@ -317,9 +315,9 @@ struct IdentityFile {
 impl IdentityFile {
     fn new(partition: &[u8]) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("tbprov-{}", Secret::random(16)?.expose()));
-        atomic::create_directory(&directory)?;
+        files::create_directory(&directory)?;
         let file = Self { path: directory.join("identity.bin"), directory };
-        atomic::write_new(&file.path, partition, Access::Owner)?;
+        files::write_new(&file.path, partition, Access::Owner)?;
         Ok(file)
     }
 }
@@ -344,10 +342,22 @@ mod tests {
 
     #[tokio::test]
     async fn loopback_is_reached_by_the_emulators_own_name_for_it() {
-        assert_eq!(address_in_guest("127.0.0.1", 8883).await.unwrap().to_string(), "10.0.2.2:8883");
-        assert_eq!(address_in_guest("192.0.2.1", 1).await.unwrap().to_string(), "192.0.2.1:1");
-        assert_eq!(address_in_guest("127.0.0.9", 1).await.unwrap_err().code, ErrorCode::NetworkResolve);
-        assert_eq!(address_in_guest("::1", 1).await.unwrap_err().code, ErrorCode::NetworkResolve);
+        assert_eq!(
+            address_in_guest(&"127.0.0.1".parse().unwrap(), 8883).await.unwrap().to_string(),
+            "10.0.2.2:8883"
+        );
+        assert_eq!(
+            address_in_guest(&"192.0.2.1".parse().unwrap(), 1).await.unwrap().to_string(),
+            "192.0.2.1:1"
+        );
+        assert_eq!(
+            address_in_guest(&"127.0.0.9".parse().unwrap(), 1).await.unwrap_err().code,
+            ErrorCode::NetworkResolve
+        );
+        assert_eq!(
+            address_in_guest(&"::1".parse().unwrap(), 1).await.unwrap_err().code,
+            ErrorCode::NetworkResolve
+        );
         assert_eq!(time_server_in_guest("127.0.0.1:1123").await.unwrap(), "10.0.2.2:1123");
         assert_eq!(time_server_in_guest("127.0.0.1").await.unwrap(), "10.0.2.2:123");
     }

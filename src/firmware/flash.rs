@@ -9,8 +9,8 @@ use super::bootloader::{Bootloader, SECTOR, reason};
 use super::image::Part;
 use super::partitions::{FIRST_OFFSET, LARGEST_FLASH, TABLE_OFFSET};
 use super::table::{self, TABLE_SIZE};
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Observer};
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
+use crate::event::{Event, Progress};
 use tbprov_contract::partition::{LABEL, SIZE};
 
 /// A partition of a board.
@@ -31,33 +31,31 @@ pub fn write(
     board: &mut Bootloader,
     parts: &[Part],
     cancelled: &CancellationToken,
-    observer: &dyn Observer,
+    progress: &Progress,
 ) -> Result<()> {
     for part in parts {
-        write_part(board, part, cancelled, observer)?;
+        write_part(board, part, cancelled, progress)?;
     }
     for part in parts {
         let expected = Md5::digest(&*part.bytes);
         compare(board, part.offset, part.bytes.len(), expected.into(), part.name)?;
-        observer.event(&Event::PartWritten { part: part.name, offset: part.offset, bytes: part.bytes.len() });
+        progress.event(&Event::PartWritten { part: part.name, offset: part.offset, bytes: part.bytes.len() });
     }
     Ok(())
 }
 
 /// A flash that was interrupted.
 pub fn interrupted() -> Error {
-    Error::interrupted().at(Step::Flash).help(
-        "the board is half written, the store is as it was: run the same command again, which begins anew",
-    )
+    Error::interrupted().stamped(Step::Flash).hint(Hint::BoardHalfWritten)
 }
 
 fn write_part(
     board: &mut Bootloader,
     part: &Part,
     cancelled: &CancellationToken,
-    observer: &dyn Observer,
+    progress: &Progress,
 ) -> Result<()> {
-    observer.event(&Event::Started { step: Step::Flash, what: format!("writing the {}", part.name) });
+    progress.event(&Event::Started { step: Step::Flash, what: format!("writing the {}", part.name) });
     // The chip writes words.
     let mut content = Zeroizing::new(part.bytes.to_vec());
     let whole_words = content.len().next_multiple_of(4);
@@ -65,7 +63,7 @@ fn write_part(
     let mut written = 0;
     let done = board.write(part.offset, &content, |bytes| {
         written = bytes;
-        observer.event(&Event::Flashing { part: part.name, written, bytes: part.bytes.len() });
+        progress.event(&Event::Flashing { part: part.name, written, bytes: part.bytes.len() });
         !cancelled.is_cancelled()
     });
     match done {
@@ -78,7 +76,7 @@ fn write_part(
                 part.name,
                 part.bytes.len()
             );
-            Err(Error::new(ErrorCode::FirmwareFlash, Step::Flash, message).source(error))
+            Err(Error::new(ErrorCode::FirmwareFlash, message).source(error))
         }
     }
 }
@@ -89,11 +87,11 @@ fn compare(board: &mut Bootloader, offset: u32, bytes: usize, expected: [u8; 16]
         Ok(found) if found == expected => Ok(()),
         Ok(_) => {
             let message = format!("the {name} at {offset:#x} reads back other than it was written");
-            Err(Error::new(ErrorCode::FirmwareReadBack, Step::Flash, message))
+            Err(Error::new(ErrorCode::FirmwareReadBack, message))
         }
         Err(error) => {
             let message = format!("{} while the {name} was read back", reason(board.port(), &error));
-            Err(Error::new(ErrorCode::FirmwareFlash, Step::Flash, message).source(error))
+            Err(Error::new(ErrorCode::FirmwareFlash, message).source(error))
         }
     }
 }
@@ -106,12 +104,11 @@ fn compare(board: &mut Bootloader, offset: u32, bytes: usize, expected: [u8; 16]
 pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
     let table = board.read(TABLE_OFFSET, TABLE_SIZE).map_err(|error| {
         let message = format!("{} while the partition table was read", reason(board.port(), &error));
-        Error::new(ErrorCode::FirmwareFlash, Step::Flash, message).source(error)
+        Error::new(ErrorCode::FirmwareFlash, message).source(error)
     })?;
     let none = |why: &str| {
         let message = format!("the board at {} has {why}", board.port().path);
-        Error::new(ErrorCode::FirmwareIdentity, Step::Flash, message)
-            .help("put the firmware on it first: tbprov firmware flash --device NAME")
+        Error::new(ErrorCode::FirmwareIdentity, message).hint(Hint::FlashFirmwareFirst)
     };
     if table.starts_with(&[0xff; 32]) {
         return Err(none("no partition table: its flash was never written"));
@@ -142,12 +139,12 @@ pub fn identity_region(board: &mut Bootloader) -> Result<Region> {
 ///
 /// # Errors
 /// Those of [`identity_region`]; `firmware/flash`, `firmware/read-back`.
-pub fn erase_identity(board: &mut Bootloader, observer: &dyn Observer) -> Result<Region> {
+pub fn erase_identity(board: &mut Bootloader, progress: &Progress) -> Result<Region> {
     let region = identity_region(board)?;
-    observer.event(&Event::Started { step: Step::Flash, what: "erasing the identity".to_owned() });
+    progress.event(&Event::Started { step: Step::Flash, what: "erasing the identity".to_owned() });
     board.erase(region.offset, region.bytes).map_err(|error| {
         let message = format!("{} while the identity was erased", reason(board.port(), &error));
-        Error::new(ErrorCode::FirmwareFlash, Step::Flash, message).source(error)
+        Error::new(ErrorCode::FirmwareFlash, message).source(error)
     })?;
     let erased = Md5::digest(vec![0xff; region.bytes]);
     compare(board, region.offset, region.bytes, erased.into(), "erased identity")?;

@@ -7,10 +7,11 @@ use tbprov_contract::partition::{self as layout, PartitionError};
 use tbprov_contract::{Identity, Wifi};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::identity::{Certificate, Credentials, KeyType, Signer as _};
-use crate::mqtt::Target;
-use crate::store::Device;
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::identity::{Certificate, Credentials};
+use crate::keys::{KeyType, Signer as _};
+use crate::ledger::folder::Device;
+use crate::server::Server;
 use crate::tls::TrustSource;
 
 /// What an identity on a chip holds beside the device's own files.
@@ -49,7 +50,7 @@ impl Default for IdentityOptions {
 /// `firmware/identity` where the firmware cannot use the device's credentials or the server's certificates, or
 /// where they do not fit; `usage/invalid-value` for an option out of its bounds; what reading the device's files
 /// can fail with.
-pub fn partition(device: &Device, target: &Target, options: &IdentityOptions) -> Result<Zeroizing<Vec<u8>>> {
+pub fn partition(device: &Device, server: &Server, options: &IdentityOptions) -> Result<Zeroizing<Vec<u8>>> {
     let name = device.shown_name();
     let Credentials::X509(x509) = device.credentials()? else {
         return Err(unusable(format!("'{name}' has no certificate: the firmware connects by X.509 only")));
@@ -58,16 +59,16 @@ pub fn partition(device: &Device, target: &Target, options: &IdentityOptions) ->
         return Err(unusable(format!(
             "the key of '{name}' is Ed25519, which the firmware's TLS does not know"
         ))
-        .help("provision the device with --key-type ec-p256 (the default) or rsa-2048"));
+        .hint(Hint::FirmwareKeyTypes));
     }
     let chain = std::iter::once(&x509.leaf).chain(&x509.intermediates);
     let identity = Identity {
         name,
-        host: target.host.clone(),
-        port: target.port,
+        host: server.host.to_string(),
+        port: server.port,
         address: options.address,
-        server_certificates: server_certificates(target)?,
-        skip_name_check: target.trust.skip_name_check,
+        server_certificates: server_certificates(server)?,
+        skip_name_check: server.trust.skip_name_check,
         certificate: chain.map(Certificate::to_pem).collect(),
         key: Zeroizing::new(x509.key.to_pem().expose().to_owned()),
         wifi: options.wifi.clone(),
@@ -78,24 +79,20 @@ pub fn partition(device: &Device, target: &Target, options: &IdentityOptions) ->
     };
     layout::encode(&identity).map_err(|error| match error {
         PartitionError::Invalid(invalid) => {
-            Error::new(ErrorCode::UsageInvalid, Step::Identity, format!("the firmware cannot use {invalid}"))
+            Error::new(ErrorCode::UsageInvalid, format!("the firmware cannot use {invalid}"))
         }
-        other => unusable(other.to_string())
-            .help("fewer or smaller certificates: an EC key, only the authority of the server's certificate"),
+        other => unusable(other.to_string()).hint(Hint::SmallerIdentity),
     })
 }
 
 /// The certificates that the firmware's TLS can believe. It knows no pin that another authority issued: it wants
 /// that authority, or a certificate that signed itself.
-fn server_certificates(target: &Target) -> Result<String> {
-    let trust = &target.trust;
-    let server = format!("{}:{}", target.host, target.port);
-    let save = format!(
-        "a chip has no system roots; save the server's certificate ('tbprov certs inspect {server} --save server.pem'), \
-         compare its fingerprint, and give it, or its authority's, with --server-cert"
-    );
+fn server_certificates(server: &Server) -> Result<String> {
+    let trust = &server.trust;
+    let server = format!("{}:{}", server.host, server.port);
     if trust.source == TrustSource::System {
-        return Err(unusable(format!("this device believes {server} by the system's roots")).help(save));
+        return Err(unusable(format!("this device believes {server} by the system's roots"))
+            .hint(Hint::SaveServer(server)));
     }
     let usable = trust
         .certificates
@@ -106,11 +103,11 @@ fn server_certificates(target: &Target) -> Result<String> {
         let message = format!(
             "the certificate saved for {server} was issued by an authority that is not saved with it"
         );
-        return Err(unusable(message).help("give the authority's certificate, PEM, with --server-cert"));
+        return Err(unusable(message).hint(Hint::AuthorityForFirmware));
     }
     Ok(usable)
 }
 
 fn unusable(message: String) -> Error {
-    Error::new(ErrorCode::FirmwareIdentity, Step::Identity, message)
+    Error::new(ErrorCode::FirmwareIdentity, message)
 }

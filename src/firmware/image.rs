@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::board::Board;
 use super::elf::{self, Elf};
 use super::partitions::{Partitions, TABLE_OFFSET};
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::identity::sha256_hex;
 
 /// What erased flash reads as, between the parts.
@@ -75,7 +75,7 @@ impl Image {
             .map_err(|error| refused(board, &error.to_string()).source(error))?;
         let mut segments = format.flash_segments();
         let (Some(bootloader), Some(application)) = (segments.next(), segments.nth(1)) else {
-            return Err(Error::new(ErrorCode::Bug, Step::Image, "espflash made no application"));
+            return Err(Error::new(ErrorCode::Bug, "espflash made no application"));
         };
         let image = Self {
             board,
@@ -99,7 +99,7 @@ impl Image {
         if identity.len() != place.len() {
             let message =
                 format!("an identity of {} bytes for a partition of {}", identity.len(), place.len());
-            return Err(Error::new(ErrorCode::Bug, Step::Image, message));
+            return Err(Error::new(ErrorCode::Bug, message));
         }
         self.parts.retain(|part| part.name != IDENTITY);
         self.parts.push(Part { name: IDENTITY, offset: place.start, bytes: identity });
@@ -137,11 +137,11 @@ impl Image {
         let size = self.application_size();
         if size > room {
             let message = format!("the application has {size} bytes, its partition {room}");
-            return Err(Error::new(ErrorCode::FirmwareImage, Step::Image, message));
+            return Err(Error::new(ErrorCode::FirmwareImage, message));
         }
         let bootloader = self.parts.first().map_or(0, |part| part.offset as usize + part.bytes.len());
         if bootloader > TABLE_OFFSET as usize {
-            return Err(Error::new(ErrorCode::Bug, Step::Image, "the bootloader is too large"));
+            return Err(Error::new(ErrorCode::Bug, "the bootloader is too large"));
         }
         Ok(())
     }
@@ -197,8 +197,7 @@ pub fn chip(board: Board) -> Result<Chip> {
         Board::Esp32S3 => Ok(Chip::Esp32s3),
         Board::Virt => {
             let message = "the board 'virt' has no flash, and so no image";
-            Err(Error::new(ErrorCode::FirmwareImage, Step::Image, message)
-                .help("'tbprov firmware emulate' runs it; name a chip with --chip for an image"))
+            Err(Error::new(ErrorCode::FirmwareImage, message).hint(Hint::EmulateVirt))
         }
     }
 }
@@ -220,11 +219,7 @@ fn flash_size(partitions: &Partitions) -> Result<FlashSize> {
         3..=4 => Ok(FlashSize::_4Mb),
         5..=8 => Ok(FlashSize::_8Mb),
         9..=16 => Ok(FlashSize::_16Mb),
-        _ => Err(Error::new(
-            ErrorCode::FirmwareImage,
-            Step::Image,
-            "the partitions need more than 16 MiB of flash",
-        )),
+        _ => Err(Error::new(ErrorCode::FirmwareImage, "the partitions need more than 16 MiB of flash")),
     }
 }
 

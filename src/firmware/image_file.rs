@@ -9,7 +9,7 @@ use super::board::Board;
 use super::image::{APPLICATION, ERASED, IDENTITY, Image, Part};
 use super::partitions::{Partitions, TABLE_OFFSET};
 use super::table::{self, TABLE_SIZE};
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::text::one_line;
 
 /// The first byte of a bootloader and of an application (ESP-IDF, `ESP_IMAGE_HEADER_MAGIC`).
@@ -92,8 +92,8 @@ fn partitions(table: &[u8]) -> Result<Partitions> {
 }
 
 fn refused(why: &str) -> Error {
-    Error::new(ErrorCode::FirmwareImage, Step::Image, format!("the file is no image of a flash: {why}"))
-        .help("'tbprov firmware image' writes such files")
+    Error::new(ErrorCode::FirmwareImage, format!("the file is no image of a flash: {why}"))
+        .hint(Hint::ImageFile)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use regex::Regex;
 use serialport::SerialPort as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::text::one_line;
 
 /// How soon typed keys leave and an end is noticed.
@@ -118,9 +118,7 @@ fn read(port: &mut Port, keys: &Receiver<u8>, buffer: &mut [u8]) -> io::Result<u
 
 fn gone(error: io::Error, lines: usize) -> Error {
     let message = format!("the port has gone away after {lines} lines");
-    Error::new(ErrorCode::FirmwareMonitor, Step::Monitor, message)
-        .help("the board was unplugged, or another program took the port; plug it in and run the same command again")
-        .source(error)
+    Error::new(ErrorCode::FirmwareMonitor, message).hint(Hint::BoardGone).source(error)
 }
 
 /// Puts lines together from what comes.

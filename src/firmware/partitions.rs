@@ -5,7 +5,7 @@ use std::ops::Range;
 use esp_idf_part::{Partition, PartitionTable, SubType, Type};
 use tbprov_contract::partition as identity;
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::text::one_line;
 
 /// Where the table itself lies, on every chip (ESP-IDF, `CONFIG_PARTITION_TABLE_OFFSET`).
@@ -135,10 +135,8 @@ fn range(partition: &Partition) -> Result<Range<u32>> {
 }
 
 fn unusable(why: String) -> Error {
-    Error::new(ErrorCode::FirmwareImage, Step::Image, format!("the partition table cannot be used: {why}"))
-        .help(
-            "see partitions.csv in the firmware's sources; 'tbprov firmware init DIR' gives an unchanged one",
-        )
+    Error::new(ErrorCode::FirmwareImage, format!("the partition table cannot be used: {why}"))
+        .hint(Hint::PartitionTable)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub use espflash::connection::Port;
 use serde::Serialize;
 use serialport::{ErrorKind as SerialErrorKind, SerialPortType, UsbPortInfo};
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::text::one_line;
 
 /// Baud of the bootloader's first words, and of the firmware's log.
@@ -87,7 +87,7 @@ pub fn ports() -> Result<Vec<SerialPort>> {
     }
     let known = serialport::available_ports().map_err(|error| {
         let message = format!("the serial ports cannot be listed: {error}");
-        Error::new(ErrorCode::FirmwarePort, Step::Plan, message).source(error)
+        Error::new(ErrorCode::FirmwarePort, message).source(error)
     })?;
     let mut ports: Vec<_> = known.into_iter().filter_map(port).collect();
     ports.sort_by_key(|port| (!port.looks_like_a_board(), port.path.clone()));
@@ -138,9 +138,7 @@ pub fn candidates() -> Result<Vec<SerialPort>> {
         let listed: Vec<_> = others.iter().map(ToString::to_string).collect();
         format!("no serial port looks like a board; there are {}", listed.join(", "))
     };
-    Err(Error::new(ErrorCode::FirmwarePort, Step::Plan, message).help(
-        "connect the board with a cable that carries data, not power alone; name its port with --port or TBPROV_SERIAL_PORT",
-    ))
+    Err(Error::new(ErrorCode::FirmwarePort, message).hint(Hint::NoPort))
 }
 
 /// The board's port, when there is one board.
@@ -154,8 +152,7 @@ pub fn only() -> Result<SerialPort> {
     }
     let listed: Vec<_> = boards.iter().map(ToString::to_string).collect();
     let message = format!("{} ports look like a board: {}", boards.len(), listed.join(", "));
-    Err(Error::new(ErrorCode::FirmwarePort, Step::Plan, message)
-        .help("choose one with --port or TBPROV_SERIAL_PORT"))
+    Err(Error::new(ErrorCode::FirmwarePort, message).hint(Hint::ChoosePort))
 }
 
 /// Why `path` cannot be used by this user, if that can be said without opening it, which would reset a board.
@@ -175,19 +172,19 @@ pub fn not_allowed(path: &str) -> Option<Error> {
 
 fn no_permission(path: &str) -> Error {
     let message = format!("{path} is there, but this user may not open it");
-    Error::new(ErrorCode::FirmwarePort, Step::Plan, message).help(
-        "on Linux: sudo usermod -aG dialout $USER (Arch: uucp), then log in again; 'ls -l' shows the port's group",
-    )
+    Error::new(ErrorCode::FirmwarePort, message).hint(Hint::PortPermission)
 }
 
 fn cannot_open(path: &str, error: serialport::Error) -> Error {
-    let failed = |message: String| Error::new(ErrorCode::FirmwarePort, Step::Plan, message);
+    let failed = |message: String| Error::new(ErrorCode::FirmwarePort, message);
     let made = match error.kind() {
         SerialErrorKind::Io(std::io::ErrorKind::PermissionDenied) => no_permission(path),
-        SerialErrorKind::Io(std::io::ErrorKind::NotFound) => failed(format!("there is no port {path}"))
-            .help("check the cable and the name; without --port tbprov looks for the board itself"),
-        SerialErrorKind::NoDevice => failed(format!("{path} is used by another program, or has gone away"))
-            .help("close other monitors and terminals on this port, and plug the board in again"),
+        SerialErrorKind::Io(std::io::ErrorKind::NotFound) => {
+            failed(format!("there is no port {path}")).hint(Hint::PortMissing)
+        }
+        SerialErrorKind::NoDevice => {
+            failed(format!("{path} is used by another program, or has gone away")).hint(Hint::PortBusy)
+        }
         _ => failed(format!("{path} cannot be opened as a serial port: {error}")),
     };
     made.source(error)

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::store::atomic::{self, Access};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::files::{self, Access};
 
 /// What is embedded at compile time.
 mod embedded {
@@ -33,7 +33,7 @@ impl Sources {
         for file in [MANIFEST, PARTITIONS] {
             if !directory.join(file).is_file() {
                 let message = format!("no firmware in {}: there is no {file}", directory.display());
-                return Err(Error::new(ErrorCode::FirmwareSources, Step::Plan, message));
+                return Err(Error::new(ErrorCode::FirmwareSources, message));
             }
         }
         Ok(Self { directory: directory.to_owned() })
@@ -52,7 +52,7 @@ impl Sources {
         let path = self.directory.join(PARTITIONS);
         fs::read_to_string(&path).map_err(|error| {
             let message = format!("{} cannot be read: {error}", path.display());
-            Error::new(ErrorCode::FirmwareSources, Step::Plan, message).source(error)
+            Error::new(ErrorCode::FirmwareSources, message).source(error)
         })
     }
 }
@@ -64,7 +64,7 @@ impl Sources {
 pub fn embedded_partitions() -> Result<&'static str> {
     let file = embedded::FILES.iter().find(|(name, _)| *name == PARTITIONS);
     file.and_then(|(_, content)| str::from_utf8(content).ok())
-        .ok_or_else(|| Error::new(ErrorCode::Bug, Step::Plan, "no partition table is embedded"))
+        .ok_or_else(|| Error::new(ErrorCode::Bug, "no partition table is embedded"))
 }
 
 /// Writes the embedded sources to `directory`, which is not there or empty, and tells how many files they are:
@@ -76,7 +76,7 @@ pub fn write_out(directory: &Path) -> Result<usize> {
     refuse_what_is_used(directory)?;
     let Some(name) = directory.file_name() else {
         let message = format!("{} is no name for a new folder", directory.display());
-        return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
+        return Err(Error::new(ErrorCode::UsageInvalid, message));
     };
     let above = directory.parent().unwrap_or(Path::new(""));
     let beside = above.join(format!(".{}.tbprov-init", name.to_string_lossy()));
@@ -87,7 +87,7 @@ pub fn write_out(directory: &Path) -> Result<usize> {
         let _ = fs::remove_dir_all(&beside);
     }
     let count = written?;
-    atomic::sync_directory(above)?;
+    files::sync_directory(above)?;
     Ok(count)
 }
 
@@ -101,8 +101,7 @@ fn refuse_what_is_used(directory: &Path) -> Result<()> {
 }
 
 fn used(directory: &Path, why: &str) -> Error {
-    Error::new(ErrorCode::FileExists, Step::Plan, format!("{} {why}", directory.display()))
-        .help("name a folder that does not exist yet; tbprov never changes sources that are there")
+    Error::new(ErrorCode::FileExists, format!("{} {why}", directory.display())).hint(Hint::SourcesExist)
 }
 
 fn write_all(directory: &Path) -> Result<usize> {
@@ -114,13 +113,13 @@ fn write_all(directory: &Path) -> Result<usize> {
         fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
         if name == MANIFEST {
             let manifest = standing_alone(&String::from_utf8_lossy(content));
-            atomic::write_new(&path, manifest.as_bytes(), Access::Everybody)?;
+            files::write_new(&path, manifest.as_bytes(), Access::Everybody)?;
         } else {
-            atomic::write_new(&path, content, Access::Everybody)?;
+            files::write_new(&path, content, Access::Everybody)?;
         }
         count += 1;
     }
-    atomic::sync_directory(directory)?;
+    files::sync_directory(directory)?;
     Ok(count)
 }
 
@@ -140,9 +139,7 @@ fn standing_alone(manifest: &str) -> String {
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     let message = format!("cannot {what} {}: {error}", path.display());
-    Error::new(ErrorCode::StoreIo, Step::Stage, message)
-        .source(error)
-        .help("check the folder's permissions and the free space of the disk, and run the same command again")
+    Error::new(ErrorCode::StoreIo, message).source(error).hint(Hint::WriteSources)
 }
 
 #[cfg(test)]

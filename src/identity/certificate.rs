@@ -12,9 +12,8 @@ use rustls_pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::key::{KeyType, Signer};
-use super::pem;
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::keys::{KeyType, Signer, pem};
 use crate::text::one_line;
 
 /// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
@@ -128,8 +127,7 @@ impl Certificate {
         if !issuer.certificate.is_ca {
             let message =
                 format!("the certificate '{}' may not sign others (no CA:TRUE)", issuer.certificate.subject);
-            return Err(Error::new(ErrorCode::FileCertificate, Step::Identity, message)
-                .help("make an authority with 'tbprov certs ca'"));
+            return Err(Error::new(ErrorCode::FileCertificate, message).hint(Hint::MakeAuthority));
         }
         let mut parameters = parameters(name, profile, validity, key.key_type())?;
         parameters.use_authority_key_identifier_extension = true;
@@ -153,7 +151,7 @@ impl Certificate {
     pub fn from_der(der: CertificateDer<'static>, origin: &str) -> Result<Self> {
         let bad = |why: String| {
             let message = format!("{origin} is not a readable X.509 certificate: {why}");
-            Error::new(ErrorCode::FileCertificate, Step::Plan, message)
+            Error::new(ErrorCode::FileCertificate, message)
         };
         if der.is_empty() {
             return Err(bad("it is empty".to_owned()));
@@ -194,7 +192,7 @@ impl Certificate {
 
     /// The certificate as PEM, LF line ends.
     pub fn to_pem(&self) -> String {
-        super::pem::encode("CERTIFICATE", &self.der)
+        pem::encode("CERTIFICATE", &self.der)
     }
 
     /// ThingsBoard's credentialsId; see [`super::credentials_id`].
@@ -221,7 +219,7 @@ impl Certificate {
         } else {
             return Ok(());
         };
-        Err(Error::new(ErrorCode::FileExpired, Step::Plan, format!("the certificate in {origin} {why}")))
+        Err(Error::new(ErrorCode::FileExpired, format!("the certificate in {origin} {why}")))
     }
 }
 
@@ -234,7 +232,7 @@ pub fn read_certificates(text: &str, origin: &str) -> Result<Vec<Certificate>> {
     for item in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let der = item.map_err(|error| {
             let message = format!("{origin} holds a broken PEM block: {}", pem::explain(&error));
-            Error::new(ErrorCode::FileNotPem, Step::Plan, message)
+            Error::new(ErrorCode::FileNotPem, message)
         })?;
         certificates.push(Certificate::from_der(der, origin)?);
     }
@@ -246,8 +244,9 @@ pub fn read_certificates(text: &str, origin: &str) -> Result<Vec<Certificate>> {
         } else {
             "no certificate"
         };
-        return Err(Error::new(ErrorCode::FileNotPem, Step::Plan, format!("{origin} holds {holds}"))
-            .help("give the file whose text begins with -----BEGIN CERTIFICATE-----"));
+        return Err(
+            Error::new(ErrorCode::FileNotPem, format!("{origin} holds {holds}")).hint(Hint::NeedCertificate)
+        );
     }
     Ok(certificates)
 }
@@ -301,7 +300,7 @@ fn subject_alt_name(name: &str) -> Result<SanType> {
     }
     let not_a_name = || {
         let message = format!("'{name}' is neither a host name nor an IP address");
-        Error::new(ErrorCode::UsageInvalid, Step::Plan, message)
+        Error::new(ErrorCode::UsageInvalid, message)
     };
     let plain = name.strip_prefix("*.").unwrap_or(name);
     rustls_pki_types::DnsName::try_from(plain).map_err(|_| not_a_name())?;
@@ -318,7 +317,7 @@ fn random_serial() -> Result<SerialNumber> {
 
 fn not_made(error: rcgen::Error) -> Error {
     let message = format!("the certificate could not be made: {error}");
-    Error::new(ErrorCode::FileCertificate, Step::Identity, message).source(error)
+    Error::new(ErrorCode::FileCertificate, message).source(error)
 }
 
 fn alternative_names(parsed: &X509Certificate<'_>) -> Vec<String> {
@@ -387,7 +386,7 @@ impl rcgen::SigningKey for Sign<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::SoftwareKey;
+    use crate::keys::SoftwareKey;
 
     #[test]
     fn a_name_cannot_forge_lines() {

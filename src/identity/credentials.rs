@@ -8,9 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::certificate::{Certificate, read_certificates};
-use super::key::SoftwareKey;
-use super::pem;
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Result};
+use crate::keys::{SoftwareKey, pem};
 use crate::secret::Secret;
 
 /// The kind of credentials to provision. Source: ThingsBoard's `DeviceCredentialsType`.
@@ -93,7 +92,7 @@ impl X509Identity {
         let leaf = chain.remove(0);
         if leaf.public_key != signer.public_key_der() {
             let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
-            return Err(Error::new(ErrorCode::FileMismatch, Step::Plan, message));
+            return Err(Error::new(ErrorCode::FileMismatch, message));
         }
         Ok(Self { leaf, intermediates: chain, key: Arc::new(signer) })
     }

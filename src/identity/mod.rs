@@ -3,10 +3,7 @@
 mod certificate;
 mod credentials;
 mod fingerprint;
-mod key;
-pub mod pem;
 
 pub use certificate::{Certificate, Issuer, Profile, Validity, read_certificates};
 pub use credentials::{BasicCredentials, Credentials, CredentialsType, X509Identity};
 pub use fingerprint::{credentials_id, sha256_hex};
-pub use key::{KeyType, Signer, SoftwareKey};

@@ -5,67 +5,61 @@ use std::io;
 use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
 
-use crate::error::{Error, ErrorCode, Step};
+use crate::error::{Error, ErrorCode};
 use crate::tls;
 
 /// What `error` means at `step`; `peer` is `host:port`.
-pub(super) fn translate(error: ConnectionError, step: Step, peer: &str) -> Error {
+pub(super) fn translate(error: ConnectionError, peer: &str) -> Error {
     match error {
         ConnectionError::ConnectionRefused(code) => refused(code, peer),
-        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
-            closed(error, step, peer)
-        }
-        ConnectionError::MqttState(StateError::Deserialization(error)) => packet(error, step, peer),
+        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => closed(error, peer),
+        ConnectionError::MqttState(StateError::Deserialization(error)) => packet(error, peer),
         ConnectionError::MqttState(StateError::ConnectionAborted) | ConnectionError::RequestsDone => {
-            Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection"))
+            Error::new(ErrorCode::NetworkClosed, format!("{peer} closed the connection"))
         }
         ConnectionError::MqttState(StateError::AwaitPingResp)
         | ConnectionError::NetworkTimeout
         | ConnectionError::FlushTimeout
         | ConnectionError::DisconnectTimeout => {
-            Error::new(ErrorCode::NetworkTimeout, step, format!("{peer} stopped answering"))
+            Error::new(ErrorCode::NetworkTimeout, format!("{peer} stopped answering"))
         }
-        other => protocol(other.to_string(), step, peer),
+        other => protocol(other.to_string(), peer),
     }
 }
 
-fn packet(error: PacketError, step: Step, peer: &str) -> Error {
+fn packet(error: PacketError, peer: &str) -> Error {
     match error {
-        PacketError::Io(error) => closed(error, step, peer),
+        PacketError::Io(error) => closed(error, peer),
         PacketError::InvalidConnectReturnCode(code) => {
             let message = format!(
                 "{peer} refused the connection with return code {code}, which MQTT 3.1.1 does not know"
             );
-            Error::new(ErrorCode::ServerRefused, Step::Connect, message)
+            Error::new(ErrorCode::ServerRefused, message)
         }
         PacketError::PayloadSizeLimitExceeded(size) => {
-            protocol(format!("a packet of {size} bytes, more than ThingsBoard's 65,536"), step, peer)
+            protocol(format!("a packet of {size} bytes, more than ThingsBoard's 65,536"), peer)
         }
         PacketError::OutgoingPacketTooLarge { pkt_size, .. } => {
             let message =
                 format!("a message of {pkt_size} bytes is larger than the 64 KiB that ThingsBoard accepts");
-            Error::new(ErrorCode::UsageInvalid, step, message)
+            Error::new(ErrorCode::UsageInvalid, message)
         }
-        other => protocol(other.to_string(), step, peer),
+        other => protocol(other.to_string(), peer),
     }
 }
 
-fn protocol(what: String, step: Step, peer: &str) -> Error {
-    Error::new(
-        ErrorCode::NetworkProtocol,
-        step,
-        format!("{peer} sent something that is not MQTT 3.1.1: {what}"),
-    )
+fn protocol(what: String, peer: &str) -> Error {
+    Error::new(ErrorCode::NetworkProtocol, format!("{peer} sent something that is not MQTT 3.1.1: {what}"))
 }
 
-fn closed(error: io::Error, step: Step, peer: &str) -> Error {
-    if let Some(error) = tls::translate(&error, step, peer) {
+fn closed(error: io::Error, peer: &str) -> Error {
+    if let Some(error) = tls::translate(&error, peer) {
         return error;
     }
     // rustls explains a missing close_notify at length; to people it is just the end.
     let why =
         if error.kind() == io::ErrorKind::UnexpectedEof { String::new() } else { format!(" ({error})") };
-    Error::new(ErrorCode::NetworkClosed, step, format!("{peer} closed the connection{why}")).source(error)
+    Error::new(ErrorCode::NetworkClosed, format!("{peer} closed the connection{why}")).source(error)
 }
 
 /// The meaning of each code in ThingsBoard: `ReturnCodeResolver` and `MqttTransportHandler`, v4.3.1.3.
@@ -78,5 +72,5 @@ fn refused(code: ConnectReturnCode, peer: &str) -> Error {
         Code::NotAuthorized => (ErrorCode::ServerNotAuthorized, "5: not authorized"),
         _ => (ErrorCode::ServerRefused, "1: unacceptable protocol version"),
     };
-    Error::new(error_code, Step::Connect, format!("{peer} refused the connection (CONNACK {what})"))
+    Error::new(error_code, format!("{peer} refused the connection (CONNACK {what})"))
 }

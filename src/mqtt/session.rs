@@ -12,10 +12,10 @@ use rumqttc::{
 use tokio::sync::mpsc;
 
 use super::connack::NoSessionPresent;
-use super::dial::{Link, dial, timed_out};
-use super::{LARGEST_PACKET, Target, failure};
+use super::{LARGEST_PACKET, failure};
+use crate::dial::{Dialer, Link};
 use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Observer};
+use crate::event::{Event, Progress};
 use crate::identity::Credentials;
 use crate::secret::Secret;
 
@@ -71,14 +71,15 @@ impl Session {
     ///
     /// # Errors
     /// At the step that failed: `network/...`, `tls/...`, or `server/...` for a refusing CONNACK.
-    pub async fn open(target: &Target, login: &Login<'_>, observer: &dyn Observer) -> Result<Self> {
+    pub async fn open(dialer: &Dialer, login: &Login<'_>, progress: &Progress) -> Result<Self> {
         let identity = match login {
             Login::Provision => None,
             Login::Device(credentials) => credentials.x509(),
         };
-        let link = dial(target, identity, observer).await?;
-        let session = Self::over(link, target, login).await?;
-        observer.event(&Event::Connected { mutual_tls: identity.is_some() });
+        let link = dialer.dial(identity, progress).await?;
+        progress.begin(Step::Connect);
+        let session = Self::over(link, dialer, login).await?;
+        progress.event(&Event::Connected { mutual_tls: identity.is_some() });
         Ok(session)
     }
 
@@ -86,18 +87,18 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::open`], from CONNECT on.
-    pub async fn over(link: Link, target: &Target, login: &Login<'_>) -> Result<Self> {
-        let peer = target.to_string();
+    pub async fn over(link: Link, dialer: &Dialer, login: &Login<'_>) -> Result<Self> {
+        let peer = dialer.server.to_string();
         let tls_version = link.tls_version;
         let (client, mut events) =
-            AsyncClient::builder(options(link, target, login)?).capacity(usize::from(IN_FLIGHT)).build();
+            AsyncClient::builder(options(link, dialer, login)?).capacity(usize::from(IN_FLIGHT)).build();
         // Each step has its deadline here; the crate's own, in whole seconds, must not come first.
         let mut network = NetworkOptions::new();
-        network.set_connection_timeout(target.timeout.as_secs().saturating_add(5));
+        network.set_connection_timeout(dialer.timeout.as_secs().saturating_add(5));
         events.set_network_options(network);
-        match tokio::time::timeout(target.timeout, events.poll()).await {
-            Err(_) => return Err(timed_out(target, Step::Connect, "MQTT (no CONNACK)")),
-            Ok(Err(error)) => return Err(failure::translate(error, Step::Connect, &peer)),
+        match tokio::time::timeout(dialer.timeout, events.poll()).await {
+            Err(_) => return Err(dialer.timed_out("MQTT (no CONNACK)")),
+            Ok(Err(error)) => return Err(failure::translate(error, &peer)),
             Ok(Ok(_connack)) => {}
         }
         let (sender, incoming) = mpsc::channel(usize::from(IN_FLIGHT) * 4);
@@ -133,7 +134,7 @@ impl Session {
     pub async fn next(&mut self) -> Result<Incoming> {
         match self.incoming.recv().await {
             Some(Ok(incoming)) => Ok(incoming),
-            Some(Err(error)) => Err(failure::translate(error, Step::Connect, &self.peer)),
+            Some(Err(error)) => Err(failure::translate(error, &self.peer)),
             None => Err(self.ended()),
         }
     }
@@ -151,11 +152,7 @@ impl Session {
     }
 
     fn ended(&self) -> Error {
-        Error::new(
-            ErrorCode::NetworkClosed,
-            Step::Connect,
-            format!("the connection to {} has ended", self.peer),
-        )
+        Error::new(ErrorCode::NetworkClosed, format!("the connection to {} has ended", self.peer))
     }
 }
 
@@ -198,8 +195,8 @@ async fn tell(
     sender.send(Ok(incoming)).await
 }
 
-fn options(link: Link, target: &Target, login: &Login<'_>) -> Result<MqttOptions> {
-    let broker = Broker::tcp(target.host.clone(), target.port);
+fn options(link: Link, dialer: &Dialer, login: &Login<'_>) -> Result<MqttOptions> {
+    let broker = Broker::tcp(dialer.server.host.clone(), dialer.server.port);
     let mut options = match login {
         Login::Provision => {
             let mut options = MqttOptions::new(random_client_id()?, broker);

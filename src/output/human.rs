@@ -8,8 +8,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Mark, Output};
-use tbprov::Error;
 use tbprov::event::{Event, Observer};
+use tbprov::{DeviceId, Error};
 
 const BOLD_RED: &str = "\x1b[1;31m";
 const BOLD_YELLOW: &str = "\x1b[1;33m";
@@ -30,9 +30,9 @@ fn painted(text: &str, style: &str, color: bool) -> String {
 }
 
 /// `error[code]: what happened`, the step, the help; with `verbose` the causes underneath.
-pub(super) fn error(error: &Error, color: bool, verbose: bool) -> String {
+pub(super) fn error(error: &Error, help: &str, color: bool, verbose: bool) -> String {
     let label = painted(&format!("error[{}]", error.code.as_str()), BOLD_RED, color);
-    let mut text = format!("{label}: {}\n  step: {}\n", plain(&error.message), error.step);
+    let mut text = format!("{label}: {}\n  step: {}\n", plain(&error.message), error.step());
     if verbose {
         let mut cause = error.source();
         while let Some(under) = cause {
@@ -40,7 +40,7 @@ pub(super) fn error(error: &Error, color: bool, verbose: bool) -> String {
             cause = under.source();
         }
     }
-    let _ = write!(text, "  {}: {}", painted("help", BOLD_CYAN, color), error.help);
+    let _ = write!(text, "  {}: {}", painted("help", BOLD_CYAN, color), help);
     text
 }
 
@@ -111,7 +111,7 @@ impl Spinner {
 }
 
 impl Observer for Spinner {
-    fn event(&self, event: &Event) {
+    fn event(&self, _device: Option<&DeviceId>, event: &Event) {
         match event {
             Event::Started { what, .. } => self.wait_for(what),
             Event::Flashing { part, written, bytes } => {
@@ -135,8 +135,8 @@ impl Warnings {
 }
 
 impl Observer for Warnings {
-    fn event(&self, event: &Event) {
-        self.spinner.event(event);
+    fn event(&self, device: Option<&DeviceId>, event: &Event) {
+        self.spinner.event(device, event);
         match event {
             Event::CompilerOutput { text } => self.output.talk(&plain(text)),
             Event::Warning { message } => self.output.warn(message),
@@ -172,8 +172,8 @@ impl Steps {
 }
 
 impl Observer for Steps {
-    fn event(&self, event: &Event) {
-        self.spinner.event(event);
+    fn event(&self, device: Option<&DeviceId>, event: &Event) {
+        self.spinner.event(device, event);
         match event {
             Event::Started { step, what } => self.detail(&format!("{step}: {what}")),
             Event::IdentityCreated { key_type } => {

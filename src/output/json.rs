@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Output;
-use tbprov::Error;
 use tbprov::event::{Event, Observer};
+use tbprov::{DeviceId, Error};
 
 /// The `schema` of every result.
 const SCHEMA: &str = "tbprov/1";
@@ -22,13 +22,13 @@ pub(super) fn result<R: Serialize>(command: &str, result: &R) -> String {
     line(&Envelope { schema: SCHEMA, command, result })
 }
 
-pub(super) fn error(command: &str, error: &Error) -> String {
+pub(super) fn error(command: &str, error: &Error, help: &str) -> String {
     let failure = json!({
         "error": {
             "code": error.code.as_str(),
-            "step": error.step,
+            "step": error.step(),
             "message": error.message,
-            "help": error.help,
+            "help": help,
         },
         "exit_code": error.exit_code(),
     });
@@ -48,8 +48,17 @@ impl Events {
     }
 }
 
+/// An event, and the device that it is about.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a DeviceId>,
+}
+
 impl Observer for Events {
-    fn event(&self, event: &Event) {
-        self.0.data(&line(event));
+    fn event(&self, device: Option<&DeviceId>, event: &Event) {
+        self.0.data(&line(&Line { event, device }));
     }
 }

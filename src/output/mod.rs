@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{ColorChoice, GlobalArgs};
+use tbprov::error::Hint;
 use tbprov::event::Observer;
-use tbprov::{Error, ErrorCode, Step};
+use tbprov::{Error, ErrorCode};
 
 /// What appears on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,26 @@ pub(crate) enum Format {
     Json,
     /// NDJSON events, the result last.
     Events,
+}
+
+/// When to use colour on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` or `TERM=dumb` says no.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to say things.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) format: Format,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: u8,
+    pub(crate) color: Color,
 }
 
 /// Where everything that tbprov says goes through.
@@ -43,17 +63,13 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(global: &GlobalArgs) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
+        let Options { format, quiet, verbose, color } = options;
         let terminal = io::stderr().is_terminal();
-        let format = match (global.events, global.json) {
-            (true, _) => Format::Events,
-            (_, true) => Format::Json,
-            _ => Format::Human,
-        };
-        let color = match global.color {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => {
+        let color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
                 terminal
                     && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                     && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
@@ -61,10 +77,10 @@ impl Output {
         };
         Self {
             format,
-            quiet: global.quiet,
-            verbose: global.verbose,
+            quiet,
+            verbose,
             color,
-            progress: terminal && !global.quiet,
+            progress: terminal && !quiet,
             lost: Arc::default(),
             reader_gone: CancellationToken::new(),
         }
@@ -88,10 +104,10 @@ impl Output {
     }
 
     /// A failure: on stderr for people; in the machine formats on stdout, so that a pipeline reads one stream.
-    pub(crate) fn error(&self, command: &str, error: &Error) {
+    pub(crate) fn error(&self, command: &str, error: &Error, help: &str) {
         match self.format {
-            Format::Human => self.talk(&human::error(error, self.color, self.verbose > 0)),
-            Format::Json | Format::Events => self.data(&json::error(command, error)),
+            Format::Human => self.talk(&human::error(error, help, self.color, self.verbose > 0)),
+            Format::Json | Format::Events => self.data(&json::error(command, error, help)),
         }
     }
 
@@ -113,8 +129,7 @@ impl Output {
     pub(crate) fn check_written(&self) -> Result<(), Error> {
         if self.lost.load(Ordering::Relaxed) {
             let message = "the result could not be written to standard output";
-            return Err(Error::new(ErrorCode::FileIo, Step::Plan, message)
-                .help("check the free space where it is redirected to; what was done is done, and the same command can be run again"));
+            return Err(Error::new(ErrorCode::FileIo, message).hint(Hint::StdoutFull));
         }
         Ok(())
     }

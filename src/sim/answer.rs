@@ -130,7 +130,7 @@ const fn message(decision: &Decision) -> &'static str {
 fn json(answer: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(answer).map_err(|error| {
         let message = "the simulator's answer could not be encoded";
-        Error::new(crate::ErrorCode::Bug, crate::Step::Serve, message).source(error)
+        Error::new(crate::ErrorCode::Bug, message).source(error)
     })
 }
 

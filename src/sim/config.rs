@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::credentials::HeldCredentials;
 use super::fault::Fault;
 use super::release::Release;
-use crate::identity::{Certificate, SoftwareKey};
+use crate::identity::Certificate;
+use crate::keys::SoftwareKey;
 use crate::secret::Secret;
 
 /// What a provision request does: the strategy of the device profile.

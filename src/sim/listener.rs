@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::{serve_plain, serve_tls};
 use super::event::Event;
 use super::server::{Peer, Server};
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 
 /// How long accepting pauses when it fails, which it does when files run out.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -30,8 +30,8 @@ pub(super) struct Listener {
 /// `usage/invalid-value` naming the address, such as when another program listens there.
 pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let failed = |error: std::io::Error| {
-        Error::new(ErrorCode::UsageInvalid, Step::Serve, format!("cannot listen on {address}: {error}"))
-            .help("choose another address or port; port 0 takes any free one")
+        Error::new(ErrorCode::UsageInvalid, format!("cannot listen on {address}: {error}"))
+            .hint(Hint::OtherAddress)
             .source(error)
     };
     let socket = TcpListener::bind(address).await.map_err(failed)?;

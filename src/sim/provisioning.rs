@@ -10,7 +10,8 @@ use super::registry::Registry;
 use super::release::Release;
 use super::request::{ProvisionRequest, RequestedType};
 use crate::error::Result;
-use crate::identity::{self, BasicCredentials, Certificate, KeyType, SoftwareKey, Validity};
+use crate::identity::{self, BasicCredentials, Certificate, Validity};
+use crate::keys::{KeyType, SoftwareKey};
 use crate::secret::Secret;
 
 /// The longest device name, in UTF-16 units as Java counts (`Device.name`).

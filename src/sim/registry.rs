@@ -9,7 +9,7 @@ use super::config::PreProvisioned;
 use super::credentials::{HeldCredentials, basic_id};
 use super::device::{Device, DeviceSummary};
 use super::state;
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Result};
 use crate::identity::BasicCredentials;
 
 /// Why a device could not be created: what ThingsBoard says in its log and never to the client.
@@ -47,7 +47,7 @@ impl Registry {
             registry.add(Device::restored(stored)).map_err(|why| {
                 let shown = state.as_deref().unwrap_or("".as_ref()).display();
                 let message = format!("{shown} is not a state file of the simulator: {}", why.reason());
-                Error::new(ErrorCode::StoreCorrupt, Step::Serve, message)
+                Error::new(ErrorCode::StoreCorrupt, message)
             })?;
         }
         for PreProvisioned { name, credentials } in pre_provisioned {
@@ -57,9 +57,9 @@ impl Registry {
             let credentials = credentials.map_or_else(HeldCredentials::random_token, Ok)?;
             let device = Device::new(name, credentials, false, false);
             let message = format!("the pre-provisioned device '{}' cannot be added", device.name);
-            registry.add(device).map_err(|why| {
-                Error::new(ErrorCode::UsageInvalid, Step::Serve, format!("{message}: {}", why.reason()))
-            })?;
+            registry
+                .add(device)
+                .map_err(|why| Error::new(ErrorCode::UsageInvalid, format!("{message}: {}", why.reason())))?;
         }
         registry.state = state;
         registry.save()?;

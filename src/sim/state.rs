@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::store::atomic::{self, Access};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::files::{self, Access};
 
 /// What the file's `schema` says.
 const SCHEMA: &str = "tbprov-sim/1";
@@ -70,19 +70,19 @@ pub(super) fn load(path: &Path) -> Result<Vec<StoredDevice>> {
 pub(super) fn save(path: &Path, devices: Vec<StoredDevice>) -> Result<()> {
     let file = StateFile { schema: SCHEMA.to_owned(), devices };
     let text = serde_json::to_vec_pretty(&file).map(Zeroizing::new).map_err(|error| {
-        Error::new(ErrorCode::Bug, Step::Serve, "the simulator's state could not be encoded").source(error)
+        Error::new(ErrorCode::Bug, "the simulator's state could not be encoded").source(error)
     })?;
-    atomic::replace(path, &text, Access::Owner).map_err(|error| error.at(Step::Serve))
+    files::replace(path, &text, Access::Owner)
 }
 
 fn corrupt(path: &Path, why: &str) -> Error {
     let message = format!("{} is not a state file of the simulator: {why}", path.display());
-    Error::new(ErrorCode::StoreCorrupt, Step::Serve, message).help("name another file, or remove this one")
+    Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::OtherStateFile)
 }
 
 fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
     let message = format!("cannot {what} the simulator's state file {}: {error}", path.display());
-    Error::new(ErrorCode::StoreIo, Step::Serve, message).source(error)
+    Error::new(ErrorCode::StoreIo, message).source(error)
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
             ["", "{", r#"{"schema":"x","devices":[]}"#, r#"{"schema":"tbprov-sim/1","devices":"hunter2"}"#]
         {
             let _ = fs::remove_file(&path);
-            atomic::replace(&path, content.as_bytes(), Access::Owner).unwrap();
+            files::replace(&path, content.as_bytes(), Access::Owner).unwrap();
             let error = load(&path).err().unwrap();
             assert_eq!(error.code, ErrorCode::StoreCorrupt);
             assert!(error.message.contains("state.json") && !error.message.contains("hunter2"));

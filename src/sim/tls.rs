@@ -17,8 +17,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::config::ServerIdentity;
 use super::registry::Registry;
 use super::release::Release;
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::identity::{Certificate, KeyType, Profile, Signer as _, SoftwareKey, Validity, credentials_id};
+use crate::error::{Error, ErrorCode, Result};
+use crate::identity::{Certificate, Profile, Validity, credentials_id};
+use crate::keys::{KeyType, Signer as _, SoftwareKey};
 
 /// How long the simulator's own certificate is valid, in days.
 const OWN_VALIDITY_DAYS: u32 = 3650;
@@ -35,8 +36,7 @@ pub(super) fn own_identity(hosts: &[String]) -> Result<ServerIdentity> {
     let key = SoftwareKey::generate(KeyType::EcP256)?;
     let name = names.first().cloned().unwrap_or_default();
     let validity = Validity::days(OWN_VALIDITY_DAYS);
-    let certificate = Certificate::self_signed(&name, &Profile::Server(names), validity, &key)
-        .map_err(|error| error.at(Step::Serve))?;
+    let certificate = Certificate::self_signed(&name, &Profile::Server(names), validity, &key)?;
     Ok(ServerIdentity { chain: vec![certificate], key })
 }
 
@@ -54,7 +54,7 @@ pub(super) fn server_config(
     // Not by rustls' keys_match, which cannot read version 1 certificates.
     if leaf.public_key != identity.key.public_key_der() {
         let message = "the simulator's certificate belongs to another private key";
-        return Err(Error::new(ErrorCode::FileMismatch, Step::Serve, message));
+        return Err(Error::new(ErrorCode::FileMismatch, message));
     }
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -75,11 +75,7 @@ pub(super) fn no_certificate() -> Error {
 }
 
 fn unusable(why: &str) -> Error {
-    Error::new(
-        ErrorCode::FileCertificate,
-        Step::Serve,
-        format!("the simulator's certificate cannot be used: {why}"),
-    )
+    Error::new(ErrorCode::FileCertificate, format!("the simulator's certificate cannot be used: {why}"))
 }
 
 /// Accepts every client certificate whose key signs the handshake. Up to 3.4 it must also be known.

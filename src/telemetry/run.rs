@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::source::Source;
 use super::{ATTRIBUTES_TOPIC, Report, TelemetryPlan, backoff};
-use crate::error::{Error, ErrorCode, ErrorKind, Result, Step};
-use crate::event::{Event, Observer};
+use crate::dial::Dialer;
+use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
+use crate::event::{Event, Progress};
 use crate::identity::Credentials;
-use crate::mqtt::{IN_FLIGHT, Incoming, Login, Session, Target};
+use crate::mqtt::{IN_FLIGHT, Incoming, Login, Session};
 
 /// How long the messages in flight may still be acknowledged after the user ended the run.
 const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(2);
@@ -25,35 +26,37 @@ const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(2);
 /// connection's error after some attempts without a single PUBACK. What was acknowledged until then was told
 /// to the observer and is in the message. `interrupted` when that came before the first connection.
 pub async fn run(
-    target: &Target,
+    dialer: &Dialer,
     credentials: &Credentials,
     plan: &TelemetryPlan,
     interrupt: &CancellationToken,
-    observer: &dyn Observer,
+    progress: &Progress,
 ) -> Result<Report> {
     let login = Login::Device(credentials);
     // Opening a source can take for ever too: a named pipe waits for its writer.
+    progress.begin(Step::Telemetry);
     let begin = async {
-        let sender = Sender::new(plan, observer).await?;
-        Ok::<_, Error>((sender, Session::open(target, &login, observer).await?))
+        let sender = Sender::new(plan, progress).await?;
+        Ok::<_, Error>((sender, Session::open(dialer, &login, progress).await?))
     };
     let (mut sender, mut session) = tokio::select! {
         biased;
-        () = interrupt.cancelled() => return Err(Error::interrupted().at(Step::Telemetry)),
+        () = interrupt.cancelled() => return Err(Error::interrupted()),
         begun = begin => begun?,
     };
+    progress.begin(Step::Telemetry);
     let mut attempt = 0;
     loop {
         let before = sender.report.acknowledged;
         sender.report.tls_version = session.tls_version();
-        let error = match sender.send_over(&mut session, target.timeout, interrupt).await {
+        let error = match sender.send_over(&mut session, dialer.timeout, interrupt).await {
             Ok(()) => break,
             Err(error) => error,
         };
         if sender.report.acknowledged > before {
             attempt = 0;
         }
-        match sender.reconnect(error, &mut attempt, target, &login, interrupt).await? {
+        match sender.reconnect(error, &mut attempt, dialer, &login, interrupt).await? {
             Some(again) => session = again,
             None => return Ok(sender.report),
         }
@@ -70,7 +73,7 @@ struct Message {
 
 struct Sender<'a> {
     plan: &'a TelemetryPlan,
-    observer: &'a dyn Observer,
+    progress: &'a Progress,
     source: Source,
     source_ended: bool,
     /// What was wrong with a reading: told after those before it are acknowledged.
@@ -90,7 +93,7 @@ struct Flight {
 }
 
 impl<'a> Sender<'a> {
-    async fn new(plan: &'a TelemetryPlan, observer: &'a dyn Observer) -> Result<Self> {
+    async fn new(plan: &'a TelemetryPlan, progress: &'a Progress) -> Result<Self> {
         let mut unacknowledged = BTreeMap::new();
         if let Some(attributes) = &plan.attributes {
             let payload = Bytes::from(attributes.clone());
@@ -99,7 +102,7 @@ impl<'a> Sender<'a> {
         let source = Source::open(plan).await?;
         Ok(Self {
             plan,
-            observer,
+            progress,
             source,
             source_ended: false,
             bad_reading: None,
@@ -135,7 +138,7 @@ impl<'a> Sender<'a> {
                     deadline = Instant::now() + LAST_ACKNOWLEDGEMENTS;
                 }
                 incoming = session.next() => {
-                    let incoming = incoming.map_err(|error| error.at(Step::Telemetry))?;
+                    let incoming = incoming?;
                     if self.take_in(incoming, &mut flight) && !self.report.interrupted {
                         deadline = Instant::now() + patience;
                     }
@@ -158,7 +161,7 @@ impl<'a> Sender<'a> {
                         return Ok(());
                     }
                     let message = format!("no PUBACK within {patience:?}");
-                    return Err(Error::new(ErrorCode::NetworkTimeout, Step::Telemetry, message));
+                    return Err(Error::new(ErrorCode::NetworkTimeout, message));
                 }
             }
         }
@@ -196,7 +199,7 @@ impl<'a> Sender<'a> {
             self.report.acknowledged += 1;
             let payload =
                 self.source.is_shown().then(|| String::from_utf8_lossy(&message.payload).into_owned());
-            self.observer.event(&Event::Acknowledged { acknowledged: self.report.acknowledged, payload });
+            self.progress.event(&Event::Acknowledged { acknowledged: self.report.acknowledged, payload });
         }
         true
     }
@@ -206,7 +209,7 @@ impl<'a> Sender<'a> {
         &mut self,
         error: Error,
         attempt: &mut u32,
-        target: &Target,
+        dialer: &Dialer,
         login: &Login<'_>,
         interrupt: &CancellationToken,
     ) -> Result<Option<Session>> {
@@ -220,14 +223,14 @@ impl<'a> Sender<'a> {
             }
             *attempt += 1;
             let delay = backoff::delay(*attempt);
-            self.observer.event(&Event::Reconnecting {
+            self.progress.event(&Event::Reconnecting {
                 attempt: *attempt,
                 delay,
                 reason: error.message.clone(),
             });
             let opened = async {
                 tokio::time::sleep(delay).await;
-                Session::open(target, login, self.observer).await
+                Session::open(dialer, login, &self.progress.within(Step::Telemetry)).await
             };
             tokio::select! {
                 biased;
@@ -245,12 +248,10 @@ impl<'a> Sender<'a> {
 
     fn gave_up(&self, error: Error, attempts: u32) -> Error {
         let Report { sent, acknowledged, .. } = self.report;
-        let mut error = error.at(Step::Telemetry);
+        let mut error = error;
         error.message = format!("{} ({acknowledged} of {sent} messages were acknowledged)", error.message);
         if attempts >= backoff::ATTEMPTS {
-            error = error.help(
-                "the connection breaks each time at the same message: a rate limit of the tenant, a device profile with another payload type (Protobuf) or transport type, or the same identity connected elsewhere",
-            );
+            error = error.hint(Hint::BreaksAtSameMessage);
         }
         error
     }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use tokio::time::Instant;
 
 use super::{LONGEST_TOPIC, Readings, TelemetryPlan};
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::mqtt::LARGEST_PACKET;
 
 /// Bytes of a PUBLISH that are not payload, at the most: topic length, topic, packet id.
@@ -87,7 +87,7 @@ async fn open(path: &Path) -> Result<File> {
             std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
             _ => ErrorCode::FileIo,
         };
-        Error::new(code, Step::Telemetry, format!("cannot read {}: {error}", path.display())).source(error)
+        Error::new(code, format!("cannot read {}: {error}", path.display())).source(error)
     };
     let file = File::open(path).await.map_err(failed)?;
     if file.metadata().await.map_err(failed)?.is_dir() {
@@ -105,8 +105,7 @@ async fn next_line(
 ) -> Result<Option<Bytes>> {
     loop {
         let failed = |error: std::io::Error| {
-            Error::new(ErrorCode::FileIo, Step::Telemetry, format!("cannot read {origin}: {error}"))
-                .source(error)
+            Error::new(ErrorCode::FileIo, format!("cannot read {origin}: {error}")).source(error)
         };
         let buffer = reader.fill_buf().await.map_err(failed)?;
         let at_end = buffer.is_empty();
@@ -140,8 +139,8 @@ async fn next_line(
 /// `usage/invalid-value`.
 pub fn validate(json: &[u8], what: &str) -> Result<()> {
     let bad = |why: &str| {
-        Error::new(ErrorCode::UsageInvalid, Step::Telemetry, format!("{what} is not telemetry: {why}"))
-            .help(r#"expected one JSON object a message, such as {"temperature":25.5}, {"ts":1700000000000,"values":{"temperature":25.5}} or an array of those"#)
+        Error::new(ErrorCode::UsageInvalid, format!("{what} is not telemetry: {why}"))
+            .hint(Hint::TelemetryForm)
     };
     match json.trim_ascii().first() {
         Some(b'{') => {}
@@ -167,7 +166,7 @@ fn message(json: &[u8], what: &str) -> Result<Bytes> {
 
 fn too_large(what: &str) -> Error {
     let message = format!("{what} is larger than the 64 KiB that ThingsBoard accepts in a packet");
-    Error::new(ErrorCode::UsageInvalid, Step::Telemetry, message).help("split it into several messages")
+    Error::new(ErrorCode::UsageInvalid, message).hint(Hint::SplitMessage)
 }
 
 #[cfg(test)]

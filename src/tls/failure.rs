@@ -6,7 +6,7 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
 use time::OffsetDateTime;
 
 use super::trust::TrustSource;
-use crate::error::{Error, ErrorCode, Step};
+use crate::error::{Error, ErrorCode, Hint};
 
 /// Why the server was not believed.
 #[derive(Debug, thiserror::Error)]
@@ -49,37 +49,36 @@ fn untrusted(source: &TrustSource) -> String {
 }
 
 /// Turns an I/O error of a TLS stream into one of ours, if it is about TLS. `peer` is `host:port`.
-pub(crate) fn translate(error: &io::Error, step: Step, peer: &str) -> Option<Error> {
+pub(crate) fn translate(error: &io::Error, peer: &str) -> Option<Error> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(explain(error, step, peer).source(error.clone()))
+    Some(explain(error, peer).source(error.clone()))
 }
 
-fn explain(error: &rustls::Error, step: Step, peer: &str) -> Error {
+fn explain(error: &rustls::Error, peer: &str) -> Error {
     use rustls::Error as Tls;
     match error {
         Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
             match other.downcast_ref::<TrustFailure>() {
-                Some(failure) => Error::new(failure.code(), step, failure.to_string()),
-                None => handshake(step, format!("the TLS handshake with {peer} failed: {other}")),
+                Some(failure) => Error::new(failure.code(), failure.to_string()),
+                None => handshake(format!("the TLS handshake with {peer} failed: {other}")),
             }
         }
         Tls::InvalidCertificate(CertificateError::BadSignature) => {
             let message =
                 format!("{peer} could not prove that it holds its certificate's key, or the key is too weak");
-            Error::new(ErrorCode::TlsUntrusted, step, message)
+            Error::new(ErrorCode::TlsUntrusted, message)
         }
-        Tls::AlertReceived(alert) => alert_received(*alert, step, peer),
+        Tls::AlertReceived(alert) => alert_received(*alert, peer),
         Tls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
-            handshake(step, format!("{peer} does not speak TLS"))
-                .help("ThingsBoard speaks TLS on 8883 when MQTT_SSL_ENABLED=true; 1883 is its plain port")
+            handshake(format!("{peer} does not speak TLS")).hint(Hint::PlainPort)
         }
-        other => handshake(step, format!("the TLS handshake with {peer} failed: {other}")),
+        other => handshake(format!("the TLS handshake with {peer} failed: {other}")),
     }
 }
 
 /// ThingsBoard up to 3.4 answers an unknown client certificate with certificate_unknown (46), on TLS 1.3
 /// only after the client's handshake is done; other servers use the neighbouring alerts.
-fn alert_received(alert: AlertDescription, step: Step, peer: &str) -> Error {
+fn alert_received(alert: AlertDescription, peer: &str) -> Error {
     use AlertDescription as Alert;
     match alert {
         Alert::AccessDenied
@@ -91,12 +90,12 @@ fn alert_received(alert: AlertDescription, step: Step, peer: &str) -> Error {
         | Alert::UnknownCA
         | Alert::UnsupportedCertificate => {
             let message = format!("{peer} refused the client certificate (TLS alert {alert:?})");
-            Error::new(ErrorCode::TlsClientCertificate, step, message)
+            Error::new(ErrorCode::TlsClientCertificate, message)
         }
-        _ => handshake(step, format!("{peer} ended the TLS handshake (alert {alert:?})")),
+        _ => handshake(format!("{peer} ended the TLS handshake (alert {alert:?})")),
     }
 }
 
-fn handshake(step: Step, message: String) -> Error {
-    Error::new(ErrorCode::TlsHandshake, step, message)
+fn handshake(message: String) -> Error {
+    Error::new(ErrorCode::TlsHandshake, message)
 }

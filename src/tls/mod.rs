@@ -11,13 +11,14 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls_pki_types::{CertificateDer, IpAddr, ServerName};
+use rustls_pki_types::CertificateDer;
 
 pub(crate) use failure::translate;
 pub use trust::{Trust, TrustSource};
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::identity::{Signer as _, X509Identity};
+use crate::error::{Error, ErrorCode, Result};
+use crate::identity::X509Identity;
+use crate::keys::Signer as _;
 
 /// A configuration that authenticates the server by `trust`, and presents `identity` where there is one,
 /// whatever authorities the server names: ThingsBoard names just its own certificate's subject.
@@ -29,7 +30,7 @@ pub fn client_config(trust: &Trust, identity: Option<&X509Identity>) -> Result<r
     let provider = provider();
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(ErrorCode::Bug, Step::Tls, "no TLS version can be used").source(error))?
+        .map_err(|error| Error::new(ErrorCode::Bug, "no TLS version can be used").source(error))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier::PinThenChain::new(trust, &provider)));
     let mut config = match identity {
@@ -47,27 +48,11 @@ pub fn client_config(trust: &Trust, identity: Option<&X509Identity>) -> Result<r
 pub(crate) fn inspecting_config(seen: Arc<verifier::Recorder>) -> Result<rustls::ClientConfig> {
     rustls::ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(ErrorCode::Bug, Step::Tls, "no TLS version can be used").source(error))
+        .map_err(|error| Error::new(ErrorCode::Bug, "no TLS version can be used").source(error))
         .map(|builder| builder.dangerous().with_custom_certificate_verifier(seen).with_no_client_auth())
 }
 
 pub(crate) use verifier::Recorder;
-
-/// The host as TLS names it.
-///
-/// # Errors
-/// `usage/invalid-value` when it is neither a DNS name nor an IP address.
-pub fn server_name(host: &str) -> Result<ServerName<'static>> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<std::net::IpAddr>() {
-        return Ok(ServerName::IpAddress(IpAddr::from(address)));
-    }
-    ServerName::try_from(host.to_owned()).map_err(|_| {
-        let message = format!("'{host}' is neither a host name nor an IP address");
-        Error::new(ErrorCode::UsageInvalid, Step::Plan, message)
-            .help("give the bare host, such as mqtt.example.com: no scheme, no port, no path")
-    })
-}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

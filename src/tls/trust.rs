@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::identity::{Certificate, pem, read_certificates};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::identity::{Certificate, read_certificates};
+use crate::keys::pem;
 
 /// Where trust comes from, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +65,7 @@ impl Trust {
         roots.add_parsable_certificates(loaded.certs);
         if roots.is_empty() {
             let message = "this system has no certificate authorities that can be read";
-            return Err(Error::new(ErrorCode::TlsUntrusted, Step::Plan, message)
-                .help("install the system's package of CA certificates, or give the server's certificate with --server-cert"));
+            return Err(Error::new(ErrorCode::TlsUntrusted, message).hint(Hint::SystemRoots));
         }
         Ok(Self {
             source: TrustSource::System,

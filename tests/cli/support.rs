@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tbprov::Secret;
-use tbprov::identity::{Certificate, SoftwareKey, pem, read_certificates};
+use tbprov::identity::{Certificate, read_certificates};
+use tbprov::keys::{SoftwareKey, pem};
 use tbprov::sim::{Config, DeviceSummary, Event, Observer, ServerIdentity, Simulator};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

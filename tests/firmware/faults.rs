@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::support::peers::tbprov;
 use super::*;
-use tbprov::identity::{Certificate, KeyType, Profile, SoftwareKey, Validity};
+use tbprov::identity::{Certificate, Profile, Validity};
+use tbprov::keys::{KeyType, SoftwareKey};
 use tbprov::sim::{Fault, ServerIdentity};
 
 /// A device that no server knows, which believes `certificate` and connects to `server`.

@@ -4,7 +4,7 @@ use super::*;
 use tbprov::event::Observer;
 use tbprov::firmware::emulator::{Emulated, Emulation, QEMU};
 use tbprov::firmware::{IdentityOptions, partition};
-use tbprov::store::Store;
+use tbprov::ledger::folder::Store;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps the log.
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 struct Log(std::sync::Mutex<Vec<String>>);
 
 impl Observer for Log {
-    fn event(&self, event: &tbprov::event::Event) {
+    fn event(&self, _device: Option<&tbprov::DeviceId>, event: &tbprov::event::Event) {
         if let tbprov::event::Event::Log { line } = event {
             self.0.lock().unwrap().push(line.clone());
         }
@@ -29,9 +29,11 @@ fn run_with(server: &Server, elf: &Path, partition: &[u8]) -> (tbprov::Result<Em
         patience: Some(PATIENCE),
         qemu_arguments: Vec::new(),
     };
-    let log = Log::default();
-    let ended = server.block_on(emulation.run(&CancellationToken::new(), &log));
-    (ended, log.0.into_inner().unwrap())
+    let log = std::sync::Arc::new(Log::default());
+    let progress = tbprov::event::Progress::new(log.clone());
+    let ended = server.block_on(emulation.run(&CancellationToken::new(), &progress));
+    let lines = std::mem::take(&mut *log.0.lock().unwrap());
+    (ended, lines)
 }
 
 #[test]

@@ -7,7 +7,8 @@ use rumqttc::mqttbytes::v4::Connect;
 use rustls::AlertDescription;
 use rustls::version::{TLS12, TLS13};
 use tbprov::ErrorCode;
-use tbprov::identity::{Certificate, Issuer, KeyType, Profile, Signer as _, Validity};
+use tbprov::identity::{Certificate, Issuer, Profile, Validity};
+use tbprov::keys::{KeyType, Signer as _};
 use tbprov::sim::{Config, HeldCredentials, PreProvisioned, Release, ServerIdentity, Simulator};
 use time::{Duration, OffsetDateTime};
 
@@ -98,7 +99,7 @@ async fn a_certificate_outside_its_dates_is_refused_though_it_is_known() {
 /// A leaf and its authority, in this order and with a stranger in the authority's place.
 #[tokio::test]
 async fn from_3_5_on_each_certificate_of_a_chain_must_be_signed_by_the_next() {
-    let key = |key_type| tbprov::identity::SoftwareKey::generate(key_type).unwrap();
+    let key = |key_type| tbprov::keys::SoftwareKey::generate(key_type).unwrap();
     let (authority_key, leaf_key) = (key(KeyType::EcP256), key(KeyType::EcP256));
     let validity = Validity::days(1);
     let authority = Certificate::self_signed("ca", &Profile::Authority, validity, &authority_key).unwrap();
@@ -176,7 +177,7 @@ async fn a_server_identity_may_be_given_and_must_fit_together() {
 #[tokio::test]
 async fn every_quick_key_type_is_taken() {
     for key_type in [KeyType::EcP384, KeyType::Ed25519, KeyType::Rsa2048] {
-        let key = tbprov::identity::SoftwareKey::generate(key_type).unwrap();
+        let key = tbprov::keys::SoftwareKey::generate(key_type).unwrap();
         let profile = Profile::Device;
         let validity = Validity::days(1);
         let certificate = Certificate::self_signed("a", &profile, validity, &key).unwrap();

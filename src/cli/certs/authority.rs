@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::output_files::PairFiles;
 use super::{NewCertificateArgs, make};
+
+use tbprov::flow::DEFAULT_DAYS;
 use tbprov::identity::Profile;
-use tbprov::plan::{DEFAULT_DAYS, DeviceName};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{DeviceName, Error, ErrorCode, Result, Step};
 
 /// Make an authority (ca_key.pem, ca.pem) that signs devices or servers: for ThingsBoard's X.509 certificate
 /// chain strategy, or for a server whose certificate changes.
@@ -32,11 +33,12 @@ impl CaArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         // The same rules as for a device's name: X.509 and the terminal want them too.
         let Some(name) = DeviceName::parse(&self.name)? else {
-            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the authority's name is empty"));
+            return Err(Error::new(ErrorCode::UsageInvalid, "the authority's name is empty"));
         };
         let files = PairFiles::new(&self.new.out, "ca_key.pem", "ca.pem")?;
         let made =
             make(context, name.as_str(), &Profile::Authority, self.days, self.new.key_type, None).await?;
+        context.progress.begin(Step::Stage);
         files.write(&made.key.to_pem(), &made.chain_pem())?;
         let result = CaResult {
             key: files.key,

@@ -11,9 +11,11 @@ use super::super::context::Context;
 use super::super::prompt::Question;
 use super::output_files::PairFiles;
 use super::{Made, NewCertificateArgs, SignerArgs, make};
-use tbprov::identity::{KeyType, Profile, Signer as _};
-use tbprov::plan::{DEFAULT_DAYS, DeviceName};
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+
+use tbprov::flow::DEFAULT_DAYS;
+use tbprov::identity::Profile;
+use tbprov::keys::{KeyType, Signer as _};
+use tbprov::{DeviceName, Error, ErrorCode, Result, Secret, Step};
 
 /// Make a device's key and certificate (key.pem, cert.pem), and say what to paste in ThingsBoard's web form.
 #[derive(Debug, Args)]
@@ -39,7 +41,7 @@ const PASSWORD: Question =
 impl GenArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let Some(name) = DeviceName::parse(&self.name)? else {
-            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the device name is empty"));
+            return Err(Error::new(ErrorCode::UsageInvalid, "the device name is empty"));
         };
         let files = PairFiles::new(&self.new.out, "key.pem", "cert.pem")?;
         let authority = self.signer.authority()?;
@@ -50,6 +52,7 @@ impl GenArgs {
             Some(password) => made.key.to_encrypted_pem(password)?,
             None => made.key.to_pem(),
         };
+        context.progress.begin(Step::Stage);
         files.write(&key, &made.chain_pem())?;
         let result = GenResult::new(name.as_str(), &made, files, password.is_some());
         context.output.result("certs gen", &result);
@@ -64,7 +67,7 @@ async fn password(context: &Context) -> Result<Secret> {
         Err(_) => PASSWORD.ask_hidden(context, true).await?,
     };
     if password.expose().is_empty() {
-        return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the password of the key is empty"));
+        return Err(Error::new(ErrorCode::UsageInvalid, "the password of the key is empty"));
     }
     Ok(password)
 }

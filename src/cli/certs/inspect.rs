@@ -10,13 +10,15 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
-use super::super::server_args::{parse_host, parse_port, parse_timeout};
-use tbprov::identity::{Certificate, pem, read_certificates};
-use tbprov::mqtt::Target;
-use tbprov::plan::DEFAULT_TIMEOUT;
-use tbprov::store::atomic::{self, Access};
+use super::super::server_args::{parse_port, parse_timeout};
+use tbprov::dial::Dialer;
+use tbprov::files::{self, Access};
+use tbprov::flow::DEFAULT_TIMEOUT;
+use tbprov::identity::{Certificate, read_certificates};
+use tbprov::keys::pem;
+use tbprov::server::Server;
 use tbprov::tls::{Trust, TrustSource};
-use tbprov::{Error, ErrorCode, Result, Step, mqtt};
+use tbprov::{Error, ErrorCode, Result, Step};
 
 /// Show what is in a certificate file, or what a server presents.
 #[derive(Debug, Args)]
@@ -38,12 +40,12 @@ impl InspectArgs {
         let path = Path::new(&self.what);
         let (certificates, tls) = match self.what.rsplit_once(':') {
             Some((host, port)) if !path.exists() => {
-                let (chain, tls) = mqtt::peer_certificates(&self.target(host, port)?).await?;
+                let (chain, tls) = self.dialer(host, port)?.peer_certificates().await?;
                 (chain, Some(tls))
             }
             _ if self.save.is_some() => {
                 let message = format!("--save keeps what a server presents, and {} is a file", self.what);
-                return Err(Error::new(ErrorCode::UsageConflict, Step::Plan, message));
+                return Err(Error::new(ErrorCode::UsageConflict, message));
             }
             _ => (read_certificates(&pem::read_file(path)?, &self.what)?, None),
         };
@@ -55,17 +57,19 @@ impl InspectArgs {
         };
         if let Some(save) = &result.saved {
             let leaf = certificates.first().map(Certificate::to_pem).unwrap_or_default();
-            atomic::write_new(save, leaf.as_bytes(), Access::Everybody)?;
+            context.progress.begin(Step::Stage);
+            files::write_new(save, leaf.as_bytes(), Access::Everybody)?;
         }
         context.output.result("certs inspect", &result);
         Ok(ExitCode::SUCCESS)
     }
 
-    fn target(&self, host: &str, port: &str) -> Result<Target> {
+    fn dialer(&self, host: &str, port: &str) -> Result<Dialer> {
         // What the server presents is shown, not believed: there is nothing to trust.
         let trust = Trust::from_certificates(Vec::new(), TrustSource::System, false);
         let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        Ok(Target { host: parse_host(host)?, port: parse_port(port)?, trust: Arc::new(trust), timeout })
+        let server = Server { host: host.parse()?, port: parse_port(port)?, trust: Arc::new(trust) };
+        Ok(Dialer::new(server, timeout))
     }
 }
 

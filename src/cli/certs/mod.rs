@@ -14,8 +14,9 @@ use clap::{Args, Subcommand};
 
 use super::context::Context;
 use tbprov::event::Event;
-use tbprov::identity::{Certificate, Issuer, KeyType, Profile, SoftwareKey, Validity, X509Identity};
-use tbprov::plan::DEFAULT_KEY_TYPE;
+use tbprov::flow::DEFAULT_KEY_TYPE;
+use tbprov::identity::{Certificate, Issuer, Profile, Validity, X509Identity};
+use tbprov::keys::{KeyType, SoftwareKey};
 use tbprov::{Error, ErrorCode, Result, Step};
 
 /// Keys and certificates: a device's, a server's, an authority's; what is in a file or behind HOST:PORT.
@@ -106,15 +107,15 @@ async fn make(
     key_type: KeyType,
     authority: Option<X509Identity>,
 ) -> Result<Made> {
-    context.observer.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
-    let key =
-        tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type)).await.map_err(|error| {
-            Error::new(ErrorCode::Bug, Step::Identity, "making the key failed").source(error)
-        })??;
-    context.observer.event(&Event::IdentityCreated { key_type });
+    context.progress.begin(Step::Identity);
+    context.progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
+    let key = tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type))
+        .await
+        .map_err(|error| Error::new(ErrorCode::Bug, "making the key failed").source(error))??;
+    context.progress.event(&Event::IdentityCreated { key_type });
     if Certificate::cuts_common_name(name) {
         let message = format!("the common name is cut to the 64 characters that X.509 allows: {name}");
-        context.observer.event(&Event::Warning { message });
+        context.progress.event(&Event::Warning { message });
     }
     let validity = Validity::days(days);
     let Some(authority) = authority else {

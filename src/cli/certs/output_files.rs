@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tbprov::store::atomic::{self, Access};
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+use tbprov::files::{self, Access};
+use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Where a pair goes.
 pub(super) struct PairFiles {
@@ -23,20 +23,20 @@ impl PairFiles {
         for path in [&files.key, &files.certificate] {
             if path.symlink_metadata().is_ok() {
                 let message = format!("{} exists already", path.display());
-                return Err(Error::new(ErrorCode::FileExists, Step::Plan, message));
+                return Err(Error::new(ErrorCode::FileExists, message));
             }
         }
         Ok(files)
     }
 
     pub(super) fn write(&self, key: &Secret, certificate: &str) -> Result<()> {
-        atomic::create_directory(&self.directory)?;
-        atomic::write_new(&self.key, key.expose().as_bytes(), Access::Owner)?;
-        if let Err(error) = atomic::write_new(&self.certificate, certificate.as_bytes(), Access::Everybody) {
+        files::create_directory(&self.directory)?;
+        files::write_new(&self.key, key.expose().as_bytes(), Access::Owner)?;
+        if let Err(error) = files::write_new(&self.certificate, certificate.as_bytes(), Access::Everybody) {
             // Nobody has the certificate, so nobody needs the key, and a rerun shall not stumble over it.
             let _ = std::fs::remove_file(&self.key);
             return Err(error);
         }
-        atomic::sync_directory(&self.directory)
+        files::sync_directory(&self.directory)
     }
 }

@@ -11,8 +11,8 @@ use super::super::context::Context;
 use super::super::server_args::clap_host;
 use super::output_files::PairFiles;
 use super::{NewCertificateArgs, SignerArgs, make};
-use tbprov::Result;
 use tbprov::identity::Profile;
+use tbprov::{Result, Step};
 
 /// Make ThingsBoard's own key and certificate (server_key.pem, server.pem), and print the lines for
 /// thingsboard.conf.
@@ -33,7 +33,7 @@ pub(in crate::cli) struct ServerArgs {
 fn host_or_wildcard(text: &str) -> Result<String, String> {
     match text.strip_prefix("*.") {
         Some(parent) => clap_host(parent).map(|parent| format!("*.{parent}")),
-        None => clap_host(text),
+        None => clap_host(text).map(|host| host.to_string()),
     }
 }
 
@@ -44,6 +44,7 @@ impl ServerArgs {
         let name = self.host.first().cloned().unwrap_or_default();
         let profile = Profile::Server(self.host.clone());
         let made = make(context, &name, &profile, self.days, self.new.key_type, authority).await?;
+        context.progress.begin(Step::Stage);
         files.write(&made.key.to_pem(), &made.chain_pem())?;
         let result = ServerResult {
             key: files.key,

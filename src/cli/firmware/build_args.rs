@@ -6,9 +6,11 @@ use clap::Args;
 
 use super::super::context::Context;
 use super::super::prompt::Question;
+use crate::cli::advice;
+use tbprov::error::Hint;
 use tbprov::firmware::toolchain::Machine;
 use tbprov::firmware::{Board, BuildPlan, Sources, Toolchain, build, sources};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Error, ErrorCode, Result};
 
 /// The chip that the firmware is for.
 #[derive(Debug, Args)]
@@ -107,7 +109,7 @@ impl SourceArgs {
             toolchain,
             show_progress: context.output.lets_others_talk(),
         };
-        let elf = build(&plan, &*context.observer).await?;
+        let elf = build(&plan, &context.progress).await?;
         let bytes = read_elf(&elf)?;
         Ok(Built { plan, elf, bytes })
     }
@@ -127,12 +129,12 @@ pub(super) fn read_elf(path: &Path) -> Result<Vec<u8>> {
 
 /// The bytes of a file that becomes an image.
 pub(super) fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>> {
-    tbprov::store::atomic::read(path, largest).map_err(|error| {
+    tbprov::files::read(path, largest).map_err(|error| {
         let code = match error.kind() {
             std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
             _ => ErrorCode::FileIo,
         };
-        Error::new(code, Step::Image, format!("cannot read {}: {error}", path.display())).source(error)
+        Error::new(code, format!("cannot read {}: {error}", path.display())).source(error)
     })
 }
 
@@ -140,15 +142,14 @@ pub(super) fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>> {
 async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::new(ErrorCode::Bug, Step::Build, "the search failed").source(error))?
+        .map_err(|error| Error::new(ErrorCode::Bug, "the search failed").source(error))?
 }
 
 fn parse_chip(text: &str) -> Result<Board> {
     match text.parse()? {
         Board::Virt => {
             let message = "'virt' is no chip";
-            Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message)
-                .help("'tbprov firmware build --board virt' builds it, 'tbprov firmware emulate' runs it"))
+            Err(Error::new(ErrorCode::UsageInvalid, message).hint(Hint::BuildVirt))
         }
         chip => Ok(chip),
     }
@@ -156,5 +157,5 @@ fn parse_chip(text: &str) -> Result<Board> {
 
 /// For clap.
 pub(super) fn clap_chip(text: &str) -> std::result::Result<Board, String> {
-    parse_chip(text).map_err(|error| format!("{}; {}", error.message, error.help))
+    parse_chip(text).map_err(|error| format!("{}; {}", error.message, advice::help(&error)))
 }

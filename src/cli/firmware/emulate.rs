@@ -13,12 +13,13 @@ use super::super::demo;
 use super::super::server_args::parse_timeout;
 use super::build_args::{SourceArgs, read_elf};
 use super::identity_args::SessionArgs;
+use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
 use tbprov::firmware::{self, Board, IdentityOptions};
-use tbprov::mqtt::Target;
+use tbprov::ledger::folder::Device;
+use tbprov::server::Host;
 use tbprov::sim::Simulator;
-use tbprov::store::Device;
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Error, ErrorCode, Result};
 
 /// How long `--count` waits for the next acknowledged reading.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,9 +63,9 @@ impl EmulateArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let elf = self.elf(context).await?;
         let Some(name) = &self.device else { return self.demonstrate(context, elf).await };
-        let (device, target) = self.session.device(context, Some(name))?;
-        let emulated = self.emulate(context, elf, &device, &target, self.count.unwrap_or(0)).await?;
-        context.output.result("firmware emulate", &EmulateResult::new(&device, &target, emulated));
+        let (device, dialer) = self.session.device(context, Some(name))?;
+        let emulated = self.emulate(context, elf, &device, &dialer, self.count.unwrap_or(0)).await?;
+        context.output.result("firmware emulate", &EmulateResult::new(&device, &dialer, emulated));
         Ok(self.exit_code(emulated))
     }
 
@@ -72,17 +73,17 @@ impl EmulateArgs {
     async fn demonstrate(&self, context: &Context, elf: PathBuf) -> Result<ExitCode> {
         let (simulator, provisioned) = demo::provisioned(context, &self.dir, None).await?;
         let device = provisioned.device;
-        let target = self.session.target(context, &device)?;
+        let dialer = self.session.dialer(context, &device)?;
         let count = self.count.unwrap_or(DEMO_READINGS);
-        let emulated = self.emulate(context, elf, &device, &target, count).await;
+        let emulated = self.emulate(context, elf, &device, &dialer, count).await;
         let arrived = arrived(&simulator, &device);
         simulator.stop().await;
         let emulated = emulated?;
         if arrived < emulated.acknowledged {
             let message = format!("the server has {arrived} of {} readings", emulated.acknowledged);
-            return Err(Error::new(ErrorCode::Bug, Step::Emulate, message));
+            return Err(Error::new(ErrorCode::Bug, message));
         }
-        context.output.result("firmware emulate", &EmulateResult::new(&device, &target, emulated));
+        context.output.result("firmware emulate", &EmulateResult::new(&device, &dialer, emulated));
         Ok(self.exit_code(emulated))
     }
 
@@ -101,7 +102,7 @@ impl EmulateArgs {
         context: &Context,
         elf: PathBuf,
         device: &Device,
-        target: &Target,
+        dialer: &Dialer,
         count: u64,
     ) -> Result<Emulated> {
         let options = self.session.options();
@@ -109,11 +110,11 @@ impl EmulateArgs {
             Some(server) => Some(context.interruptible(emulator::time_server_in_guest(server)).await?),
             None => None,
         };
-        let address = emulator::address_in_guest(&target.host, target.port);
+        let address = emulator::address_in_guest(&dialer.server.host, dialer.server.port);
         let address = context.interruptible(address).await?;
         let interval = options.interval;
         let options = IdentityOptions { address: Some(address), time_server, ..options };
-        let partition = firmware::partition(device, target, &options)?;
+        let partition = firmware::partition(device, &dialer.server, &options)?;
         let count = (count > 0).then_some(count);
         let patience = self.give_up_after.or(count.map(|_| PATIENCE));
         let emulation = Emulation {
@@ -124,7 +125,7 @@ impl EmulateArgs {
             patience: patience.map(|patience| patience.saturating_add(interval)),
             qemu_arguments: self.qemu_arguments.clone(),
         };
-        emulation.run(&context.interrupt_or_unread(), &*context.observer).await
+        emulation.run(&context.interrupt_or_unread(), &context.progress).await
     }
 
     /// Interrupting what would never end is how it ends.
@@ -156,17 +157,17 @@ struct EmulateResult {
 
 #[derive(Serialize)]
 struct ServerResult {
-    host: String,
+    host: Host,
     port: u16,
 }
 
 impl EmulateResult {
-    fn new(device: &Device, target: &Target, emulated: Emulated) -> Self {
+    fn new(device: &Device, dialer: &Dialer, emulated: Emulated) -> Self {
         Self {
             outcome: if emulated.interrupted { "interrupted" } else { "emulated" },
             device: device.shown_name(),
             credentials_id: device.record.credentials_id.clone(),
-            server: ServerResult { host: target.host.clone(), port: target.port },
+            server: ServerResult { host: dialer.server.host.clone(), port: dialer.server.port },
             acknowledged: emulated.acknowledged,
         }
     }

@@ -14,11 +14,12 @@ use super::flash_result::{FlashResult, Timings};
 use super::identity_args::IdentityArgs;
 use super::monitor::WatchArgs;
 use super::port_args::{PortArgs, blocking};
+use tbprov::error::Hint;
 use tbprov::event::Event;
 use tbprov::firmware::image::Part;
 use tbprov::firmware::serial::SerialPort;
 use tbprov::firmware::{Board, Bootloader, Image, flash};
-use tbprov::store::{Device, DeviceLock, Flashed};
+use tbprov::ledger::folder::{Device, DeviceLock, Flashed};
 use tbprov::{Error, ErrorCode, Result, Step};
 
 /// What bridges and boards manage nearly always; the chip's own USB does not care.
@@ -117,8 +118,8 @@ impl FirmwareFlashArgs {
         if self.device.is_none() && !self.identity_only {
             return Ok(None);
         }
-        let (device, target) = self.identity.device(context, self.device.as_deref())?;
-        let identity = self.identity.partition(context, &device, &target).await?;
+        let (device, dialer) = self.identity.device(context, self.device.as_deref())?;
+        let identity = self.identity.partition(context, &device, &dialer).await?;
         let lock = context.store.lock(device.record.device.as_deref())?;
         Ok(Some(Subject { device, identity, _lock: lock }))
     }
@@ -130,9 +131,7 @@ impl FirmwareFlashArgs {
         match wanted {
             Some(wanted) if wanted != image.board => {
                 let message = format!("{} is for {}, not for {wanted}", path.display(), image.board);
-                Err(Error::new(ErrorCode::FirmwareImage, Step::Image, message).help(
-                    "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP",
-                ))
+                Err(Error::new(ErrorCode::FirmwareImage, message).hint(Hint::NameChip))
             }
             _ => Ok(Some(image)),
         }
@@ -142,11 +141,11 @@ impl FirmwareFlashArgs {
     async fn connect(&self, context: &Context, wanted: Option<Board>) -> Result<Run> {
         let port = context.interruptible(self.port.find(context)).await?;
         let what = format!("the bootloader at {}", port.path);
-        context.observer.event(&Event::Started { step: Step::Flash, what });
+        context.progress.event(&Event::Started { step: Step::Flash, what });
         let begin = Instant::now();
         let (found, baud) = (port.clone(), self.baud);
         let board = context.interruptible(blocking(move || Bootloader::connect(&found, baud))).await?;
-        context.observer.event(&Event::BoardConnected {
+        context.progress.event(&Event::BoardConnected {
             port: port.path.clone(),
             chip: board.board().name(),
             mac: board.mac().to_owned(),
@@ -162,7 +161,7 @@ impl FirmwareFlashArgs {
         subject: Option<Subject>,
     ) -> Result<(Bootloader, FlashResult)> {
         let Some(Subject { mut device, mut identity, _lock }) = subject else {
-            return Err(Error::new(ErrorCode::Bug, Step::Flash, "no device for --identity-only"));
+            return Err(Error::new(ErrorCode::Bug, "no device for --identity-only"));
         };
         let begin = Instant::now();
         let (run, region) = context
@@ -238,8 +237,7 @@ async fn refuse_other(run: Run, wanted: Option<Board>, why: &str) -> Result<Run>
         Some(wanted) if wanted != run.board.board() => {
             let message =
                 format!("the board at {} is an {}; {wanted} is {why}", run.port.path, run.board.board());
-            let error = Error::new(ErrorCode::FirmwareChip, Step::Flash, message)
-                .help("connect the other board, or name another port; without --chip the firmware is built for the chip that is there");
+            let error = Error::new(ErrorCode::FirmwareChip, message).hint(Hint::OtherChip);
             run.or_restart(Err(error)).await.map(|(run, ())| run)
         }
         _ => Ok(run),
@@ -262,10 +260,10 @@ impl Run {
 
 async fn erase(context: &Context, mut run: Run) -> Result<(Bootloader, FlashResult)> {
     let begin = Instant::now();
-    let observer = context.observer.clone();
+    let progress = context.progress.clone();
     let (run, region) = context
         .interruptible(blocking(move || {
-            let region = flash::erase_identity(&mut run.board, &*observer);
+            let region = flash::erase_identity(&mut run.board, &progress);
             Ok((run, region))
         }))
         .await?;
@@ -280,9 +278,9 @@ async fn write(
     mut board: Bootloader,
     parts: Vec<Part>,
 ) -> Result<(Bootloader, Vec<Part>)> {
-    let (cancelled, observer) = (context.interrupt.clone(), context.observer.clone());
+    let (cancelled, progress) = (context.interrupt.clone(), context.progress.clone());
     let mut writing = std::pin::pin!(blocking(move || {
-        flash::write(&mut board, &parts, &cancelled, &*observer)?;
+        flash::write(&mut board, &parts, &cancelled, &progress)?;
         Ok((board, parts))
     }));
     tokio::select! {
@@ -298,8 +296,5 @@ fn record(device: &mut Device, board: &Bootloader, image_sha256: Option<String>)
     let now = OffsetDateTime::now_utc();
     let at = now.replace_nanosecond(0).unwrap_or(now);
     let (chip, mac) = (board.board().name().to_owned(), board.mac().to_owned());
-    device.flashed(Flashed { at, chip, mac, image_sha256 }).map_err(|error| {
-        let help = format!("the board has the identity, only the record does not say so; {}", error.help);
-        error.help(help)
-    })
+    device.flashed(Flashed { at, chip, mac, image_sha256 }).map_err(|error| error.hint(Hint::BoardIsAhead))
 }

@@ -9,7 +9,7 @@ use tbprov::firmware::flash::Region;
 use tbprov::firmware::image::Part;
 use tbprov::firmware::serial::SerialPort;
 use tbprov::firmware::{Board, Bootloader};
-use tbprov::store::Device;
+use tbprov::ledger::folder::Device;
 
 /// Documented in `docs/protocol.md`.
 #[derive(Serialize)]

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::context::Context;
+use crate::cli::advice;
+use tbprov::ErrorCode;
 use tbprov::doctor::{Check, Finding};
 use tbprov::firmware::emulator::QEMU;
 use tbprov::firmware::program::without_our_variables;
 use tbprov::firmware::serial::{self, SerialPort};
 use tbprov::firmware::toolchain::Machine;
 use tbprov::firmware::{Board, Toolchain};
-use tbprov::{Error, ErrorCode};
 
 /// Every check, in order.
 pub(in crate::cli) async fn checks(context: &Context) -> Vec<Check> {
@@ -49,7 +50,7 @@ fn ports() -> Vec<Finding> {
         Err(error) => return vec![Finding::Warning(error.message)],
     };
     let look = |port: &SerialPort| match serial::not_allowed(&port.path) {
-        Some(error) => Finding::Warning(format!("{}; {}", error.message, error.help)),
+        Some(error) => Finding::Warning(format!("{}; {}", error.message, advice::help(&error))),
         None if port.looks_like_a_board() => Finding::Passed(format!("{port} may be a board")),
         None => Finding::Passed(format!("{port} does not look like a board")),
     };
@@ -67,14 +68,14 @@ fn toolchain(board: Board, machine: &Machine, directory: &Path) -> Finding {
     let boards = boards.join(", ");
     match Toolchain::find(board, machine, directory) {
         Ok(found) => Finding::Passed(format!("{boards}: {}", found.describe())),
-        Err(Error { help, .. }) => Finding::Absent(format!("{boards}: no compiler; {help}")),
+        Err(error) => Finding::Absent(format!("{boards}: no compiler; {}", advice::help(&error))),
     }
 }
 
 fn emulator(machine: &Machine) -> Finding {
     let named = std::env::var_os("TBPROV_QEMU").map(PathBuf::from);
     let Some(program) = named.or_else(|| machine.program(QEMU)) else {
-        return Finding::Absent(format!("no {QEMU}; {}", ErrorCode::FirmwareEmulator.help()));
+        return Finding::Absent(format!("no {QEMU}; {}", advice::general(ErrorCode::FirmwareEmulator)));
     };
     let output = without_our_variables(Command::new(&program).arg("--version")).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

@@ -11,7 +11,8 @@ use super::super::context::Context;
 use super::identity_args::IdentityArgs;
 use super::image::refuse_existing;
 use tbprov::Result;
-use tbprov::store::atomic::{self, Access};
+use tbprov::files::{self, Access};
+use tbprov::server::Host;
 
 /// Write a device's identity partition to a file of 24 KB, readable by its owner only: it holds the private key.
 #[derive(Debug, Args)]
@@ -29,13 +30,13 @@ pub(in crate::cli) struct FirmwareIdentityArgs {
 impl FirmwareIdentityArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         refuse_existing(&self.out)?;
-        let (device, target) = self.identity.device(context, self.device.as_deref())?;
-        let partition = self.identity.partition(context, &device, &target).await?;
-        atomic::write_new(&self.out, &partition, Access::Owner)?;
+        let (device, dialer) = self.identity.device(context, self.device.as_deref())?;
+        let partition = self.identity.partition(context, &device, &dialer).await?;
+        files::write_new(&self.out, &partition, Access::Owner)?;
         let result = IdentityResult {
             device: device.shown_name(),
-            host: target.host,
-            port: target.port,
+            host: dialer.server.host,
+            port: dialer.server.port,
             file: self.out,
             bytes: partition.len(),
         };
@@ -48,7 +49,7 @@ impl FirmwareIdentityArgs {
 #[derive(Serialize)]
 struct IdentityResult {
     device: String,
-    host: String,
+    host: Host,
     port: u16,
     file: PathBuf,
     bytes: usize,

@@ -12,11 +12,13 @@ use super::super::prompt::Question;
 use super::super::secret_file;
 use super::super::server_args::{BeliefArgs, clap_host, clap_port, parse_duration};
 use super::build_args::BuildArgs;
+use tbprov::dial::Dialer;
+use tbprov::error::Hint;
 use tbprov::event::Event;
 use tbprov::firmware::{self, Board, IdentityOptions, Wifi};
-use tbprov::mqtt::Target;
-use tbprov::store::Device;
-use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
+use tbprov::ledger::folder::Device;
+use tbprov::server::Host;
+use tbprov::{Error, ErrorCode, Result, Secret, State};
 
 /// The identity's options, the same for every command that writes one for a board.
 #[derive(Debug, Args)]
@@ -58,7 +60,7 @@ pub(super) struct SessionArgs {
     retry: Duration,
     /// Another server than the device's own.
     #[arg(long, value_name = "HOST", value_parser = clap_host)]
-    host: Option<String>,
+    host: Option<Host>,
     /// Another port than the device's own.
     #[arg(long = "server-port", value_name = "PORT", value_parser = clap_port)]
     server_port: Option<u16>,
@@ -76,20 +78,20 @@ const WIFI_PASSWORD: Question = Question {
 
 impl SessionArgs {
     /// The device `name`, or the only one, proved unless forced, and the server that it shall connect to.
-    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Target)> {
+    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Dialer)> {
         let device = name.map_or_else(|| context.store.only(), |name| context.store.open(name))?;
         if device.record.state != State::Proved && !self.force {
             let message =
                 format!("'{}' is {}, not proved", device.shown_name(), device.record.state.as_str());
-            return Err(Error::new(ErrorCode::StoreNotProved, Step::Plan, message));
+            return Err(Error::new(ErrorCode::StoreNotProved, message));
         }
-        let target = self.target(context, &device)?;
-        Ok((device, target))
+        let dialer = self.dialer(context, &device)?;
+        Ok((device, dialer))
     }
 
     /// The server that `device` shall connect to.
-    pub(super) fn target(&self, context: &Context, device: &Device) -> Result<Target> {
-        self.belief.target_of(context, device, self.host.clone(), self.server_port)
+    pub(super) fn dialer(&self, context: &Context, device: &Device) -> Result<Dialer> {
+        self.belief.dialer_for(context, device, self.host.clone(), self.server_port)
     }
 
     /// The options, for a board with a cable that finds the server by itself.
@@ -108,7 +110,7 @@ impl SessionArgs {
 
 impl IdentityArgs {
     /// See [`SessionArgs::device`].
-    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Target)> {
+    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Dialer)> {
         self.session.device(context, name)
     }
 
@@ -117,14 +119,14 @@ impl IdentityArgs {
         &self,
         context: &Context,
         device: &Device,
-        target: &Target,
+        dialer: &Dialer,
     ) -> Result<Zeroizing<Vec<u8>>> {
         let options = IdentityOptions {
             wifi: self.wifi(context).await?,
             address: self.address,
             ..self.session.options()
         };
-        firmware::partition(device, target, &options)
+        firmware::partition(device, &dialer.server, &options)
     }
 
     /// Warns where the identity for this board names no wireless network although the board may need one.
@@ -132,7 +134,7 @@ impl IdentityArgs {
         if build.wants_wifi(board) && self.wifi_ssid.is_none() {
             let message =
                 format!("without --wifi-ssid the {board} finds no network, unless it is on a cable");
-            context.observer.event(&Event::Warning { message });
+            context.progress.event(&Event::Warning { message });
         }
     }
 
@@ -145,8 +147,7 @@ impl IdentityArgs {
             let password = secret_file::read(context, path, "the WiFi password").await?;
             if password.expose().is_empty() {
                 let message = format!("{} holds no WiFi password", path.display());
-                return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message)
-                    .help("an open network is --wifi-password ''"));
+                return Err(Error::new(ErrorCode::UsageInvalid, message).hint(Hint::OpenNetwork));
             }
             password
         } else if let Some(password) = variable() {

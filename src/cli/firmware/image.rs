@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::build_args::{BuildArgs, ChipArgs, read_elf};
 use super::identity_args::IdentityArgs;
+use tbprov::error::Hint;
+use tbprov::files::{self, Access};
 use tbprov::firmware::{Board, Image};
-use tbprov::store::atomic::{self, Access};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Error, ErrorCode, Result};
 
 /// Write one file with everything that a board needs in its flash: bootloader, partition table, application, and with
 /// --device the device's identity.
@@ -48,9 +49,9 @@ impl FirmwareImageArgs {
         let board = self.chip.chip(context).await?;
         let identity = match &self.device {
             Some(name) => {
-                let (device, target) = self.identity.device(context, Some(name))?;
+                let (device, dialer) = self.identity.device(context, Some(name))?;
                 self.identity.warn_without_wifi(context, &self.build, board);
-                Some((device.shown_name(), self.identity.partition(context, &device, &target).await?))
+                Some((device.shown_name(), self.identity.partition(context, &device, &dialer).await?))
             }
             None => None,
         };
@@ -62,7 +63,7 @@ impl FirmwareImageArgs {
             device = Some(name);
             access = Access::Owner;
         }
-        atomic::write_new(&self.out, &image.to_file_bytes(), access)?;
+        files::write_new(&self.out, &image.to_file_bytes(), access)?;
         context.output.result("firmware image", &ImageResult::new(&image, self.out, device));
         Ok(ExitCode::SUCCESS)
     }
@@ -83,8 +84,7 @@ impl FirmwareImageArgs {
 pub(super) fn refuse_existing(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         let message = format!("{} exists already", path.display());
-        return Err(Error::new(ErrorCode::FileExists, Step::Plan, message)
-            .help("name another file, or move it away; tbprov never overwrites a file"));
+        return Err(Error::new(ErrorCode::FileExists, message).hint(Hint::OutputExists));
     }
     Ok(())
 }

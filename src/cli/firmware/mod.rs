@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::context::Context;
-use tbprov::{ErrorCode, Result, Step};
+use tbprov::{Result, Step};
 
 /// The ESP32 side: build the firmware, put a device's identity on a board, watch or emulate it.
 #[derive(Debug, Subcommand)]
@@ -52,23 +52,29 @@ impl FirmwareCommand {
         }
     }
 
+    /// The step that the command is at when nothing else is said.
+    const fn step(&self) -> Step {
+        match self {
+            Self::Init(_) => Step::Stage,
+            Self::Build(_) => Step::Build,
+            Self::Image(_) => Step::Image,
+            Self::Identity(_) => Step::Identity,
+            Self::Flash(_) => Step::Flash,
+            Self::Monitor(_) => Step::Monitor,
+            Self::Emulate(_) => Step::Emulate,
+        }
+    }
+
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
+        context.progress.begin(self.step());
         match self {
             Self::Init(args) => args.run(context),
-            Self::Build(args) => within(Step::Build, context.interruptible(args.run(context)).await),
-            Self::Image(args) => within(Step::Build, context.interruptible(args.run(context)).await),
+            Self::Build(args) => context.interruptible(args.run(context)).await,
+            Self::Image(args) => context.interruptible(args.run(context)).await,
             Self::Identity(args) => context.interruptible(args.run(context)).await,
             Self::Flash(args) => args.run(context).await,
             Self::Monitor(args) => args.run(context).await,
-            Self::Emulate(args) => within(Step::Emulate, args.run(context).await),
+            Self::Emulate(args) => args.run(context).await,
         }
     }
-}
-
-/// An interruption says where it came: in the one step of the command that takes long.
-fn within(step: Step, outcome: Result<ExitCode>) -> Result<ExitCode> {
-    outcome.map_err(|error| match (error.code, error.step) {
-        (ErrorCode::Interrupted, Step::Plan) => error.at(step),
-        _ => error,
-    })
 }

@@ -20,11 +20,12 @@ use super::super::server_args::parse_duration;
 use super::super::terminal;
 use super::port_args::{PortArgs, blocking};
 use crate::output::{Format, Output};
+use tbprov::error::Hint;
 use tbprov::event::Event;
+use tbprov::files::{self, Access};
 use tbprov::firmware::monitor::{self, Ending, Until};
 use tbprov::firmware::serial::{BAUD, Port, SerialPort};
-use tbprov::store::atomic::{self, Access};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Error, ErrorCode, Result};
 
 /// Ctrl-], as in telnet and in ESP-IDF's own monitor.
 const LEAVE: u8 = 0x1d;
@@ -80,7 +81,7 @@ impl MonitorArgs {
 impl WatchArgs {
     /// Begins the log's file, before anything is done that would be for nothing without it.
     pub(super) fn begin_log(&self) -> Result<Option<File>> {
-        self.log.as_deref().map(|path| atomic::begin_new(path, Access::Everybody)).transpose()
+        self.log.as_deref().map(|path| files::begin_new(path, Access::Everybody)).transpose()
     }
 
     /// Shows the log of an open port until something ends it.
@@ -117,7 +118,7 @@ impl WatchArgs {
                 None => result.outcome = "timed-out",
             },
             Ending::Stopped if context.interrupt.is_cancelled() && has_end => {
-                return Err(Error::interrupted().at(Step::Monitor));
+                return Err(Error::interrupted());
             }
             Ending::Stopped => {}
         }
@@ -139,9 +140,9 @@ impl WatchArgs {
 
 fn not_seen(wanted: &Regex, lines: usize) -> Error {
     let message = format!("no line matched '{wanted}' in time; {lines} came");
-    let error = Error::new(ErrorCode::FirmwareMonitor, Step::Monitor, message);
+    let error = Error::new(ErrorCode::FirmwareMonitor, message);
     if lines == 0 {
-        return error.help("nothing came at all: check --baud, and press RESET on the board");
+        return error.hint(Hint::SilentBoard);
     }
     error
 }
@@ -176,7 +177,7 @@ impl Lines {
 
 fn not_logged(path: &Path, error: std::io::Error) -> Error {
     let message = format!("cannot write the log {}: {error}", path.display());
-    Error::new(ErrorCode::FileIo, Step::Monitor, message).source(error)
+    Error::new(ErrorCode::FileIo, message).source(error)
 }
 
 /// RFC 3339 in UTC, with milliseconds.
@@ -188,7 +189,7 @@ fn instant() -> String {
 /// The log is data; with `--json`, only the result is.
 enum Shown {
     Text(Output),
-    Event(std::sync::Arc<dyn tbprov::event::Observer>),
+    Event(tbprov::event::Progress),
     Nowhere,
 }
 
@@ -196,7 +197,7 @@ impl Shown {
     fn new(context: &Context) -> Self {
         match context.output.format() {
             Format::Human => Self::Text(context.output.clone()),
-            Format::Events => Self::Event(context.observer.clone()),
+            Format::Events => Self::Event(context.progress.clone()),
             Format::Json => Self::Nowhere,
         }
     }
@@ -204,7 +205,7 @@ impl Shown {
     fn line(&self, line: &str) {
         match self {
             Self::Text(output) => output.data(line),
-            Self::Event(observer) => observer.event(&Event::Log { line: line.to_owned() }),
+            Self::Event(progress) => progress.event(&Event::Log { line: line.to_owned() }),
             Self::Nowhere => {}
         }
     }

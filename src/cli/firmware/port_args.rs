@@ -5,7 +5,7 @@ use clap::Args;
 use super::super::context::Context;
 use super::super::prompt::Question;
 use tbprov::firmware::serial::{self, SerialPort};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Error, ErrorCode, Result};
 
 /// Where the board is.
 #[derive(Debug, Args)]
@@ -41,6 +41,6 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorCode::Bug, Step::Flash, "the work on the board stopped").source(error))
+        Err(Error::new(ErrorCode::Bug, "the work on the board stopped").source(error))
     })
 }

@@ -7,15 +7,18 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::telemetry_args::TelemetryResult;
+use tbprov::DeviceName;
 use tbprov::State;
-use tbprov::identity::{CredentialsType, KeyType};
-use tbprov::pipeline::Provisioned;
-use tbprov::plan::{DEFAULT_KEY_TYPE, DeviceName, IdentityPlan, ProvisionPlan};
+use tbprov::flow::Provisioned;
+use tbprov::flow::{DEFAULT_KEY_TYPE, IdentityPlan, ProvisionPlan};
+use tbprov::identity::CredentialsType;
+use tbprov::keys::KeyType;
+use tbprov::server::Host;
 use tbprov::tls::TrustSource;
 
 #[derive(Serialize)]
 struct ServerResult {
-    host: String,
+    host: Host,
     port: u16,
     tls: Option<&'static str>,
 }
@@ -129,17 +132,17 @@ impl DryRun {
             IdentityPlan::AccessToken => json!({"generate": "access-token"}),
             IdentityPlan::MqttBasic => json!({"generate": "mqtt-basic"}),
         };
-        let trust = match &plan.target.trust.source {
+        let trust = match &plan.dialer.server.trust.source {
             TrustSource::File(path) => json!({"file": path}),
             TrustSource::System => json!("system"),
         };
         Self {
             dry_run: json!({
-                "host": plan.target.host,
-                "port": plan.target.port,
+                "host": plan.dialer.server.host,
+                "port": plan.dialer.server.port,
                 "trust": trust,
-                "skip_name_check": plan.target.trust.skip_name_check,
-                "timeout_s": plan.target.timeout.as_secs_f64(),
+                "skip_name_check": plan.dialer.server.trust.skip_name_check,
+                "timeout_s": plan.dialer.timeout.as_secs_f64(),
                 "provision_key": plan.provision_key,
                 "provision_secret": "[hidden]",
                 "device": plan.device_name.as_ref().map(DeviceName::as_str),

@@ -19,7 +19,7 @@ pub use machine::Machine;
 pub(super) use machine::linker_variable;
 
 use super::board::Board;
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 
 /// The oldest compiler that the firmware can be built with.
 pub const OLDEST: (u32, u32) = (1, 95);
@@ -64,13 +64,13 @@ impl Toolchain {
         let installed = recent().find(|compiler| compiler.has_library(target));
         let usable = installed.or_else(|| recent().find(|compiler| compiler.has_sources()));
         let Some(compiler) = usable else {
-            return Err(Error::new(ErrorCode::FirmwareToolchain, Step::Build, why(board, &compilers))
-                .help(missing(board, machine, &compilers)));
+            return Err(Error::new(ErrorCode::FirmwareToolchain, why(board, &compilers))
+                .hint(Hint::Install(missing(board, machine, &compilers))));
         };
         let Some(cargo) = machine.cargo_for(compiler, directory) else {
             let message = format!("there is no cargo for {}", compiler.rustc.display());
-            return Err(Error::new(ErrorCode::FirmwareToolchain, Step::Build, message)
-                .help(first_install(machine, target)));
+            return Err(Error::new(ErrorCode::FirmwareToolchain, message)
+                .hint(Hint::Install(first_install(machine, target))));
         };
         Ok(Self {
             cargo,
@@ -104,7 +104,7 @@ fn linker(board: Board, machine: &Machine, compiler: &Compiler) -> Result<Option
         } else {
             "install LLVM's linker lld, so that ld.lld is in the PATH"
         };
-        Error::new(ErrorCode::FirmwareToolchain, Step::Build, message).help(help)
+        Error::new(ErrorCode::FirmwareToolchain, message).hint(Hint::Install(help.to_owned()))
     })
 }
 

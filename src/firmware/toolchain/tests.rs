@@ -77,7 +77,10 @@ impl Fake {
     fn help(&self, board: Board, path: &[&str], is_debian: bool) -> String {
         let error = self.find(board, path, is_debian).unwrap_err();
         assert_eq!(error.code, ErrorCode::FirmwareToolchain);
-        error.help
+        match error.hint {
+            Some(Hint::Install(help)) => help,
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -8,24 +8,24 @@
 //! happens then, a rerun finds `staged` (ask), `sent` (try the identity first, ask if it is unknown),
 //! `accepted` or `proved` (try the identity, never ask again).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Observer};
+use crate::device::DeviceName;
+use crate::device::State;
+use crate::dial::Dialer;
+use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
+use crate::event::{Event, Progress};
 use crate::exchange::{self, ProvisionRequest};
-use crate::identity::{
-    BasicCredentials, Certificate, Credentials, KeyType, Profile, SoftwareKey, Validity, X509Identity,
-};
-use crate::mqtt::Target;
-use crate::plan::{DEFAULT_KEY_TYPE, DeviceName, IdentityPlan, ProvisionPlan};
+use crate::flow::verify::{self, Proof};
+use crate::flow::{DEFAULT_KEY_TYPE, IdentityPlan, ProvisionPlan};
+use crate::identity::{BasicCredentials, Certificate, Credentials, Profile, Validity, X509Identity};
+use crate::keys::{KeyType, SoftwareKey};
+use crate::ledger::folder::{Device, DeviceLock, NewDevice, Store};
 use crate::secret::Secret;
-use crate::state::State;
-use crate::store::{Device, DeviceLock, NewDevice, Store};
 use crate::telemetry::{self, Report};
-use crate::verify::{self, Proof};
 
 /// Characters of a generated token or password; ThingsBoard's own have 20.
 const SECRET_LENGTH: usize = 20;
@@ -91,49 +91,39 @@ pub struct Provisioned {
 pub async fn provision(
     plan: &ProvisionPlan,
     interrupt: &CancellationToken,
-    observer: &dyn Observer,
+    progress: &Progress,
 ) -> Result<Provisioned> {
-    // What an interruption says was reached.
-    let reached = Reached(Mutex::new(Step::Stage));
+    progress.begin(Step::Stage);
+    run(plan, interrupt, progress).await.map_err(|error| error.stamped(progress.step()))
+}
+
+async fn run(
+    plan: &ProvisionPlan,
+    interrupt: &CancellationToken,
+    progress: &Progress,
+) -> Result<Provisioned> {
     let (mut provisioned, credentials) = tokio::select! {
         biased;
-        () = interrupt.cancelled() => return Err(Error::interrupted().at(reached.step())),
-        done = to_proof(plan, &reached, observer) => done?,
+        () = interrupt.cancelled() => return Err(Error::interrupted()),
+        done = to_proof(plan, progress) => done?,
     };
     if let Some(telemetry) = &plan.telemetry {
-        let report = telemetry::run(&plan.target, &credentials, telemetry, interrupt, observer).await?;
+        let report = telemetry::run(&plan.dialer, &credentials, telemetry, interrupt, progress).await?;
         provisioned.telemetry = Some(report);
         if report.acknowledged > 0 {
-            record_proof(&plan.store, &mut provisioned.device, &plan.target, observer);
+            record_proof(&plan.store, &mut provisioned.device, &plan.dialer, progress);
         }
     }
     Ok(provisioned)
 }
 
-/// The step that a run is at. Not a `Cell`, so that the run may move between threads.
-struct Reached(Mutex<Step>);
-
-impl Reached {
-    fn begin(&self, step: Step) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
-    }
-
-    fn step(&self) -> Step {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn to_proof(
-    plan: &ProvisionPlan,
-    reached: &Reached,
-    observer: &dyn Observer,
-) -> Result<(Provisioned, Credentials)> {
+async fn to_proof(plan: &ProvisionPlan, progress: &Progress) -> Result<(Provisioned, Credentials)> {
     let name = plan.device_name.as_ref().map(DeviceName::as_str);
-    let lock = wait_for_lock(plan, name, observer).await?;
-    let mut run = Run { plan, reached, observer, timings: Timings::default() };
+    let lock = wait_for_lock(plan, name, progress).await?;
+    let mut run = Run { plan, progress, timings: Timings::default() };
     let found = match name {
         Some(name) => plan.store.find(name)?,
-        None => plan.store.find_unfinished_unnamed(&plan.target.host, plan.target.port)?,
+        None => plan.store.find_unfinished_unnamed(&plan.dialer.server.host, plan.dialer.server.port)?,
     };
     let (mut device, credentials) = match found {
         Some(device) => run.take_up(device)?,
@@ -148,14 +138,14 @@ async fn to_proof(
 /// Records that the server has accepted a connection with the device's identity, if that is news. What this
 /// run did is done either way: a record that cannot be written is told as a warning, and whoever works on the
 /// device meanwhile records a proof of its own.
-pub fn record_proof(store: &Store, device: &mut Device, target: &Target, observer: &dyn Observer) {
+pub fn record_proof(store: &Store, device: &mut Device, dialer: &Dialer, progress: &Progress) {
     if device.record.state == State::Proved {
         return;
     }
-    match try_to_record_proof(store, device, target, observer) {
+    match try_to_record_proof(store, device, dialer, progress) {
         Err(error) if error.code != ErrorCode::StoreLocked => {
             let message = format!("the device is proved, but its record does not say so: {}", error.message);
-            observer.event(&Event::Warning { message });
+            progress.event(&Event::Warning { message });
         }
         _ => {}
     }
@@ -164,8 +154,8 @@ pub fn record_proof(store: &Store, device: &mut Device, target: &Target, observe
 fn try_to_record_proof(
     store: &Store,
     device: &mut Device,
-    target: &Target,
-    observer: &dyn Observer,
+    dialer: &Dialer,
+    progress: &Progress,
 ) -> Result<()> {
     let _lock = store.lock(device.record.device.as_deref())?;
     // The record was read before the lock was taken: another process may have written it since.
@@ -175,28 +165,24 @@ fn try_to_record_proof(
     if !is_the_same || device.record.state == State::Proved {
         return Ok(());
     }
-    reach(device, State::Proved, target, observer)
+    reach(device, State::Proved, dialer, progress)
 }
 
-fn reach(device: &mut Device, state: State, target: &Target, observer: &dyn Observer) -> Result<()> {
-    device.reach(state, target)?;
-    observer.event(&Event::StateReached { state, directory: device.directory.clone() });
+fn reach(device: &mut Device, state: State, dialer: &Dialer, progress: &Progress) -> Result<()> {
+    device.reach(state, &dialer.server)?;
+    progress.event(&Event::StateReached { state, directory: device.directory.clone() });
     Ok(())
 }
 
 /// Waits until no other tbprov works on the device.
-async fn wait_for_lock(
-    plan: &ProvisionPlan,
-    name: Option<&str>,
-    observer: &dyn Observer,
-) -> Result<DeviceLock> {
+async fn wait_for_lock(plan: &ProvisionPlan, name: Option<&str>, progress: &Progress) -> Result<DeviceLock> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     let mut told = false;
     loop {
         match plan.store.lock(name) {
             Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
                 if !told {
-                    observer.event(&Event::Started {
+                    progress.event(&Event::Started {
                         step: Step::Stage,
                         what: format!("waiting: {}", error.message),
                     });
@@ -218,23 +204,26 @@ struct Conclusion {
 
 struct Run<'a> {
     plan: &'a ProvisionPlan,
-    reached: &'a Reached,
-    observer: &'a dyn Observer,
+    progress: &'a Progress,
     timings: Timings,
 }
 
 impl Run<'_> {
     /// Makes the credentials and writes them to the store.
     async fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
-        self.reached.begin(Step::Identity);
+        self.progress.begin(Step::Identity);
         let started = Instant::now();
-        let credentials = make_credentials(&self.plan.identity, name, self.observer).await?;
+        let credentials = make_credentials(&self.plan.identity, name, self.progress).await?;
         self.timings.key = started.elapsed();
-        let new =
-            NewDevice { name, target: &self.plan.target, credentials: &credentials, state: State::Staged };
+        let new = NewDevice {
+            name,
+            server: &self.plan.dialer.server,
+            credentials: &credentials,
+            state: State::Staged,
+        };
         let device = self.plan.store.stage(lock, &new)?;
-        self.observer.event(&Event::Saved { directory: device.directory.clone() });
-        self.observer
+        self.progress.event(&Event::Saved { directory: device.directory.clone() });
+        self.progress
             .event(&Event::StateReached { state: State::Staged, directory: device.directory.clone() });
         Ok((device, credentials))
     }
@@ -249,11 +238,10 @@ impl Run<'_> {
                 device.shown_name(),
                 device.directory.display()
             );
-            Err(Error::new(ErrorCode::StoreExists, Step::Stage, message)
-                .help("drop the differing option to go on with the saved identity, or choose another --device-name or --store"))
+            Err(Error::new(ErrorCode::StoreExists, message).hint(Hint::DifferingOption))
         };
-        let target = &self.plan.target;
-        if record.state != State::Staged && (record.host != target.host || record.port != target.port) {
+        let dialer = &self.plan.dialer;
+        if record.state != State::Staged && (!dialer.server.is_at(&record.host, record.port)) {
             return conflict(format!("for the server {}:{}", record.host, record.port));
         }
         if record.credentials_type != self.plan.identity.credentials_type() {
@@ -271,7 +259,7 @@ impl Run<'_> {
         if let Some(identity) = credentials.x509() {
             identity.leaf.check_dates(&device.directory.display().to_string())?;
         }
-        self.observer.event(&Event::IdentityFound { state: record.state });
+        self.progress.event(&Event::IdentityFound { state: record.state });
         Ok((device, credentials))
     }
 
@@ -312,16 +300,17 @@ impl Run<'_> {
             gateway: plan.gateway,
         }
         .to_json()?;
-        self.reached.begin(Step::Exchange);
+        self.progress.begin(Step::Exchange);
         let started = Instant::now();
         let outcome =
-            exchange::run(&plan.target, request, self.observer, || self.reach(device, State::Sent)).await?;
+            exchange::run(&plan.dialer, request, self.progress, || self.reach(device, State::Sent)).await?;
         self.timings.exchange = started.elapsed();
         let refusal = match outcome {
-            exchange::Outcome::Lost(error) => error,
+            exchange::Outcome::Lost(error) => error.stamped(Step::Exchange),
             exchange::Outcome::Answered(answer) => match verify::answer(&answer, credentials) {
                 Ok(()) => return self.accepted(device, credentials).await,
-                Err(error) => error,
+                Err(error) if error.code.kind() == ErrorKind::Refused => error.stamped(Step::Exchange),
+                Err(error) => error.stamped(Step::Verify),
             },
         };
         self.settle(device, credentials, refusal).await
@@ -374,27 +363,28 @@ impl Run<'_> {
 
     /// Connects with the identity and, if the server accepts it, records that.
     async fn prove(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Proof> {
-        self.reached.begin(Step::Verify);
+        self.progress.begin(Step::Verify);
         let started = Instant::now();
-        let proof = verify::connect(&self.plan.target, credentials, self.observer).await?;
+        let proof = verify::connect(&self.plan.dialer, credentials, self.progress).await?;
         self.timings.verify = started.elapsed();
-        self.reach(device, State::Proved).map_err(|error| error.at(Step::Promote))?;
+        self.progress.begin(Step::Promote);
+        self.reach(device, State::Proved)?;
         Ok(proof)
     }
 
     fn reach(&self, device: &mut Device, state: State) -> Result<()> {
-        reach(device, state, &self.plan.target, self.observer)
+        reach(device, state, &self.plan.dialer, self.progress)
     }
 
     fn settling(&self, reason: &str) {
-        self.observer.event(&Event::Settling { reason: reason.to_owned() });
+        self.progress.event(&Event::Settling { reason: reason.to_owned() });
     }
 }
 
 async fn make_credentials(
     plan: &IdentityPlan,
     name: Option<&str>,
-    observer: &dyn Observer,
+    progress: &Progress,
 ) -> Result<Credentials> {
     match plan {
         IdentityPlan::Existing(identity) => Ok(Credentials::X509((**identity).clone())),
@@ -406,7 +396,7 @@ async fn make_credentials(
         })),
         IdentityPlan::Generate { key_type, days } => {
             let key_type = key_type.unwrap_or(DEFAULT_KEY_TYPE);
-            observer.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
+            progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
             let key = Arc::new(generate(key_type).await?);
             let leaf = Certificate::self_signed(
                 name.unwrap_or_default(),
@@ -414,12 +404,12 @@ async fn make_credentials(
                 Validity::days(*days),
                 &*key,
             )?;
-            observer.event(&Event::IdentityCreated { key_type });
+            progress.event(&Event::IdentityCreated { key_type });
             if let Some(name) = name.filter(|name| Certificate::cuts_common_name(name)) {
                 let message = format!(
                     "the certificate's common name is cut to the 64 characters that X.509 allows: {name}"
                 );
-                observer.event(&Event::Warning { message });
+                progress.event(&Event::Warning { message });
             }
             Ok(Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key }))
         }
@@ -430,7 +420,7 @@ async fn make_credentials(
 async fn generate(key_type: KeyType) -> Result<SoftwareKey> {
     tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type))
         .await
-        .map_err(|error| Error::new(ErrorCode::Bug, Step::Identity, "making the key failed").source(error))?
+        .map_err(|error| Error::new(ErrorCode::Bug, "making the key failed").source(error))?
 }
 
 /// The server answered SUCCESS, and does not let the identity in.
@@ -440,7 +430,7 @@ fn accepted_and_refused(error: Error) -> Error {
     }
     let message =
         format!("the server accepted the identity and then refused it at connect: {}", error.message);
-    Error::new(ErrorCode::VerifyRefused, Step::Verify, message).source(error)
+    Error::new(ErrorCode::VerifyRefused, message).source(error)
 }
 
 /// The identity was proved, and the server does not know it any more.
@@ -449,9 +439,7 @@ fn gone(error: Error) -> Error {
         return error;
     }
     let message = format!("the device was proved before, and is now refused: {}", error.message);
-    Error::new(ErrorCode::VerifyRefused, Step::Verify, message).source(error).help(
-        "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store and run the same command again",
-    )
+    Error::new(ErrorCode::VerifyRefused, message).source(error).hint(Hint::DeletedAtServer)
 }
 
 #[cfg(test)]
@@ -461,7 +449,10 @@ mod tests {
     /// Compiles only while a run can be spawned on any runtime.
     #[test]
     fn a_run_may_move_between_threads() {
-        fn movable<T: Send>(_: impl FnOnce(&'static ProvisionPlan, &'static CancellationToken) -> T) {}
-        movable(|plan, interrupt| provision(plan, interrupt, &()));
+        fn movable<T: Send>(
+            _: impl FnOnce(&'static ProvisionPlan, &'static CancellationToken, &'static Progress) -> T,
+        ) {
+        }
+        movable(|plan, interrupt, progress| provision(plan, interrupt, progress));
     }
 }

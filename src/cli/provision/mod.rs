@@ -6,6 +6,7 @@ mod result;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -15,13 +16,18 @@ use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, parse_h
 use super::telemetry_args::{TelemetryArgs, exit_code};
 use questions::{HOST, KEY, NAME, PORT, SECRET};
 use result::{DryRun, ProvisionResult};
+use tbprov::DeviceName;
+use tbprov::dial::Dialer;
+use tbprov::error::Hint;
 use tbprov::event::Event;
-use tbprov::identity::{CredentialsType, KeyType, X509Identity};
-use tbprov::pipeline;
-use tbprov::plan::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_PORT, DeviceName, IdentityPlan, ProvisionPlan};
+use tbprov::flow;
+use tbprov::flow::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, ProvisionPlan};
+use tbprov::identity::{CredentialsType, X509Identity};
+use tbprov::keys::KeyType;
+use tbprov::server::{Host, Server};
 use tbprov::telemetry::{Readings, TelemetryPlan};
 use tbprov::tls::{Trust, TrustSource};
-use tbprov::{Error, ErrorCode, Result, Secret, Step};
+use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Give a device its identity: make a key and a certificate, register them, prove them.
 ///
@@ -31,7 +37,7 @@ use tbprov::{Error, ErrorCode, Result, Secret, Step};
 pub(super) struct ProvisionArgs {
     /// The server.
     #[arg(long, env = "TBPROV_HOST", value_name = "HOST", value_parser = clap_host)]
-    host: Option<String>,
+    host: Option<Host>,
     /// Its port of MQTT over TLS [default: 8883].
     #[arg(long, env = "TBPROV_PORT", value_name = "PORT", value_parser = clap_port)]
     port: Option<u16>,
@@ -86,7 +92,7 @@ impl ProvisionArgs {
             context.output.result("provision", &DryRun::new(&plan));
             return Ok(ExitCode::SUCCESS);
         }
-        let provisioned = pipeline::provision(&plan, &context.interrupt, &*context.observer).await?;
+        let provisioned = flow::provision(&plan, &context.interrupt, &context.progress).await?;
         context.output.result("provision", &ProvisionResult::new(&provisioned));
         Ok(exit_code(plan.telemetry.as_ref(), provisioned.telemetry))
     }
@@ -109,9 +115,10 @@ impl ProvisionArgs {
             Some(trust) => trust,
             None => self.saved_trust(context, device_name.as_ref())?,
         };
-        let target = tbprov::mqtt::Target { host, port, trust: trust.into(), timeout };
+        let server = Server { host, port, trust: trust.into() };
+        let dialer = Arc::new(Dialer::new(server, timeout));
         Ok(ProvisionPlan {
-            target,
+            dialer,
             provision_key,
             provision_secret,
             device_name,
@@ -129,11 +136,10 @@ impl ProvisionArgs {
             return Ok(());
         }
         let message = "stdin cannot give both the provision secret and the telemetry";
-        Err(Error::new(ErrorCode::UsageConflict, Step::Plan, message)
-            .help("put the secret in a file or in TBPROV_PROVISION_SECRET"))
+        Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::TwoReadersOfStdin))
     }
 
-    async fn host(&self, context: &Context) -> Result<String> {
+    async fn host(&self, context: &Context) -> Result<Host> {
         match host_if_named(self.host.as_ref(), context)? {
             Some(host) => Ok(host),
             None => HOST.ask(context, Some(DEFAULT_HOST), parse_host).await,
@@ -163,7 +169,7 @@ impl ProvisionArgs {
         };
         if name.is_none() {
             let message = "the device name is empty: the server makes one up, and never tells it".to_owned();
-            context.observer.event(&Event::Warning { message });
+            context.progress.event(&Event::Warning { message });
         }
         Ok(name)
     }
@@ -190,7 +196,7 @@ impl ProvisionArgs {
                 return Ok(IdentityPlan::Existing(Box::new(identity)));
             }
             let message = format!("--cert and --key do not go with --credentials-type {credentials_type}");
-            return Err(Error::new(ErrorCode::UsageConflict, Step::Plan, message));
+            return Err(Error::new(ErrorCode::UsageConflict, message));
         }
         Ok(match credentials_type {
             CredentialsType::X509 => IdentityPlan::Generate {
@@ -220,24 +226,23 @@ impl ProvisionArgs {
         };
         if secret.expose().chars().any(char::is_control) {
             let message = "the provision secret holds a control character";
-            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, message));
+            return Err(Error::new(ErrorCode::UsageInvalid, message));
         }
         if secret.expose().trim().is_empty() {
-            return Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the provision secret is empty"));
+            return Err(Error::new(ErrorCode::UsageInvalid, "the provision secret is empty"));
         }
         Ok(secret)
     }
 }
 
 fn no_name() -> Error {
-    Error::new(ErrorCode::UsageMissing, Step::Plan, "a device name is needed, and there is no terminal to ask on").help(
-        "give it with --device-name NAME, TBPROV_DEVICE_NAME, or device-name = \"…\" in tbprov.toml; --device-name '' lets the server make one up",
-    )
+    Error::new(ErrorCode::UsageMissing, "a device name is needed, and there is no terminal to ask on")
+        .hint(Hint::GiveDeviceName)
 }
 
 fn not_blank(text: &str) -> Result<String> {
     match text.trim() {
-        "" => Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, "the provision key is empty")),
+        "" => Err(Error::new(ErrorCode::UsageInvalid, "the provision key is empty")),
         key => Ok(key.to_owned()),
     }
 }

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
-use crate::identity::{CredentialsType, KeyType};
-use crate::state::State;
+use crate::device::State;
+use crate::identity::CredentialsType;
+use crate::keys::KeyType;
+use crate::server::Host;
 
 /// The `schema` of records that this version writes.
-pub(super) const SCHEMA: &str = "tbprov-device/1";
+pub(crate) const SCHEMA: &str = "tbprov-device/1";
 
 /// When each state was last reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +38,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// The server.
-    pub host: String,
+    pub host: Host,
     /// Its port of MQTT over TLS.
     pub port: u16,
     /// Whether the server's name is left unchecked.

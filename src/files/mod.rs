@@ -1,12 +1,13 @@
 //! The only writer of files: final mode from the first moment, never over another file, and on the disk
 //! before it returns.
 
+pub mod lock;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use super::io_error;
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub fn begin_new(path: &Path, access: Access) -> Result<File> {
 fn not_created(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            Error::new(ErrorCode::FileExists, Step::Stage, format!("{} exists already", path.display()))
+            Error::new(ErrorCode::FileExists, format!("{} exists already", path.display()))
         }
         _ => io_error("create", path, error),
     }
@@ -95,6 +96,12 @@ pub fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     if content.len() as u64 > largest { invalid("it is too large") } else { Ok(content) }
 }
 
+/// `store/io`: `cannot <verb> <path>: <error>`.
+pub(crate) fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
+    let message = format!("cannot {verb} {}: {error}", path.display());
+    Error::new(ErrorCode::StoreIo, message).source(error)
+}
+
 /// Creates a folder that only its owner may enter (0700), and those above it, durably. Fine when it exists.
 ///
 /// # Errors
@@ -115,8 +122,7 @@ pub fn create_directory(path: &Path) -> Result<()> {
     builder.create(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
             let message = format!("{} is not a folder", path.display());
-            Error::new(ErrorCode::StoreIo, Step::Stage, message)
-                .help("name another folder, or move what is there away")
+            Error::new(ErrorCode::StoreIo, message).hint(Hint::NotAFolder)
         }
         _ => io_error("create the folder", path, error),
     })?;

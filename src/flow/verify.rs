@@ -1,10 +1,11 @@
 //! Whether what the server says and does agrees with what was sent. Nothing is called done without this.
 
+use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Observer};
+use crate::event::{Event, Progress};
 use crate::exchange::{Answer, Status, Value};
 use crate::identity::{Certificate, Credentials, CredentialsType};
-use crate::mqtt::{Login, Session, Target};
+use crate::mqtt::{Login, Session};
 use crate::text::one_line;
 
 /// Checks that an answer says SUCCESS and holds exactly the credentials that were sent.
@@ -30,7 +31,7 @@ pub fn answer(answer: &Answer, sent: &Credentials) -> Result<()> {
         let named = one_line(named, 40);
         let message =
             format!("the server gave the device credentials of type '{named}', not {}", wanted.wire_name());
-        return Err(Error::new(ErrorCode::AnswerOtherType, Step::Verify, message));
+        return Err(Error::new(ErrorCode::AnswerOtherType, message));
     }
     let Some(value) = &answer.credentials_value else {
         return Err(malformed("it has no 'credentialsValue'"));
@@ -56,11 +57,7 @@ fn value_equals(value: &Value, sent: &Credentials) -> Result<()> {
         CredentialsType::AccessToken => "another access token",
         _ => "other MQTT credentials",
     };
-    Err(Error::new(
-        ErrorCode::AnswerOtherCredentials,
-        Step::Verify,
-        format!("the server returned {kind} than was sent"),
-    ))
+    Err(Error::new(ErrorCode::AnswerOtherCredentials, format!("the server returned {kind} than was sent")))
 }
 
 /// Compares after the same trimming that the server does before it stores a certificate.
@@ -86,18 +83,18 @@ fn certificate_equals(returned: &str, sent: &Certificate) -> Result<()> {
             },
         );
     let message = format!("the server returned another certificate than was sent: {other}");
-    Err(Error::new(ErrorCode::AnswerOtherCertificate, Step::Verify, message))
+    Err(Error::new(ErrorCode::AnswerOtherCertificate, message))
 }
 
 fn refused(code: ErrorCode, answer: &Answer) -> Error {
     let text = answer.error_message.as_deref().unwrap_or("no reason given");
     let text = one_line(text, 200);
     let message = format!("the server refused to provision the device: {} ({text})", answer.status.as_str());
-    Error::new(code, Step::Exchange, message)
+    Error::new(code, message)
 }
 
 fn malformed(why: &str) -> Error {
-    crate::exchange::malformed(why.to_owned()).at(Step::Verify)
+    crate::exchange::malformed(why.to_owned())
 }
 
 /// What a connect with the saved identity proved.
@@ -111,13 +108,12 @@ pub struct Proof {
 ///
 /// # Errors
 /// Those of [`Session::open`], at [`Step::Verify`].
-pub async fn connect(target: &Target, credentials: &Credentials, observer: &dyn Observer) -> Result<Proof> {
-    let session = Session::open(target, &Login::Device(credentials), observer)
-        .await
-        .map_err(|error| error.at(Step::Verify))?;
+pub async fn connect(dialer: &Dialer, credentials: &Credentials, progress: &Progress) -> Result<Proof> {
+    let within = progress.within(Step::Verify);
+    let session = Session::open(dialer, &Login::Device(credentials), &within).await?;
     let tls_version = session.tls_version();
     session.close().await;
-    observer.event(&Event::Proved);
+    progress.event(&Event::Proved);
     Ok(Proof { tls_version })
 }
 

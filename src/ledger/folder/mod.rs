@@ -11,23 +11,23 @@
 //! devices/.locks/          one file a device, held while a tbprov works on it
 //! ```
 
-pub mod atomic;
 mod device;
-mod layout;
-mod lock;
-mod record;
+mod names;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use device::{Device, NewDevice};
-pub use layout::folder_name;
-pub use lock::DeviceLock;
-pub use record::{Flashed, Reached, Record};
+pub use names::folder_name;
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::state::State;
+pub use super::record::{Flashed, Reached, Record};
+pub use crate::files::lock::DeviceLock;
+use crate::files::{self, io_error};
+
+use crate::device::State;
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::server::Host;
 use crate::text::one_line;
 
 /// A folder of devices. Nothing is created before the first device.
@@ -52,7 +52,7 @@ impl Store {
     /// # Errors
     /// `store/locked` naming the holder, `store/io`.
     pub fn lock(&self, device: Option<&str>) -> Result<DeviceLock> {
-        let folder = device.map_or_else(|| layout::UNNAMED.to_owned(), folder_name);
+        let folder = device.map_or_else(|| names::UNNAMED.to_owned(), folder_name);
         DeviceLock::take(&self.root, &folder, device.unwrap_or("(unnamed)"))
     }
 
@@ -74,7 +74,7 @@ impl Store {
         match &device.record.device {
             Some(held) if held != name => {
                 let message = format!("{} already holds a device called '{held}'", directory.display());
-                Err(Error::new(ErrorCode::StoreExists, Step::Stage, message))
+                Err(Error::new(ErrorCode::StoreExists, message))
             }
             _ => Ok(Some(device)),
         }
@@ -87,7 +87,7 @@ impl Store {
     pub fn open(&self, name: &str) -> Result<Device> {
         self.find(name)?.ok_or_else(|| {
             let message = format!("the store {} has no device called '{name}'", self.root.display());
-            Error::new(ErrorCode::StoreNotFound, Step::Plan, message)
+            Error::new(ErrorCode::StoreNotFound, message)
         })
     }
 
@@ -102,12 +102,10 @@ impl Store {
             0 => format!("the store {} has no device", self.root.display()),
             count => {
                 let message = format!("the store {} has {count} devices: name one", self.root.display());
-                return Err(Error::new(ErrorCode::UsageMissing, Step::Plan, message)
-                    .help("'tbprov devices list' shows them; give the name as the first argument"));
+                return Err(Error::new(ErrorCode::UsageMissing, message).hint(Hint::NameDevice));
             }
         };
-        Err(Error::new(ErrorCode::StoreNotFound, Step::Plan, message)
-            .help("make one with 'tbprov provision', or adopt one with 'tbprov devices add'"))
+        Err(Error::new(ErrorCode::StoreNotFound, message).hint(Hint::EmptyStore))
     }
 
     /// Every device, ordered by folder, each readable or not.
@@ -140,12 +138,12 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::devices`].
-    pub fn find_unfinished_unnamed(&self, host: &str, port: u16) -> Result<Option<Device>> {
+    pub fn find_unfinished_unnamed(&self, host: &Host, port: u16) -> Result<Option<Device>> {
         Ok(self.devices()?.into_iter().filter_map(|(_, device)| device.ok()).find(|device| {
             let record = &device.record;
             record.device.is_none()
                 && record.state != State::Proved
-                && record.host == host
+                && record.host == *host
                 && record.port == port
         }))
     }
@@ -159,7 +157,7 @@ impl Store {
         let directory = self.root.join(&folder);
         if exists(&directory)? {
             let message = format!("{} exists already", directory.display());
-            return Err(Error::new(ErrorCode::StoreExists, Step::Stage, message));
+            return Err(Error::new(ErrorCode::StoreExists, message));
         }
         // Under the lock, a folder of this name is what a killed run left before it ever asked the server.
         let unfinished = self.root.join(format!(".new-{}", lock.folder()));
@@ -172,7 +170,7 @@ impl Store {
             return Err(error);
         }
         fs::rename(&unfinished, &directory).map_err(|error| io_error("create", &directory, error))?;
-        atomic::sync_directory(&self.root)?;
+        files::sync_directory(&self.root)?;
         Device::open(&directory)
     }
 }
@@ -183,8 +181,7 @@ fn in_its_own_folder(device: Device) -> Result<Device> {
     match &device.record.device {
         Some(name) if !folder_name(name).eq_ignore_ascii_case(&folder) => {
             let message = format!("{} is a copy of the device '{name}'", device.directory.display());
-            Err(Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
-                .help("remove the copy: each device has an identity of its own"))
+            Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::RemoveCopy))
         }
         _ => Ok(device),
     }
@@ -192,10 +189,4 @@ fn in_its_own_folder(device: Device) -> Result<Device> {
 
 fn exists(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| io_error("look at", path, error))
-}
-
-/// `store/io`: `cannot <verb> <path>: <error>`.
-pub(crate) fn io_error(verb: &str, path: &Path, error: io::Error) -> Error {
-    let message = format!("cannot {verb} {}: {error}", path.display());
-    Error::new(ErrorCode::StoreIo, Step::Stage, message).source(error)
 }

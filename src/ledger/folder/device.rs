@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::atomic::{self, Access};
-use super::record::{Flashed, Reached, Record, SCHEMA};
-use super::{io_error, layout};
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::identity::{BasicCredentials, Certificate, Credentials, Signer as _, X509Identity};
-use crate::mqtt::Target;
+use super::names;
+use crate::device::State;
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::files::{self, Access, io_error};
+use crate::identity::{BasicCredentials, Certificate, Credentials, X509Identity};
+use crate::keys::Signer as _;
+use crate::ledger::record::{Flashed, Reached, Record, SCHEMA};
 use crate::secret::Secret;
-use crate::state::State;
+use crate::server::Server;
 use crate::tls::{Trust, TrustSource};
 
 const KEY: &str = "key.pem";
@@ -39,7 +40,7 @@ pub struct NewDevice<'a> {
     /// Its name, unless the server makes one up.
     pub name: Option<&'a str>,
     /// The server, and what authenticates it; the certificates of a file are kept.
-    pub target: &'a Target,
+    pub server: &'a Server,
     /// What it proves itself with.
     pub credentials: &'a Credentials,
     /// How far it has come already: `staged`, or `proved` for one that was tried before it was added.
@@ -49,16 +50,16 @@ pub struct NewDevice<'a> {
 impl NewDevice<'_> {
     pub(super) fn folder_name(&self) -> String {
         self.name.map_or_else(
-            || format!("{}-{}", layout::UNNAMED, fingerprint(self.credentials)),
-            layout::folder_name,
+            || format!("{}-{}", names::UNNAMED, fingerprint(self.credentials)),
+            names::folder_name,
         )
     }
 
     /// Writes every file of the device into the new folder `directory`, durably.
     pub(super) fn write(&self, directory: &Path) -> Result<()> {
-        atomic::create_directory(directory)?;
+        files::create_directory(directory)?;
         let write =
-            |name: &str, content: &[u8], access| atomic::write_new(&directory.join(name), content, access);
+            |name: &str, content: &[u8], access| files::write_new(&directory.join(name), content, access);
         match self.credentials {
             Credentials::X509(identity) => {
                 write(KEY, identity.key.to_pem().expose().as_bytes(), Access::Owner)?;
@@ -70,11 +71,11 @@ impl NewDevice<'_> {
             }
             other => write(CREDENTIALS, &secrets_to_json(other)?, Access::Owner)?,
         }
-        if let Some(server) = server_pem(&self.target.trust) {
+        if let Some(server) = server_pem(&self.server.trust) {
             write(SERVER, server.as_bytes(), Access::Everybody)?;
         }
         write(RECORD, &record_to_json(&self.record())?, Access::Everybody)?;
-        atomic::sync_directory(directory)
+        files::sync_directory(directory)
     }
 
     fn record(&self) -> Record {
@@ -82,10 +83,10 @@ impl NewDevice<'_> {
         Record {
             schema: SCHEMA.to_owned(),
             device: self.name.map(str::to_owned),
-            host: self.target.host.clone(),
-            port: self.target.port,
-            skip_name_check: self.target.trust.skip_name_check,
-            server_pem: self.target.trust.source != TrustSource::System,
+            host: self.server.host.clone(),
+            port: self.server.port,
+            skip_name_check: self.server.trust.skip_name_check,
+            server_pem: self.server.trust.source != TrustSource::System,
             credentials_type: self.credentials.credentials_type(),
             credentials_id: identity.map(|identity| identity.leaf.credentials_id()),
             key_type: identity.map(|identity| identity.key.key_type()),
@@ -117,9 +118,9 @@ impl Device {
         let path = directory.join(RECORD);
         let corrupt = |why: String| {
             let message = format!("{} is not the record of a device: {why}", path.display());
-            Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
+            Error::new(ErrorCode::StoreCorrupt, message)
         };
-        let content = atomic::read(&path, LARGEST_RECORD).map_err(|error| match error.kind() {
+        let content = files::read(&path, LARGEST_RECORD).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => corrupt("the file is missing".to_owned()),
             _ => io_error("read", &path, error),
         })?;
@@ -127,7 +128,6 @@ impl Device {
         let flashed = record.flashed.as_ref();
         let names = [
             record.device.as_deref().unwrap_or_default(),
-            &record.host,
             flashed.map_or("", |flashed| &flashed.chip),
             flashed.map_or("", |flashed| &flashed.mac),
         ];
@@ -136,7 +136,7 @@ impl Device {
         }
         if record.schema != SCHEMA {
             return Err(corrupt(format!("its schema is {:?}, not {SCHEMA:?}", record.schema))
-                .help("it was written by another version of tbprov: use that one"));
+                .hint(Hint::OtherVersion));
         }
         Ok(Self { directory: directory.to_owned(), record })
     }
@@ -155,23 +155,23 @@ impl Device {
     ///
     /// # Errors
     /// `store/io`; the record is unchanged then.
-    pub fn reach(&mut self, state: State, target: &Target) -> Result<()> {
+    pub fn reach(&mut self, state: State, server: &Server) -> Result<()> {
         let mut record = self.record.clone().in_state(state, OffsetDateTime::now_utc());
-        record.host.clone_from(&target.host);
-        record.port = target.port;
-        record.skip_name_check = target.trust.skip_name_check;
-        record.server_pem = target.trust.source != TrustSource::System;
-        let server = self.directory.join(SERVER);
-        let wanted = server_pem(&target.trust);
+        record.host.clone_from(&server.host);
+        record.port = server.port;
+        record.skip_name_check = server.trust.skip_name_check;
+        record.server_pem = server.trust.source != TrustSource::System;
+        let kept = self.directory.join(SERVER);
+        let wanted = server_pem(&server.trust);
         if let Some(wanted) = &wanted
-            && fs::read_to_string(&server).ok().as_ref() != Some(wanted)
+            && fs::read_to_string(&kept).ok().as_ref() != Some(wanted)
         {
-            atomic::replace(&server, wanted.as_bytes(), Access::Everybody)?;
+            files::replace(&kept, wanted.as_bytes(), Access::Everybody)?;
         }
-        atomic::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
+        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
         self.record = record;
         if wanted.is_none() {
-            let _ = fs::remove_file(&server);
+            let _ = fs::remove_file(&kept);
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Device {
         // Read again: another run may have proved the device while the flash was written.
         let mut record = Self::open(&self.directory)?.record;
         record.flashed = Some(flashed);
-        atomic::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
+        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
         self.record = record;
         Ok(())
     }
@@ -200,7 +200,7 @@ impl Device {
                 .map(Credentials::X509)
                 .map_err(damaged)
         } else {
-            let text = atomic::read(&path, LARGEST_RECORD).map_err(|error| io_error("read", &path, error))?;
+            let text = files::read(&path, LARGEST_RECORD).map_err(|error| io_error("read", &path, error))?;
             secrets_from_json(&Zeroizing::new(text), &path)
         }?;
         let id = credentials.x509().map(|identity| identity.leaf.credentials_id());
@@ -208,7 +208,7 @@ impl Device {
         {
             let message =
                 format!("the credentials in {} are not those of its {RECORD}", self.directory.display());
-            return Err(Error::new(ErrorCode::StoreCorrupt, Step::Plan, message));
+            return Err(Error::new(ErrorCode::StoreCorrupt, message));
         }
         Ok(credentials)
     }
@@ -232,7 +232,7 @@ impl Device {
 fn damaged(error: Error) -> Error {
     match error.code {
         ErrorCode::FileIo | ErrorCode::FileEncrypted => error,
-        _ => Error::new(ErrorCode::StoreCorrupt, error.step, error.message),
+        _ => Error::new(ErrorCode::StoreCorrupt, error.message),
     }
 }
 
@@ -269,7 +269,7 @@ fn secrets_to_json(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>> {
             password: basic.password.expose().into(),
         },
         Credentials::X509(_) => {
-            return Err(Error::new(ErrorCode::Bug, Step::Stage, "a certificate is not saved as JSON"));
+            return Err(Error::new(ErrorCode::Bug, "a certificate is not saved as JSON"));
         }
     };
     // One allocation, so that no copy of the secret is left behind by growing.
@@ -281,7 +281,7 @@ fn secrets_to_json(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>> {
 fn secrets_from_json(text: &[u8], path: &Path) -> Result<Credentials> {
     let saved = serde_json::from_slice(text).map_err(|error| {
         let message = format!("{} holds no credentials (line {})", path.display(), error.line());
-        Error::new(ErrorCode::StoreCorrupt, Step::Plan, message)
+        Error::new(ErrorCode::StoreCorrupt, message)
     })?;
     Ok(match saved {
         SavedSecrets::AccessToken { token } => Credentials::AccessToken(Secret::new(token.into_owned())),
@@ -296,7 +296,7 @@ fn secrets_from_json(text: &[u8], path: &Path) -> Result<Credentials> {
 }
 
 fn not_written(error: serde_json::Error) -> Error {
-    Error::new(ErrorCode::Bug, Step::Stage, "the device's record could not be written as JSON").source(error)
+    Error::new(ErrorCode::Bug, "the device's record could not be written as JSON").source(error)
 }
 
 fn fingerprint(credentials: &Credentials) -> String {

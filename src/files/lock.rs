@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
 
-use super::{atomic, io_error};
-use crate::error::{Error, ErrorCode, Result, Step};
+use super::io_error;
+use crate::error::{Error, ErrorCode, Result};
 
 /// Held while this process works on a device; the operating system frees it when the process ends, however
 /// it ends. The file itself stays: removing it would let two processes hold 'the' lock.
@@ -16,9 +16,9 @@ pub struct DeviceLock {
 }
 
 impl DeviceLock {
-    pub(super) fn take(root: &Path, folder: &str, device: &str) -> Result<Self> {
+    pub(crate) fn take(root: &Path, folder: &str, device: &str) -> Result<Self> {
         let locks = root.join(".locks");
-        atomic::create_directory(&locks)?;
+        super::create_directory(&locks)?;
         let path = locks.join(format!("{folder}.lock"));
         if path.is_symlink() {
             let error =
@@ -46,7 +46,7 @@ impl DeviceLock {
         }
     }
 
-    pub(super) fn folder(&self) -> &str {
+    pub(crate) fn folder(&self) -> &str {
         &self.folder
     }
 }
@@ -59,5 +59,5 @@ fn held(file: File, device: &str) -> Error {
         Err(_) => String::new(),
     };
     let message = format!("another tbprov{holder} is working on the device '{device}'");
-    Error::new(ErrorCode::StoreLocked, Step::Stage, message)
+    Error::new(ErrorCode::StoreLocked, message)
 }

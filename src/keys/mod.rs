@@ -1,6 +1,8 @@
 //! Private keys. Everything that signs does so through [`Signer`], so that a key in hardware is one more
 //! implementation and no change elsewhere.
 
+pub mod pem;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Result};
 use crate::secret::Secret;
 
 /// The key types that ThingsBoard accepts and OpenSSL 3.0 reads.
@@ -128,15 +130,15 @@ impl SoftwareKey {
     pub fn from_pem(text: &str, origin: &str) -> Result<Self> {
         if text.contains("ENCRYPTED") {
             let message = format!("the private key in {origin} is encrypted");
-            return Err(Error::new(ErrorCode::FileEncrypted, Step::Identity, message));
+            return Err(Error::new(ErrorCode::FileEncrypted, message));
         }
         let der = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| {
-            let message = format!("{origin} holds no private key in PEM: {}", super::pem::explain(&error));
-            Error::new(ErrorCode::FileNotPem, Step::Identity, message)
+            let message = format!("{origin} holds no private key in PEM: {}", pem::explain(&error));
+            Error::new(ErrorCode::FileNotPem, message)
         })?;
         let unsupported = || {
             let message = format!("the private key in {origin} is of a kind that tbprov cannot use");
-            Error::new(ErrorCode::FileKeyType, Step::Identity, message)
+            Error::new(ErrorCode::FileKeyType, message)
         };
         let pair = KeyPair::try_from(&der).map_err(|error| unsupported().source(error))?;
         let key_type = key_type_of(&pair).ok_or_else(unsupported)?;
@@ -144,9 +146,8 @@ impl SoftwareKey {
     }
 
     fn new(key_type: KeyType, pair: KeyPair) -> Result<Self> {
-        let pkcs8 = as_pkcs8_v1(key_type, pair.serialized_der()).ok_or_else(|| {
-            Error::new(ErrorCode::Bug, Step::Identity, "the key could not be written as PKCS#8")
-        })?;
+        let pkcs8 = as_pkcs8_v1(key_type, pair.serialized_der())
+            .ok_or_else(|| Error::new(ErrorCode::Bug, "the key could not be written as PKCS#8"))?;
         Ok(Self { key_type, pair, pkcs8 })
     }
 
@@ -161,11 +162,10 @@ impl SoftwareKey {
     /// # Errors
     /// When the operating system has no random numbers.
     pub fn to_encrypted_pem(&self, password: &Secret) -> Result<Secret> {
-        let failed = |error: pkcs8::Error| {
-            Error::new(ErrorCode::Bug, Step::Identity, "the key could not be encrypted").source(error)
-        };
+        let failed =
+            |error: pkcs8::Error| Error::new(ErrorCode::Bug, "the key could not be encrypted").source(error);
         let info = pkcs8::PrivateKeyInfoRef::try_from(self.pkcs8.as_slice())
-            .map_err(|_| Error::new(ErrorCode::Bug, Step::Identity, "the key could not be read back"))?;
+            .map_err(|_| Error::new(ErrorCode::Bug, "the key could not be read back"))?;
         let encrypted = info.encrypt(password.expose()).map_err(failed)?;
         Ok(Secret::new(pem_text("ENCRYPTED PRIVATE KEY", encrypted.as_bytes())))
     }
@@ -200,7 +200,7 @@ impl Signer for SoftwareKey {
     fn tls_key(&self) -> Result<Arc<dyn rustls::sign::SigningKey>> {
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.as_slice()));
         rustls::crypto::aws_lc_rs::sign::any_supported_type(&der).map_err(|error| {
-            Error::new(ErrorCode::FileKeyType, Step::Identity, "the key cannot be used for TLS").source(error)
+            Error::new(ErrorCode::FileKeyType, "the key cannot be used for TLS").source(error)
         })
     }
 }
@@ -250,7 +250,7 @@ fn key_type_of(pair: &KeyPair) -> Option<KeyType> {
 }
 
 fn pem_text(label: &str, der: &[u8]) -> String {
-    super::pem::encode(label, der)
+    pem::encode(label, der)
 }
 
 #[cfg(test)]

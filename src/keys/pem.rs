@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result};
 
 /// No key or certificate file is larger than this, in bytes; a larger one is some other file.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -30,7 +30,7 @@ pub fn encode(label: &str, der: &[u8]) -> String {
 }
 
 /// What is wrong with a PEM block; the parser's own text shows byte values.
-pub(super) fn explain(error: &rustls_pki_types::pem::Error) -> &'static str {
+pub(crate) fn explain(error: &rustls_pki_types::pem::Error) -> &'static str {
     use rustls_pki_types::pem::Error as Pem;
     match error {
         Pem::MissingSectionEnd { .. } => "its -----END line is missing, so the file may be cut off",
@@ -49,15 +49,11 @@ pub(super) fn explain(error: &rustls_pki_types::pem::Error) -> &'static str {
 pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
     let shown = path.display();
     let io_error = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => {
-            Error::new(ErrorCode::FileNotFound, Step::Plan, format!("no such file: {shown}"))
-        }
-        ErrorKind::IsADirectory => {
-            Error::new(ErrorCode::FileIo, Step::Plan, format!("{shown} is a folder, not a file"))
-        }
-        _ => Error::new(ErrorCode::FileIo, Step::Plan, format!("cannot read {shown}: {error}")).source(error),
+        ErrorKind::NotFound => Error::new(ErrorCode::FileNotFound, format!("no such file: {shown}")),
+        ErrorKind::IsADirectory => Error::new(ErrorCode::FileIo, format!("{shown} is a folder, not a file")),
+        _ => Error::new(ErrorCode::FileIo, format!("cannot read {shown}: {error}")).source(error),
     };
-    let not_pem = |why: &str| Error::new(ErrorCode::FileNotPem, Step::Plan, format!("{shown} {why}"));
+    let not_pem = |why: &str| Error::new(ErrorCode::FileNotPem, format!("{shown} {why}"));
 
     let file = fs::File::open(path).map_err(io_error)?;
     if file.metadata().map_err(io_error)?.is_dir() {
@@ -73,7 +69,7 @@ pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
         return Err(not_pem("is empty"));
     }
     if content.starts_with(b"\xFF\xFE") || content.starts_with(b"\xFE\xFF") {
-        return Err(not_pem("is in UTF-16").help("save the file as plain text (UTF-8 or ASCII)"));
+        return Err(not_pem("is in UTF-16").hint(Hint::PlainText));
     }
     if !content.windows(11).any(|window| window == b"-----BEGIN ") {
         return Err(not_pem("is not PEM"));

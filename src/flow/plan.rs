@@ -1,13 +1,15 @@
 //! What shall be done, fully decided: arguments, environment, file and prompts have become one value that
 //! does not change any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorCode, Result, Step};
-use crate::identity::{CredentialsType, KeyType, X509Identity};
-use crate::mqtt::Target;
+use crate::device::DeviceName;
+use crate::dial::Dialer;
+use crate::identity::{CredentialsType, X509Identity};
+use crate::keys::KeyType;
+use crate::ledger::folder::Store;
 use crate::secret::Secret;
-use crate::store::Store;
 use crate::telemetry::TelemetryPlan;
 
 /// The host that the prompt offers.
@@ -20,37 +22,6 @@ pub const DEFAULT_DAYS: u32 = 3650;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The key type of a new identity.
 pub const DEFAULT_KEY_TYPE: KeyType = KeyType::EcP256;
-
-/// Characters of a device's name that ThingsBoard stores, at the most (`Device.name`, 255).
-const LONGEST_DEVICE_NAME: usize = 255;
-
-/// A device's name that ThingsBoard can store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceName(String);
-
-impl DeviceName {
-    /// Trims `name`, as ThingsBoard does, and checks it. An empty one is no name: the server makes one up.
-    ///
-    /// # Errors
-    /// `usage/invalid-value` for control characters or more than 255 characters.
-    pub fn parse(name: &str) -> Result<Option<Self>> {
-        let name = name.trim();
-        let why = if name.chars().any(char::is_control) {
-            "holds a control character"
-        } else if name.chars().count() > LONGEST_DEVICE_NAME {
-            "is longer than the 255 characters that ThingsBoard allows"
-        } else {
-            return Ok((!name.is_empty()).then(|| Self(name.to_owned())));
-        };
-        Err(Error::new(ErrorCode::UsageInvalid, Step::Plan, format!("the device name {why}"))
-            .help("choose another name"))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// Where the device's credentials come from.
 #[derive(Debug, Clone)]
@@ -85,7 +56,7 @@ impl IdentityPlan {
 #[derive(Debug, Clone)]
 pub struct ProvisionPlan {
     /// The server.
-    pub target: Target,
+    pub dialer: Arc<Dialer>,
     /// The device profile's provision key.
     pub provision_key: String,
     /// The device profile's provision secret.

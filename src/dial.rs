@@ -1,0 +1,153 @@
+//! From a host's name to an authenticated TLS connection, step by step: for whatever is spoken over it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ProtocolVersion;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
+use crate::event::{Event, Progress};
+use crate::identity::{Certificate, X509Identity};
+use crate::server::Server;
+use crate::tls::{self, Recorder};
+
+/// An authenticated connection.
+#[derive(Debug)]
+pub struct Link {
+    /// The encrypted stream.
+    pub stream: TlsStream<TcpStream>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub tls_version: &'static str,
+}
+
+/// Makes connections to one server.
+#[derive(Debug)]
+pub struct Dialer {
+    /// The server.
+    pub server: Server,
+    /// How long each step may take.
+    pub timeout: Duration,
+}
+
+impl Dialer {
+    /// Dials `server`; each step may take `timeout`.
+    pub const fn new(server: Server, timeout: Duration) -> Self {
+        Self { server, timeout }
+    }
+
+    /// Resolves, connects and authenticates; presents `identity` where the server asks for it.
+    ///
+    /// # Errors
+    /// Those of the steps.
+    pub async fn dial(&self, identity: Option<&X509Identity>, progress: &Progress) -> Result<Link> {
+        progress.begin(Step::Resolve);
+        let addresses = self.resolve().await?;
+        progress.begin(Step::Tcp);
+        let stream = self.open_tcp(&addresses).await?;
+        if let Ok(address) = stream.peer_addr() {
+            progress.event(&Event::TcpConnected { address: address.to_string() });
+        }
+        progress.begin(Step::Tls);
+        let link = self.start_tls(stream, tls::client_config(&self.server.trust, identity)?).await?;
+        progress.event(&Event::TlsEstablished { version: link.tls_version });
+        Ok(link)
+    }
+
+    /// The host's addresses, at least one.
+    ///
+    /// # Errors
+    /// `network/resolve` or `network/timeout`.
+    pub async fn resolve(&self) -> Result<Vec<SocketAddr>> {
+        let host = &self.server.host;
+        let failed = |why: String| {
+            Error::new(ErrorCode::NetworkResolve, format!("the host name '{host}' cannot be resolved: {why}"))
+        };
+        let looked_up =
+            tokio::time::timeout(self.timeout, tokio::net::lookup_host((host.to_string(), self.server.port)))
+                .await
+                .map_err(|_| self.timed_out("the name server"))?;
+        let addresses: Vec<_> = looked_up.map_err(|error| failed(error.to_string()).source(error))?.collect();
+        if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
+    }
+
+    /// Connects to the first address that answers. One that never does, such as an IPv6 address without a route,
+    /// takes its share of the time and no more.
+    ///
+    /// # Errors
+    /// The last address's: `network/connect` or `network/timeout`.
+    pub async fn open_tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream> {
+        let begin = Instant::now();
+        let mut failure = self.timed_out("TCP");
+        for (address, rest) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            let left = self.timeout.saturating_sub(begin.elapsed());
+            let share = left / u32::try_from(rest).unwrap_or(u32::MAX);
+            failure = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // A request is one small packet: do not wait to fill a larger one.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => {
+                    let message = format!("no connection to {}: {error}", self.server);
+                    Error::new(ErrorCode::NetworkConnect, message).source(error)
+                }
+                Err(_) => self.timed_out("TCP"),
+            };
+        }
+        Err(failure)
+    }
+
+    /// Performs the TLS handshake.
+    ///
+    /// # Errors
+    /// The `tls/...` codes, `network/closed` or `network/timeout`.
+    pub async fn start_tls(&self, stream: TcpStream, config: rustls::ClientConfig) -> Result<Link> {
+        let peer = self.server.to_string();
+        let name = self.server.host.tls_name()?;
+        let stream =
+            tokio::time::timeout(self.timeout, TlsConnector::from(Arc::new(config)).connect(name, stream))
+                .await
+                .map_err(|_| self.timed_out("TLS"))?
+                .map_err(|error| {
+                    tls::translate(&error, &peer).unwrap_or_else(|| closed_in_tls(&peer, error))
+                })?;
+        let tls_version = match stream.get_ref().1.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        Ok(Link { stream, tls_version })
+    }
+
+    /// The certificates that the server presents, leaf first, believed or not. Nothing is sent over the
+    /// connection.
+    ///
+    /// # Errors
+    /// Those of the steps, and `tls/handshake`.
+    pub async fn peer_certificates(&self) -> Result<(Vec<Certificate>, &'static str)> {
+        let addresses = self.resolve().await?;
+        let stream = self.open_tcp(&addresses).await?;
+        let seen = Recorder::new();
+        let link = self.start_tls(stream, tls::inspecting_config(Arc::clone(&seen))?).await?;
+        let origin = self.server.to_string();
+        let chain = seen
+            .presented()
+            .into_iter()
+            .map(|der| Certificate::from_der(der, &origin))
+            .collect::<Result<_>>()?;
+        Ok((chain, link.tls_version))
+    }
+
+    pub(crate) fn timed_out(&self, what: &str) -> Error {
+        let message = format!("{}: {what} did not answer within {:?}", self.server, self.timeout);
+        Error::new(ErrorCode::NetworkTimeout, message)
+    }
+}
+
+fn closed_in_tls(peer: &str, error: std::io::Error) -> Error {
+    let message = format!("{peer} closed the connection during the TLS handshake");
+    Error::new(ErrorCode::NetworkClosed, message).source(error).hint(Hint::BlockedOrNotTls)
+}

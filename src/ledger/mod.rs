@@ -1,0 +1,4 @@
+//! Where devices are kept.
+
+pub mod folder;
+mod record;

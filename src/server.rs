@@ -1,0 +1,150 @@
+//! A server: its host and port, and what authenticates it. What is spoken with it is the matter of others.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rustls_pki_types::{DnsName, ServerName};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorCode, Hint};
+use crate::tls::Trust;
+
+/// A host: a DNS name in lower case, or an IP address in its canonical form. An IPv6 address may have a zone.
+///
+/// It has one form, so that two ways to write a host are the same host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Host(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Kind {
+    Name(String),
+    Address(IpAddr),
+    /// An address of one link, such as `fe80::1%eth0`.
+    Zoned(Ipv6Addr, String),
+}
+
+impl Host {
+    /// The host as TLS names it; a zone is no part of that.
+    ///
+    /// # Errors
+    /// `usage/invalid-value`; a parsed host has none.
+    pub fn tls_name(&self) -> Result<ServerName<'static>, Error> {
+        match &self.0 {
+            Kind::Name(name) => ServerName::try_from(name.clone()).map_err(|_| not_a_host(name)),
+            Kind::Address(address) => Ok(ServerName::IpAddress((*address).into())),
+            Kind::Zoned(address, _) => Ok(ServerName::IpAddress(IpAddr::V6(*address).into())),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    /// Without brackets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Name(name) => formatter.write_str(name),
+            Kind::Address(address) => address.fmt(formatter),
+            Kind::Zoned(address, zone) => write!(formatter, "{address}%{zone}"),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = Error;
+
+    /// Reads a name or an address, with or without brackets and blanks around it; a dot at a name's end is dropped.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bare = text.trim();
+        let bare = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(bare);
+        if let Ok(address) = bare.parse() {
+            return Ok(Self(Kind::Address(address)));
+        }
+        if let Some((address, zone)) = bare.split_once('%')
+            && let Ok(address) = address.parse()
+            && !zone.is_empty()
+            && zone.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Ok(Self(Kind::Zoned(address, zone.to_owned())));
+        }
+        let name = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
+        DnsName::try_from(name.as_str()).map_err(|_| not_a_host(text))?;
+        Ok(Self(Kind::Name(name)))
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Host> for String {
+    fn from(host: Host) -> Self {
+        host.to_string()
+    }
+}
+
+fn not_a_host(text: &str) -> Error {
+    let message = format!("'{text}' is neither a host name nor an IP address");
+    Error::new(ErrorCode::UsageInvalid, message).hint(Hint::BareHost)
+}
+
+/// A server, and how to believe it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its name or address.
+    pub host: Host,
+    /// Its port.
+    pub port: u16,
+    /// What authenticates it.
+    pub trust: Arc<Trust>,
+}
+
+impl Server {
+    /// Whether both are the same host and port.
+    pub fn is_at(&self, host: &Host, port: u16) -> bool {
+        self.host == *host && self.port == port
+    }
+}
+
+impl fmt::Display for Server {
+    /// `host:port`, an IPv6 address in brackets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host.0 {
+            Kind::Address(IpAddr::V6(_)) | Kind::Zoned(..) => {
+                write!(formatter, "[{}]:{}", self.host, self.port)
+            }
+            _ => write!(formatter, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_one_form() {
+        for (written, canonical) in [
+            ("LocalHost", "localhost"),
+            (" mqtt.Example.com. ", "mqtt.example.com"),
+            ("[::1]", "::1"),
+            ("0:0:0:0:0:0:0:1", "::1"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("fe80::1%eth0", "fe80::1%eth0"),
+        ] {
+            assert_eq!(written.parse::<Host>().unwrap().to_string(), canonical);
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for written in ["", "https://x", "x:8883", "a b", "fe80::1%", "[::1", "-x-/", "x\ny"] {
+            assert_eq!(written.parse::<Host>().unwrap_err().code, ErrorCode::UsageInvalid, "{written}");
+        }
+    }
+}
