@@ -42,15 +42,14 @@ fn an_unusable_identity_is_reported() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.provisioned(&server, "sensor");
     let device = Store::new(sandbox.path("devices")).open("sensor").unwrap();
-    let target = tbprov::mqtt::Target {
-        host: "127.0.0.1".to_owned(),
+    let at = tbprov::server::Server {
+        host: "127.0.0.1".parse().unwrap(),
         port: server.address.port(),
         trust: std::sync::Arc::new(device.trust().unwrap()),
-        timeout: PATIENCE,
     };
     let address = std::net::SocketAddrV4::new([10, 0, 2, 2].into(), server.address.port());
     let options = IdentityOptions { address: Some(address), ..IdentityOptions::default() };
-    let whole = partition(&device, &target, &options).unwrap();
+    let whole = partition(&device, &at, &options).unwrap();
     assert_eq!(run_with(&server, elf, &whole).0.unwrap().acknowledged, 1);
 
     // A P-256 identity is in the first of the six sectors.
