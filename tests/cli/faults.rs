@@ -2,7 +2,7 @@
 
 use tbprov::identity::BasicCredentials;
 use tbprov::sim::{Fault, HeldCredentials, PreProvisioned, Strategy};
-use tbprov::{ErrorCode, Secret};
+use tbprov::Secret;
 
 use crate::support::{KEY, NAME, Server, World, certificate_of, fixture_text, for_each_row, same};
 
