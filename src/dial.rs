@@ -1,10 +1,11 @@
 //! From a host's name to an authenticated TLS connection, step by step: for whatever is spoken over it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ProtocolVersion;
+use rustls::{ClientConfig, ProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -13,7 +14,7 @@ use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Progress};
 use crate::identity::{Certificate, X509Identity};
 use crate::server::Server;
-use crate::tls::{self, Recorder};
+use crate::tls::{self, ClientCertificate, Prepared, Recorder};
 
 /// An authenticated connection.
 #[derive(Debug)]
@@ -22,21 +23,36 @@ pub struct Link {
     pub stream: TlsStream<TcpStream>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub tls_version: &'static str,
+    /// What became of the client certificate.
+    pub client_certificate: ClientCertificate,
 }
 
-/// Makes connections to one server.
+impl Link {
+    /// Whether the server asked for the client certificate on this very connection.
+    pub fn certificate_asked(&self) -> bool {
+        self.client_certificate.was_asked()
+    }
+
+    /// Whether the server was given the client certificate.
+    pub fn certificate_presented(&self) -> bool {
+        self.client_certificate.was_presented()
+    }
+}
+
+/// Makes connections to one server. What they have in common is prepared once.
 #[derive(Debug)]
 pub struct Dialer {
     /// The server.
     pub server: Server,
     /// How long each step may take.
     pub timeout: Duration,
+    prepared: Prepared,
 }
 
 impl Dialer {
     /// Dials `server`; each step may take `timeout`.
-    pub const fn new(server: Server, timeout: Duration) -> Self {
-        Self { server, timeout }
+    pub fn new(server: Server, timeout: Duration) -> Self {
+        Self { server, timeout, prepared: Prepared::default() }
     }
 
     /// Resolves, connects and authenticates; presents `identity` where the server asks for it.
@@ -52,7 +68,7 @@ impl Dialer {
             progress.event(&Event::TcpConnected { address: address.to_string() });
         }
         progress.begin(Step::Tls);
-        let link = self.start_tls(stream, tls::client_config(&self.server.trust, identity)?).await?;
+        let link = self.start_tls(stream, identity).await?;
         progress.event(&Event::TlsEstablished { version: link.tls_version });
         Ok(link)
     }
@@ -101,25 +117,35 @@ impl Dialer {
         Err(failure)
     }
 
-    /// Performs the TLS handshake.
+    /// Authenticates the server, and presents `identity` where the server asks for it.
     ///
     /// # Errors
     /// The `tls/...` codes, `network/closed` or `network/timeout`.
-    pub async fn start_tls(&self, stream: TcpStream, config: rustls::ClientConfig) -> Result<Link> {
-        let peer = self.server.to_string();
+    pub async fn start_tls(&self, stream: TcpStream, identity: Option<&X509Identity>) -> Result<Link> {
+        let (config, witness) = self.prepared.connection(&self.server.trust, identity)?;
+        let stream = self
+            .handshake(stream, config)
+            .await?
+            .map_err(|error| self.tls_failed(error, witness.client_certificate()))?;
+        let client_certificate = witness.client_certificate();
+        Ok(Link { tls_version: version(&stream), stream, client_certificate })
+    }
+
+    /// The handshake: outside the deadline, inside what TLS says.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        config: Arc<ClientConfig>,
+    ) -> Result<io::Result<TlsStream<TcpStream>>> {
         let name = self.server.host.tls_name()?;
-        let stream =
-            tokio::time::timeout(self.timeout, TlsConnector::from(Arc::new(config)).connect(name, stream))
-                .await
-                .map_err(|_| self.timed_out("TLS"))?
-                .map_err(|error| {
-                    tls::translate(&error, &peer).unwrap_or_else(|| closed_in_tls(&peer, error))
-                })?;
-        let tls_version = match stream.get_ref().1.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLSv1.3",
-        };
-        Ok(Link { stream, tls_version })
+        tokio::time::timeout(self.timeout, TlsConnector::from(config).connect(name, stream))
+            .await
+            .map_err(|_| self.timed_out("TLS"))
+    }
+
+    fn tls_failed(&self, error: io::Error, client: ClientCertificate) -> Error {
+        let peer = self.server.to_string();
+        tls::translate(&error, &peer, client).unwrap_or_else(|| closed_in_tls(&peer, error))
     }
 
     /// The certificates that the server presents, leaf first, believed or not. Nothing is sent over the
@@ -131,14 +157,17 @@ impl Dialer {
         let addresses = self.resolve().await?;
         let stream = self.open_tcp(&addresses).await?;
         let seen = Recorder::new();
-        let link = self.start_tls(stream, tls::inspecting_config(Arc::clone(&seen))?).await?;
+        let stream = self
+            .handshake(stream, tls::inspecting(Arc::clone(&seen))?)
+            .await?
+            .map_err(|error| self.tls_failed(error, ClientCertificate::NotAsked))?;
         let origin = self.server.to_string();
         let chain = seen
             .presented()
             .into_iter()
             .map(|der| Certificate::from_der(der, &origin))
             .collect::<Result<_>>()?;
-        Ok((chain, link.tls_version))
+        Ok((chain, version(&stream)))
     }
 
     pub(crate) fn timed_out(&self, what: &str) -> Error {
@@ -147,7 +176,14 @@ impl Dialer {
     }
 }
 
-fn closed_in_tls(peer: &str, error: std::io::Error) -> Error {
+fn version(stream: &TlsStream<TcpStream>) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    }
+}
+
+fn closed_in_tls(peer: &str, error: io::Error) -> Error {
     let message = format!("{peer} closed the connection during the TLS handshake");
     Error::new(ErrorCode::NetworkClosed, message).source(error).hint(Hint::BlockedOrNotTls)
 }

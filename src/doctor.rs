@@ -10,7 +10,6 @@ use crate::event::Progress;
 use crate::identity::{Certificate, Credentials};
 use crate::ledger::folder::Store;
 use crate::mqtt::{Login, Session};
-use crate::tls;
 
 /// Days before a certificate's end from which it is worth a word.
 const SOON: i64 = 30;
@@ -82,8 +81,7 @@ async fn walk(dialer: &Dialer, mut passed: impl FnMut(&'static str, Finding)) ->
         stream.peer_addr().map_or_else(|_| dialer.server.to_string(), |address| address.to_string());
     passed("tcp", Finding::Passed(format!("connected to {address}")));
 
-    let config = tls::client_config(&dialer.server.trust, None)?;
-    let link = match dialer.start_tls(stream, config).await {
+    let link = match dialer.start_tls(stream, None).await {
         Ok(link) => link,
         Err(error) if is_distrust(&error) => return Err(with_what_is_presented(error, dialer).await),
         Err(error) => return Err(error),

@@ -6,6 +6,7 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
 use time::OffsetDateTime;
 
 use super::trust::TrustSource;
+use super::witness::ClientCertificate;
 use crate::error::{Error, ErrorCode, Hint};
 
 /// Why the server was not believed.
@@ -48,13 +49,14 @@ fn untrusted(source: &TrustSource) -> String {
     }
 }
 
-/// Turns an I/O error of a TLS stream into one of ours, if it is about TLS. `peer` is `host:port`.
-pub(crate) fn translate(error: &io::Error, peer: &str) -> Option<Error> {
+/// Turns an I/O error of a TLS stream into one of ours, if it is about TLS. `peer` is `host:port`; `client` is what
+/// became of the client certificate on this connection.
+pub(crate) fn translate(error: &io::Error, peer: &str, client: ClientCertificate) -> Option<Error> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(explain(error, peer).source(error.clone()))
+    Some(explain(error, peer, client).source(error.clone()))
 }
 
-fn explain(error: &rustls::Error, peer: &str) -> Error {
+fn explain(error: &rustls::Error, peer: &str, client: ClientCertificate) -> Error {
     use rustls::Error as Tls;
     match error {
         Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
@@ -68,7 +70,7 @@ fn explain(error: &rustls::Error, peer: &str) -> Error {
                 format!("{peer} could not prove that it holds its certificate's key, or the key is too weak");
             Error::new(ErrorCode::TlsUntrusted, message)
         }
-        Tls::AlertReceived(alert) => alert_received(*alert, peer),
+        Tls::AlertReceived(alert) => alert_received(*alert, peer, client),
         Tls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             handshake(format!("{peer} does not speak TLS")).hint(Hint::PlainPort)
         }
@@ -78,9 +80,15 @@ fn explain(error: &rustls::Error, peer: &str) -> Error {
 
 /// ThingsBoard up to 3.4 answers an unknown client certificate with certificate_unknown (46), on TLS 1.3
 /// only after the client's handshake is done; other servers use the neighbouring alerts.
-fn alert_received(alert: AlertDescription, peer: &str) -> Error {
+///
+/// An alert says something about the client certificate only where an authenticated server got it: before, an alert
+/// may be anybody's, and without, it is about something else.
+fn alert_received(alert: AlertDescription, peer: &str, client: ClientCertificate) -> Error {
     use AlertDescription as Alert;
     match alert {
+        _ if !client.was_presented() => {
+            handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert)))
+        }
         Alert::AccessDenied
         | Alert::BadCertificate
         | Alert::CertificateExpired
@@ -92,7 +100,7 @@ fn alert_received(alert: AlertDescription, peer: &str) -> Error {
             let message = format!("{peer} refused the client certificate (TLS alert {alert:?})");
             Error::new(ErrorCode::TlsClientCertificate, message)
         }
-        _ => handshake(format!("{peer} ended the TLS handshake (alert {alert:?})")),
+        _ => handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert))),
     }
 }
 
