@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ProtocolVersion};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Progress};
 use crate::identity::{Certificate, X509Identity};
+use crate::keys::Signer as _;
 use crate::server::Server;
 use crate::tls::{self, ClientCertificate, Prepared, Recorder};
 
@@ -60,17 +63,23 @@ impl Dialer {
     /// # Errors
     /// Those of the steps.
     pub async fn dial(&self, identity: Option<&X509Identity>, progress: &Progress) -> Result<Link> {
+        let stream = self.connect(progress).await?;
+        if let Ok(address) = stream.peer_addr() {
+            progress.event(&Event::TcpConnected { address: address.to_string() });
+        }
+        let link = self.start_tls(stream, identity).await?;
+        progress.event(&Event::TlsEstablished { version: link.tls_version });
+        Ok(link)
+    }
+
+    /// Resolves and connects; the next step is TLS.
+    async fn connect(&self, progress: &Progress) -> Result<TcpStream> {
         progress.begin(Step::Resolve);
         let addresses = self.resolve().await?;
         progress.begin(Step::Tcp);
         let stream = self.open_tcp(&addresses).await?;
-        if let Ok(address) = stream.peer_addr() {
-            progress.event(&Event::TcpConnected { address: address.to_string() });
-        }
         progress.begin(Step::Tls);
-        let link = self.start_tls(stream, identity).await?;
-        progress.event(&Event::TlsEstablished { version: link.tls_version });
-        Ok(link)
+        Ok(stream)
     }
 
     /// The host's addresses, at least one.
@@ -123,24 +132,27 @@ impl Dialer {
     /// The `tls/...` codes, `network/closed` or `network/timeout`.
     pub async fn start_tls(&self, stream: TcpStream, identity: Option<&X509Identity>) -> Result<Link> {
         let (config, witness) = self.prepared.connection(&self.server.trust, identity)?;
+        let slow = identity.is_some_and(|identity| identity.key.is_slow());
         let stream = self
-            .handshake(stream, config)
+            .handshake(stream, config, slow)
             .await?
             .map_err(|error| self.tls_failed(error, witness.client_certificate()))?;
         let client_certificate = witness.client_certificate();
         Ok(Link { tls_version: version(&stream), stream, client_certificate })
     }
 
-    /// The handshake: outside the deadline, inside what TLS says.
+    /// The handshake: outside the deadline, inside what TLS says. Where the key is `slow`, it runs on a thread of its
+    /// own: a handshake signs in the middle of reading.
     async fn handshake(
         &self,
         stream: TcpStream,
         config: Arc<ClientConfig>,
+        slow: bool,
     ) -> Result<io::Result<TlsStream<TcpStream>>> {
         let name = self.server.host.tls_name()?;
-        tokio::time::timeout(self.timeout, TlsConnector::from(config).connect(name, stream))
-            .await
-            .map_err(|_| self.timed_out("TLS"))
+        let connecting = TlsConnector::from(config).connect(name, stream);
+        let done = async { if slow { on_a_thread(connecting).await } else { connecting.await } };
+        tokio::time::timeout(self.timeout, done).await.map_err(|_| self.timed_out("TLS"))
     }
 
     fn tls_failed(&self, error: io::Error, client: ClientCertificate) -> Error {
@@ -153,12 +165,11 @@ impl Dialer {
     ///
     /// # Errors
     /// Those of the steps, and `tls/handshake`.
-    pub async fn peer_certificates(&self) -> Result<(Vec<Certificate>, &'static str)> {
-        let addresses = self.resolve().await?;
-        let stream = self.open_tcp(&addresses).await?;
+    pub async fn peer_certificates(&self, progress: &Progress) -> Result<(Vec<Certificate>, &'static str)> {
+        let stream = self.connect(progress).await?;
         let seen = Recorder::new();
         let stream = self
-            .handshake(stream, tls::inspecting(Arc::clone(&seen))?)
+            .handshake(stream, tls::inspecting(Arc::clone(&seen))?, false)
             .await?
             .map_err(|error| self.tls_failed(error, ClientCertificate::NotAsked))?;
         let origin = self.server.to_string();
@@ -174,6 +185,23 @@ impl Dialer {
         let message = format!("{}: {what} did not answer within {:?}", self.server, self.timeout);
         Error::new(ErrorCode::NetworkTimeout, message)
     }
+}
+
+/// Runs `work` on a thread that it may block. Whoever stops waiting for it ends it, at the next wait of its own.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
+    let runtime = Handle::current();
+    let (_wanted, unwanted) = oneshot::channel::<()>();
+    let blocking = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                done = work => done,
+                _ = unwanted => Err(io::ErrorKind::Interrupted.into()),
+            }
+        })
+    };
+    tokio::task::spawn_blocking(blocking).await.map_err(io::Error::other)?
 }
 
 fn version(stream: &TlsStream<TcpStream>) -> &'static str {

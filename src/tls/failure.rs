@@ -12,36 +12,46 @@ use crate::error::{Error, ErrorCode, Hint};
 /// Why the server was not believed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrustFailure {
-    #[error("the server's certificate expired on {}", .0.date())]
-    Expired(OffsetDateTime),
-    #[error("the server's certificate is for {}, not for {wanted}", list(.held))]
+    #[error("{whose} expired on {}", .on.date())]
+    Expired { whose: String, on: OffsetDateTime },
+    #[error("{}", other_name(.wanted, .held))]
     Name { wanted: String, held: Vec<String> },
-    #[error("the server's certificate is valid only from {}", .0.date())]
-    NotYetValid(OffsetDateTime),
+    #[error("{whose} is valid only from {}", .from.date())]
+    NotYetValid { whose: String, from: OffsetDateTime },
     #[error("the server's certificate cannot be read")]
     Unreadable,
-    #[error("{}; it presented '{subject}' (SHA-256 {sha256})", untrusted(.believed))]
-    Untrusted { believed: TrustSource, subject: String, sha256: String },
+    #[error("{}; it presented '{subject}' (SHA-256 {sha256})", untrusted(.believed, .limit))]
+    Untrusted { believed: TrustSource, limit: Option<&'static str>, subject: String, sha256: String },
 }
 
 impl TrustFailure {
     const fn code(&self) -> ErrorCode {
         match self {
-            Self::Expired(_) | Self::NotYetValid(_) => ErrorCode::TlsExpired,
+            Self::Expired { .. } | Self::NotYetValid { .. } => ErrorCode::TlsExpired,
             Self::Name { .. } => ErrorCode::TlsName,
             Self::Unreadable | Self::Untrusted { .. } => ErrorCode::TlsUntrusted,
         }
     }
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") }
+fn other_name(wanted: &str, held: &[String]) -> String {
+    if held.iter().any(|name| name.eq_ignore_ascii_case(wanted)) {
+        return format!(
+            "the server's certificate has {wanted} not where it counts: an authority's certificates name hosts in \
+             subjectAltName, by DNS name or by IP address"
+        );
+    }
+    let held = if held.is_empty() { "no name at all".to_owned() } else { held.join(", ") };
+    format!("the server's certificate is for {held}, not for {wanted}")
 }
 
-fn untrusted(source: &TrustSource) -> String {
+fn untrusted(source: &TrustSource, limit: &Option<&str>) -> String {
+    if let Some(limit) = limit {
+        return format!("the server's certificate cannot be believed: {limit}");
+    }
     match source {
         TrustSource::File(path) => {
-            format!("the server's certificate is not the certificate in {}, nor signed by it", path.display())
+            format!("the server's certificate is not in {}, nor signed by an authority in it", path.display())
         }
         TrustSource::System => {
             "the server's certificate is not signed by an authority that this system trusts".to_owned()
