@@ -4,9 +4,11 @@
 
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![cfg_attr(not(unix), allow(dead_code, reason = "paths and signals are Unix's in all but the help"))]
 
 mod help;
 mod redactions;
+mod reference;
 mod snapshot;
 
 #[cfg(unix)]

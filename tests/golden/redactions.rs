@@ -9,7 +9,8 @@ use regex::{Captures, Regex};
 const PATTERNS: &[(&str, &str)] = &[
     // What is on this machine.
     (r#"(\{"check":"port"[^}]*\},?)+"#, r#"{"check":"port","of":"[THIS MACHINE]"}"#),
-    (r"(?m)(^. port +.*\n?)+", "[PORTS OF THIS MACHINE]\n"),
+    (r"localhost is [^\n\x22]*", "localhost is [ITS ADDRESSES]"),
+    (r"(?m)(^[✓!✗-] port +.*\n?)+", "[PORTS OF THIS MACHINE]\n"),
     (r"(failed to lookup address information|nodename nor servname)[^\n\x22]*", "[THE RESOLVER'S WORDS]"),
     (r"run: (rustup|sudo|apt|brew|cargo)[^\n\x22]*", "run: [WHAT INSTALLS IT ON THIS MACHINE]"),
     (r"\(os error \d+\)", "(os error [N])"),
