@@ -127,6 +127,12 @@ error_codes! {
     AnswerOtherCredentials = "answer/other-credentials", Verification;
     /// The answer said SUCCESS, and the identity was refused at connect all the same.
     VerifyRefused = "verify/refused", Verification;
+    /// The server let the device in without asking for its certificate, so it does not know who it is.
+    VerifyNotAsked = "verify/not-asked", Verification;
+    /// The server lets everybody in, so that a connect proves nothing.
+    VerifyAnonymous = "verify/anonymous", Verification;
+    /// The certificate that was given is a device's on this server already.
+    VerifyTaken = "verify/already-registered", Verification;
 
     /// The store has no such device.
     StoreNotFound = "store/not-found", Files;
@@ -134,6 +140,12 @@ error_codes! {
     StoreExists = "store/exists", Files;
     /// Another tbprov works on this device.
     StoreLocked = "store/locked", Files;
+    /// The device is not as it was read: another program has changed it meanwhile.
+    StoreChanged = "store/changed", Files;
+    /// The lock under which the device was changed is gone.
+    StoreLeaseLost = "store/lease-lost", Files;
+    /// A key of the store can be read by others, or is another user's.
+    StoreReadableKey = "store/readable-key", Files;
     /// The device's identity was never proved by a connect.
     StoreNotProved = "store/not-proved", Files;
     /// A file of the store is damaged or missing.

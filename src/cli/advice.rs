@@ -203,11 +203,25 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::VerifyRefused => {
             "compare the credentialsId with the device's in ThingsBoard; a load balancer that terminates TLS or a clock that is off has the same effect; then run the same command again"
         }
+        ErrorCode::VerifyNotAsked => {
+            "the server does not ask for client certificates: a load balancer or proxy in front of ThingsBoard terminates TLS, or it is another broker; connect to ThingsBoard's own port, or let the balancer pass TCP through"
+        }
+        ErrorCode::VerifyAnonymous => {
+            "this broker accepts any client, so it is not ThingsBoard's own port, or a proxy stands in front of it; 'tbprov doctor' shows what answers there"
+        }
+        ErrorCode::VerifyTaken => {
+            "if it is this device's, take it in with 'tbprov devices add NAME --cert FILE --key FILE'; else give each device a key and a certificate of its own"
+        }
         ErrorCode::StoreNotFound => "'tbprov devices list' shows what the store holds; --store names another",
         ErrorCode::StoreExists => {
             "choose another device name or another --store; tbprov never overwrites an identity"
         }
         ErrorCode::StoreLocked => "wait for the other tbprov to end",
+        ErrorCode::StoreChanged => "run the same command again: it goes on from what is there now",
+        ErrorCode::StoreLeaseLost => "somebody removed the store's folder .locks: leave it alone, and run the same command again",
+        ErrorCode::StoreReadableKey => {
+            "whoever could read the key can be the device. If you trust them: chmod 600 (and chown) the file; else remove the device ('tbprov devices remove NAME') and provision it anew"
+        }
         ErrorCode::StoreNotProved => {
             "finish it with 'tbprov provision', or prove it with 'tbprov connect'; --force uses it as it is"
         }
