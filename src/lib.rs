@@ -93,7 +93,7 @@ pub mod secret;
 pub mod server;
 pub mod sim;
 pub mod telemetry;
-mod text;
+pub mod text;
 pub mod tls;
 
 pub use device::{DeviceId, DeviceName, State};

@@ -35,7 +35,7 @@ pub struct DeviceSummary {
 
 /// A device. Shared between the registry and the session that it has.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(super) struct RegisteredDevice {
     pub(super) name: String,
     pub(super) credentials: HeldCredentials,
     pub(super) gateway: bool,
@@ -46,7 +46,7 @@ pub(super) struct Device {
     last_telemetry: Mutex<Option<String>>,
 }
 
-impl Device {
+impl RegisteredDevice {
     pub(super) fn new(name: String, credentials: HeldCredentials, gateway: bool, provisioned: bool) -> Self {
         Self {
             name,

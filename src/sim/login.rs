@@ -6,7 +6,7 @@ use rumqttc::mqttbytes::v4::{Connect, ConnectAuth};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::device::Device;
+use super::device::RegisteredDevice;
 use super::server::Peer;
 use crate::identity::{Certificate, Validity, credentials_id};
 
@@ -35,7 +35,7 @@ impl ClientCertificate {
 #[derive(Debug)]
 pub(super) enum Login {
     Provision,
-    Device(Arc<Device>),
+    Device(Arc<RegisteredDevice>),
     Refused { code: u8, reason: String },
 }
 

@@ -5,13 +5,13 @@ use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
 use tokio::time::Instant;
 
 use super::answer::{self, Shape};
-use super::connection::Ending;
+use super::ending::Ending;
 use super::event::Event;
 use super::fault::Fault;
-use super::link::{Link, Transport};
 use super::provisioning::Decision;
 use super::request::{BadRequest, ProvisionRequest};
 use super::server::Peer;
+use super::wire::{Transport, Wire};
 
 /// The topics, with their leading slash (`MqttTopics`).
 const REQUEST: &[u8] = b"/provision/request";
@@ -22,7 +22,7 @@ const NOT_GRANTED: u8 = 0x80;
 
 pub(super) struct ProvisionSession<'a, S> {
     peer: &'a Peer,
-    link: &'a mut Link<S>,
+    wire: &'a mut Wire<S>,
     /// The QoS of a subscription to the answer.
     subscribed: Option<QoS>,
     /// Packet identifiers of the server begin at 1.
@@ -32,14 +32,14 @@ pub(super) struct ProvisionSession<'a, S> {
 }
 
 impl<'a, S: Transport> ProvisionSession<'a, S> {
-    pub(super) fn new(peer: &'a Peer, link: &'a mut Link<S>) -> Self {
-        Self { peer, link, subscribed: None, next_id: 1, end: None }
+    pub(super) fn new(peer: &'a Peer, wire: &'a mut Wire<S>) -> Self {
+        Self { peer, wire, subscribed: None, next_id: 1, end: None }
     }
 
     pub(super) async fn serve(mut self) -> Ending {
         loop {
             let packet = tokio::select! {
-                packet = self.link.next() => packet,
+                packet = self.wire.next() => packet,
                 () = reached(self.end) => return Ending::close("the time after the first answer is over"),
             };
             let handled = match packet {
@@ -65,9 +65,9 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
                 if unsubscribe.topics.iter().any(|topic| topic == RESPONSE) {
                     self.subscribed = None;
                 }
-                self.link.unsuback(unsubscribe.pkid);
+                self.wire.unsuback(unsubscribe.pkid);
             }
-            Packet::PingReq => self.link.pingresp(),
+            Packet::PingReq => self.wire.pingresp(),
             Packet::Disconnect => return Err(Ending::close("disconnected by the client")),
             Packet::Connect(_) => return Err(Ending::close("a second CONNECT")),
             _ => {}
@@ -90,7 +90,7 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
                 codes.push(NOT_GRANTED);
             }
         }
-        self.link.suback(subscribe.pkid, &codes);
+        self.wire.suback(subscribe.pkid, &codes);
     }
 
     async fn request(&mut self, publish: Publish) -> Result<(), Ending> {
@@ -156,9 +156,9 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
         });
         let payload = answer::write(decision, shape.unwrap_or(Shape::Real))
             .map_err(|error| Ending::close(error.message))?;
-        self.link.puback(request_id);
+        self.wire.puback(request_id);
         let qos = self.subscribed.unwrap_or(QoS::AtLeastOnce);
-        let sent = self.link.publish(RESPONSE, qos, self.next_id, payload);
+        let sent = self.wire.publish(RESPONSE, qos, self.next_id, payload);
         sent.map_err(|broken| Ending::close(broken.into_reason()))?;
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         self.end.get_or_insert_with(|| Instant::now() + self.peer.server.provisioning_lifetime);
@@ -168,8 +168,8 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
     /// From 3.7 on a bad request is acknowledged, which looks like success, and then closed upon.
     async fn bad_request(&mut self, request_id: u16, reason: String) -> Ending {
         if self.peer.server.release.acknowledges_before_close() {
-            self.link.puback(request_id);
-            let _ = self.link.flush().await;
+            self.wire.puback(request_id);
+            let _ = self.wire.flush().await;
         }
         Ending::close(reason)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::config::Strategy;
 use super::credentials::HeldCredentials;
-use super::device::Device;
+use super::device::RegisteredDevice;
 use super::registry::Registry;
 use super::release::Release;
 use super::request::{ProvisionRequest, RequestedType};
@@ -24,7 +24,7 @@ const MADE_NAME_LENGTH: usize = 20;
 #[derive(Debug)]
 pub(super) enum Decision {
     /// The device, with the credentials that the server holds for it.
-    Success(Arc<Device>),
+    Success(Arc<RegisteredDevice>),
     /// The reason is for events; ThingsBoard tells none.
     Failure(String),
     /// Wrong provision key or secret.
@@ -50,7 +50,7 @@ impl Decision {
 
 /// The device profile, as far as provisioning is concerned.
 #[derive(Debug, Clone)]
-pub(super) struct Profile {
+pub(super) struct DeviceProfile {
     pub(super) key: String,
     pub(super) secret: Secret,
     pub(super) strategy: Strategy,
@@ -66,7 +66,7 @@ pub(super) enum Substitute {
     Other,
 }
 
-impl Profile {
+impl DeviceProfile {
     /// Decides as `DeviceProvisionServiceImpl.provisionDevice` does, in its order: a blank name, then key
     /// and secret, then the strategy.
     pub(super) fn decide(
@@ -95,7 +95,7 @@ impl Profile {
         name: &str,
         request: &ProvisionRequest,
         substitute: Option<Substitute>,
-    ) -> Result<Arc<Device>, String> {
+    ) -> Result<Arc<RegisteredDevice>, String> {
         let name = match name {
             "" => Secret::random(MADE_NAME_LENGTH).map_err(|error| error.message)?.expose().to_owned(),
             _ => checked_name(name)?,
@@ -106,11 +106,15 @@ impl Profile {
             Some(Substitute::Token) => random_token()?,
             Some(Substitute::Other) => other(&asked).map_err(|error| error.message)?,
         };
-        registry.create(Device::new(name, given, request.gateway, true)).map_err(|why| why.reason())
+        registry.create(RegisteredDevice::new(name, given, request.gateway, true)).map_err(|why| why.reason())
     }
 
     /// `CHECK_PRE_PROVISIONED_DEVICES`: what was sent is ignored, the device's own credentials are the answer.
-    fn check_pre_provisioned(&self, registry: &Registry, name: &str) -> Result<Arc<Device>, String> {
+    fn check_pre_provisioned(
+        &self,
+        registry: &Registry,
+        name: &str,
+    ) -> Result<Arc<RegisteredDevice>, String> {
         let device = registry.named(name).ok_or("no device with this name")?;
         if device.provisioned.load(Ordering::Relaxed) && !self.release.repeats_pre_provisioned() {
             return Err("the device was provisioned before".to_owned());
@@ -210,11 +214,11 @@ mod tests {
     use super::*;
     use crate::sim::config::PreProvisioned;
 
-    fn profile(strategy: Strategy, release: Release) -> Profile {
-        Profile { key: "k".to_owned(), secret: Secret::new("s"), strategy, release }
+    fn profile(strategy: Strategy, release: Release) -> DeviceProfile {
+        DeviceProfile { key: "k".to_owned(), secret: Secret::new("s"), strategy, release }
     }
 
-    fn decide(profile: &Profile, registry: &mut Registry, extra: &str) -> Decision {
+    fn decide(profile: &DeviceProfile, registry: &mut Registry, extra: &str) -> Decision {
         decide_raw(
             profile,
             registry,
@@ -222,7 +226,7 @@ mod tests {
         )
     }
 
-    fn decide_raw(profile: &Profile, registry: &mut Registry, json: &str) -> Decision {
+    fn decide_raw(profile: &DeviceProfile, registry: &mut Registry, json: &str) -> Decision {
         let request = ProvisionRequest::parse(json.as_bytes(), profile.release).unwrap();
         profile.decide(registry, &request, None)
     }
@@ -231,7 +235,7 @@ mod tests {
         decide(&profile(Strategy::AllowCreate, Release::V4_3), &mut Registry::default(), extra).status()
     }
 
-    fn device(decision: Decision) -> Arc<Device> {
+    fn device(decision: Decision) -> Arc<RegisteredDevice> {
         match decision {
             Decision::Success(device) => device,
             other => panic!("{other:?}"),

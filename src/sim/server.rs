@@ -11,7 +11,7 @@ use super::config::Config;
 use super::event::{Event, Observer};
 use super::fault::Fault;
 use super::injector::Injector;
-use super::provisioning::{Decision, Profile, Substitute};
+use super::provisioning::{Decision, DeviceProfile, Substitute};
 use super::registry::Registry;
 use super::release::Release;
 use super::request::ProvisionRequest;
@@ -20,7 +20,7 @@ use super::request::ProvisionRequest;
 pub(super) struct Server {
     pub(super) release: Release,
     pub(super) injector: Injector,
-    profile: Profile,
+    profile: DeviceProfile,
     pub(super) provisioning_lifetime: Duration,
     registry: Arc<Mutex<Registry>>,
     /// Whether creating a device writes a file.
@@ -36,7 +36,7 @@ impl Server {
         Self {
             release: config.release,
             injector: Injector::new(config.faults),
-            profile: Profile {
+            profile: DeviceProfile {
                 key: config.provision_key,
                 secret: config.provision_secret,
                 strategy: config.strategy,
@@ -110,11 +110,11 @@ pub(super) struct Sessions(Mutex<HashMap<String, (u64, oneshot::Sender<()>)>>);
 
 impl Sessions {
     /// Enters a session and ends the older one of the device.
-    pub(super) fn enter(self: &Sessions, peer: &Peer, device: &str) -> Session {
+    pub(super) fn enter(self: &Sessions, peer: &Peer, device: &str) -> Place {
         let (alive, displaced) = oneshot::channel();
         // Dropping the older session's sender is what tells it.
         self.lock().insert(device.to_owned(), (peer.connection, alive));
-        Session { peer: peer.clone(), device: device.to_owned(), displaced }
+        Place { peer: peer.clone(), device: device.to_owned(), displaced }
     }
 
     fn leave(&self, device: &str, connection: u64) {
@@ -130,20 +130,20 @@ impl Sessions {
 }
 
 /// A device's place among the sessions, given up on drop.
-pub(super) struct Session {
+pub(super) struct Place {
     peer: Peer,
     device: String,
     displaced: oneshot::Receiver<()>,
 }
 
-impl Session {
+impl Place {
     /// Returns once a newer connection has taken this device's place.
     pub(super) async fn displaced(&mut self) {
         let _ = (&mut self.displaced).await;
     }
 }
 
-impl Drop for Session {
+impl Drop for Place {
     fn drop(&mut self) {
         self.peer.server.sessions.leave(&self.device, self.peer.connection);
     }
