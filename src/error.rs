@@ -400,6 +400,10 @@ pub enum Hint {
     TwoReadersOfStdin,
     /// The firmware's sources could not be written.
     WriteSources,
+    /// The connect was to register the device, and the server refused it.
+    NotRegistered,
+    /// The device was never sent to the server, and its certificate cannot be used any more.
+    ReplaceStaged(String),
     /// The value was not given, and can be given in one of these ways.
     GiveBy(&'static str),
     /// Something of the system is missing; the text is what installs it.

@@ -47,7 +47,7 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::ChipsWithBootloader => "'tbprov firmware build --help' lists the chips that have one",
         Hint::ChoosePort => "choose one with --port or TBPROV_SERIAL_PORT",
         Hint::DeletedAtServer => {
-            "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store and run the same command again"
+            "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store ('tbprov devices remove NAME') and run the same command again"
         }
         Hint::DifferingOption => {
             "drop the differing option to go on with the saved identity, or choose another --device-name or --store"
@@ -124,6 +124,15 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::TwoReadersOfStdin => "put the secret in a file or in TBPROV_PROVISION_SECRET",
         Hint::WriteSources => {
             "check the folder's permissions and the free space of the disk, and run the same command again"
+        }
+        Hint::NotRegistered => {
+            "the usual causes: the profile's certificate is another authority's (its provision key has to be the credentialsId of --ca-cert), its pattern does not find the common name, creating devices is off, or a device of that name has other credentials or another profile"
+        }
+        Hint::ReplaceStaged(name) => {
+            return format!(
+                "check this machine's clock first. If it is right: the server never heard of this identity, so 'tbprov devices remove {name}' and provisioning anew loses nothing"
+            )
+            .into();
         }
         Hint::GiveBy(ways) => return format!("give it with {ways}").into(),
         Hint::Install(command) => return command.clone().into(),
@@ -221,7 +230,9 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         }
         ErrorCode::StoreLocked => "wait for the other tbprov to end",
         ErrorCode::StoreChanged => "run the same command again: it goes on from what is there now",
-        ErrorCode::StoreLeaseLost => "somebody removed the store's folder .locks: leave it alone, and run the same command again",
+        ErrorCode::StoreLeaseLost => {
+            "somebody removed the store's folder .locks: leave it alone, and run the same command again"
+        }
         ErrorCode::StoreReadableKey => {
             "whoever could read the key can be the device. If you trust them: chmod 600 (and chown) the file; else remove the device ('tbprov devices remove NAME') and provision it anew"
         }

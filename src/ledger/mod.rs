@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 pub use record::{
-    Flashed, IdentityRecord, NamedIdentity, Record, Refusal, SCHEMA, SCHEMA_ROTATED, Times, Wishes, identity_name,
+    Flashed, IdentityRecord, NamedIdentity, Record, Refusal, SCHEMA, SCHEMA_ROTATED, Times, Wishes,
+    identity_name,
 };
 
 use crate::device::{DeviceId, State};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::identity::{BasicCredentials, Certificate, Credentials, X509Identity, sha256_hex};
 use crate::keys::{self, Stored};
 use crate::secret::Secret;
@@ -68,7 +69,9 @@ impl Entry {
 
     /// Where it is, for messages.
     pub fn place(&self) -> String {
-        self.directory.as_ref().map_or_else(|| self.id.to_string(), |directory| directory.display().to_string())
+        self.directory
+            .as_ref()
+            .map_or_else(|| self.id.to_string(), |directory| directory.display().to_string())
     }
 }
 
@@ -265,6 +268,38 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// `store/corrupt`, `store/exists` when its place belongs to another name, `store/io`.
     async fn find(&self, subject: Subject<'_>) -> Result<Option<Entry>>;
+
+    /// The device called `name`, or with that id.
+    ///
+    /// # Errors
+    /// `store/not-found`, and those of [`Ledger::find`].
+    async fn open(&self, name: &str) -> Result<Entry> {
+        self.find(Subject::Named(name)).await?.ok_or_else(|| {
+            Error::new(ErrorCode::StoreNotFound, format!("{} has no device called '{name}'", self.shown()))
+        })
+    }
+
+    /// The only device.
+    ///
+    /// # Errors
+    /// `store/not-found` when there is none, `usage/missing-value` when there are several.
+    async fn only(&self) -> Result<Entry> {
+        let mut entries = self.list().await?;
+        match entries.len() {
+            1 => entries.remove(0).1,
+            0 => {
+                let message = format!("{} has no device", self.shown());
+                Err(Error::new(ErrorCode::StoreNotFound, message).hint(Hint::EmptyStore))
+            }
+            count => {
+                let message = format!("{} has {count} devices: name one", self.shown());
+                Err(Error::new(ErrorCode::UsageMissing, message).hint(Hint::NameDevice))
+            }
+        }
+    }
+
+    /// The ledger, for messages: `the store ./devices`.
+    fn shown(&self) -> String;
 
     /// Takes a new device in.
     ///

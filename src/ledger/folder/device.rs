@@ -148,7 +148,12 @@ pub(super) fn read_trust(directory: &Path, record: &Record) -> Result<Trust> {
 }
 
 /// Reads one identity of the device, and checks it against the record.
-pub(super) fn read_identity(directory: &Path, entry: &Entry, which: Which, progress: &Progress) -> Result<Kept> {
+pub(super) fn read_identity(
+    directory: &Path,
+    entry: &Entry,
+    which: Which,
+    progress: &Progress,
+) -> Result<Kept> {
     let record = &entry.record;
     let missing = |what: &str| super::no_identity(entry, what);
     let named = |name: &str| directory.join(IDENTITIES).join(name);
@@ -200,7 +205,10 @@ fn check_privacy(path: &Path, progress: &Progress) -> Result<()> {
     let why = match files::privacy(path) {
         Ok(Privacy::Private) | Err(_) => return Ok(()),
         Ok(Privacy::NoModes) => {
-            progress.warn(format!("the file system of {} keeps no access rights: others may read it", path.display()));
+            progress.warn(format!(
+                "the file system of {} keeps no access rights: others may read it",
+                path.display()
+            ));
             return Ok(());
         }
         Ok(Privacy::Readable { mode }) => format!("can be read by others (its mode is {mode:04o})"),
@@ -223,7 +231,11 @@ pub(super) fn file_current(directory: &Path, entry: &Entry, progress: &Progress)
     let kept = read_identity(directory, entry, Which::Current, progress)?;
     let credentials = kept.clone().open(&entry.place())?;
     let name = identity_name(&credentials);
-    write_identity(directory, &name, &Files::of_identity(&NewIdentity { kept: &kept, credentials: &credentials })?)?;
+    write_identity(
+        directory,
+        &name,
+        &Files::of_identity(&NewIdentity { kept: &kept, credentials: &credentials })?,
+    )?;
     Ok(name)
 }
 

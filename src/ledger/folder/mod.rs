@@ -72,7 +72,10 @@ impl Folders {
         &self.0.path
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Root) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Root) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let root = Arc::clone(&self.0);
         blocking(move || work(&root)).await
     }
@@ -140,6 +143,10 @@ impl Ledger for Folders {
         }
     }
 
+    fn shown(&self) -> String {
+        format!("the store {}", self.0.path.display())
+    }
+
     async fn stage(&self, lease: &Lease, new: NewDevice<'_>) -> Result<Entry> {
         lease.check()?;
         let folder = match new.subject {
@@ -171,7 +178,9 @@ impl Ledger for Folders {
                 record.believe(advance.server);
                 &mut record.identity
             }
-            Which::Candidate => &mut record.candidate.as_mut().ok_or_else(|| no_identity(entry, "candidate"))?.identity,
+            Which::Candidate => {
+                &mut record.candidate.as_mut().ok_or_else(|| no_identity(entry, "candidate"))?.identity
+            }
             Which::Previous => return Err(no_identity(entry, "such")),
         };
         for state in advance.reached {
@@ -198,7 +207,10 @@ impl Ledger for Folders {
     async fn stage_next(&self, lease: &Lease, entry: &Entry, identity: NewIdentity<'_>) -> Result<Entry> {
         lease.check()?;
         let content = Files::of_identity(&identity)?;
-        let (next, name) = (super::IdentityRecord::new(identity.credentials, State::Staged), super::identity_name(identity.credentials));
+        let (next, name) = (
+            super::IdentityRecord::new(identity.credentials, State::Staged),
+            super::identity_name(identity.credentials),
+        );
         let entry = entry.clone();
         self.run(move |root| root.stage_next(&entry, name, next, &content)).await
     }
@@ -327,7 +339,12 @@ impl Root {
     ///
     /// A record that says `server_pem` has the file beside it at every moment: the file comes before the record, and
     /// goes after it. One that is left over is not read.
-    fn replace_record(&self, entry: &Entry, record: Record, server_pem: Option<Option<String>>) -> Result<Entry> {
+    fn replace_record(
+        &self,
+        entry: &Entry,
+        record: Record,
+        server_pem: Option<Option<String>>,
+    ) -> Result<Entry> {
         let directory = self.directory(entry);
         if device::read_record(&directory)? != entry.record {
             return Err(changed(entry));
@@ -343,7 +360,13 @@ impl Root {
         Ok(Entry { record, ..entry.clone() })
     }
 
-    fn stage_next(&self, entry: &Entry, name: String, identity: super::IdentityRecord, content: &Files) -> Result<Entry> {
+    fn stage_next(
+        &self,
+        entry: &Entry,
+        name: String,
+        identity: super::IdentityRecord,
+        content: &Files,
+    ) -> Result<Entry> {
         if entry.record.candidate.is_some() {
             let message = format!("'{}' has a candidate already", entry.shown_name());
             return Err(Error::new(ErrorCode::StoreExists, message));
@@ -397,7 +420,11 @@ fn promoted(entry: &Entry) -> Result<Record> {
     let mut record = entry.record.clone();
     let candidate = record.candidate.take().ok_or_else(|| no_identity(entry, "candidate"))?;
     if candidate.identity.state != State::Proved {
-        let message = format!("the candidate of '{}' is {}, not proved", entry.shown_name(), candidate.identity.state.as_str());
+        let message = format!(
+            "the candidate of '{}' is {}, not proved",
+            entry.shown_name(),
+            candidate.identity.state.as_str()
+        );
         return Err(Error::new(ErrorCode::StoreNotProved, message));
     }
     exchange(entry, &mut record, candidate)?;
