@@ -21,6 +21,7 @@ mod reruns;
 mod secrets;
 mod simulator;
 mod store;
+#[path = "../support/mod.rs"]
 mod support;
 mod telemetry;
 mod trust;
