@@ -1,8 +1,7 @@
 //! Looks at a server step by step, and at the store. It sends no secret: at most a CONNECT as `provision`,
 //! which needs none, and one with a saved identity.
 
-use time::OffsetDateTime;
-
+use crate::clock;
 use crate::device::State;
 use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Result, Step};
@@ -164,5 +163,5 @@ fn look_at(folder: &str, credentials: &Credentials, state: State) -> Finding {
 }
 
 fn days_left(certificate: &Certificate) -> i64 {
-    (certificate.validity.not_after - OffsetDateTime::now_utc()).whole_days()
+    (certificate.validity.not_after - clock::now()).whole_days()
 }

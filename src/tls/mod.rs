@@ -18,13 +18,13 @@ pub use trust::{Trust, TrustSource};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::X509Identity;
-use crate::keys::Signer as _;
+use crate::keys::tls_key;
 
 /// A configuration that authenticates the server by `trust`, and presents `identity` where there is one,
 /// whatever authorities the server names: ThingsBoard names just its own certificate's subject.
 ///
 /// # Errors
-/// When the key cannot sign a TLS handshake.
+/// When rustls can use no TLS version: a defect.
 #[allow(clippy::disallowed_methods, reason = "the one place that may make a configuration")]
 pub fn client_config(trust: &Trust, identity: Option<&X509Identity>) -> Result<rustls::ClientConfig> {
     let provider = provider();
@@ -36,7 +36,7 @@ pub fn client_config(trust: &Trust, identity: Option<&X509Identity>) -> Result<r
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(identity)?)))
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(identity))))
         }
     };
     config.resumption = Resumption::disabled();
@@ -58,10 +58,10 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn certified_key(identity: &X509Identity) -> Result<CertifiedKey> {
+fn certified_key(identity: &X509Identity) -> CertifiedKey {
     let chain: Vec<CertificateDer<'static>> = std::iter::once(&identity.leaf)
         .chain(&identity.intermediates)
         .map(|certificate| certificate.der().clone())
         .collect();
-    Ok(CertifiedKey::new(chain, identity.key.tls_key()?))
+    CertifiedKey::new(chain, tls_key(Arc::clone(&identity.key)))
 }
