@@ -75,6 +75,7 @@
 //! other, [`sim`], [`firmware`] and [`doctor`].
 
 pub mod blocking;
+pub mod clock;
 pub mod device;
 pub mod dial;
 pub mod doctor;
