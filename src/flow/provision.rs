@@ -16,7 +16,7 @@ use super::run::Run;
 use super::{find_same, record_proof};
 use crate::device::{DeviceName, State};
 use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
-use crate::event::{Event, Ignored, Progress};
+use crate::event::{Event, Ignored};
 use crate::exchange::{self, ProvisionRequest, Reply};
 use crate::identity::{Credentials, Validity};
 use crate::ledger::{Entry, Lease, NewDevice, NewIdentity, Note, Refusal, Slot, Subject, Which, Wishes};
@@ -192,7 +192,7 @@ fn lasting(held: Validity, days: u32) -> Validity {
 fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Credentials) -> Option<String> {
     let record = &entry.record;
     if record.state() != State::Staged && !run.prover.dialer.server.is_at(&record.host, record.port) {
-        return Some(format!("for the server {}", crate::server::shown(&record.host, record.port)));
+        return Some(format!("for the server {}", record.host.with_port(record.port)));
     }
     if record.identity.credentials_type != plan.identity.credentials_type() {
         return Some(format!("with credentials of type {}", record.identity.credentials_type));
@@ -408,7 +408,7 @@ impl Walk<'_> {
         let refusal = Refusal {
             code: error.code.as_str().to_owned(),
             message: error.message.clone(),
-            at: OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            at: crate::clock::now().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH),
         };
         if let Some(at) = before {
             let (date, hour, minute) = (at.date(), at.hour(), at.minute());
@@ -477,11 +477,5 @@ mod tests {
     fn a_run_may_move_between_threads() {
         fn movable<T: Send>(_: impl FnOnce(&'static ProvisionPlan, Run<'static>) -> T) {}
         movable(provision);
-    }
-
-    #[test]
-    fn a_progress_is_shared_between_threads() {
-        fn shared<T: Send + Sync>() {}
-        shared::<Progress>();
     }
 }

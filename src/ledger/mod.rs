@@ -6,6 +6,7 @@ mod record;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -16,8 +17,10 @@ pub use record::{
 
 use crate::device::{DeviceId, State};
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::identity::{BasicCredentials, Certificate, Credentials, X509Identity, sha256_hex};
-use crate::keys::{self, Stored};
+use crate::identity::{
+    BasicCredentials, Certificate, Credentials, CredentialsType, SoftwareIdentity, X509Identity, sha256_hex,
+};
+use crate::keys::{self, Signer as _, SoftwareKey, Stored};
 use crate::secret::Secret;
 use crate::server::{Host, Server};
 use crate::tls::Trust;
@@ -92,20 +95,51 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// The kind.
+    pub const fn credentials_type(&self) -> CredentialsType {
+        match self {
+            Self::X509 { .. } => CredentialsType::X509,
+            Self::AccessToken(_) => CredentialsType::AccessToken,
+            Self::MqttBasic(_) => CredentialsType::MqttBasic,
+        }
+    }
+
+    /// The certificate with a key that can leave as bytes. `origin` names the device in errors.
+    ///
+    /// # Errors
+    /// `file/unsupported-key` when there is no certificate, or its key is elsewhere; `store/corrupt` when the two do not
+    /// fit.
+    pub fn exportable(self, origin: &str) -> Result<SoftwareIdentity> {
+        let Self::X509 { chain, key: Stored::Bytes(key) } = self else {
+            let message = format!("{origin} has no certificate with a key that can be copied");
+            return Err(Error::new(ErrorCode::FileKeyType, message).hint(Hint::KeyElsewhere));
+        };
+        let key = Arc::new(SoftwareKey::from_pem(key.expose(), origin)?);
+        let (leaf, intermediates) = leaf_of(chain, key.public_key(), origin)?;
+        Ok(SoftwareIdentity { leaf, intermediates, key })
+    }
+
     /// The credentials, ready to connect with. `origin` names the device in errors.
     ///
     /// # Errors
     /// Those of [`keys::open`]; `store/corrupt` when the certificate is not for the key.
     pub fn open(self, origin: &str) -> Result<Credentials> {
-        let (mut chain, key) = match self {
+        let (chain, key) = match self {
             Self::AccessToken(token) => return Ok(Credentials::AccessToken(token)),
             Self::MqttBasic(basic) => return Ok(Credentials::MqttBasic(basic)),
-            Self::X509 { chain, key } => (chain.into_iter(), keys::open(&key, origin)?),
+            Self::X509 { chain, key } => (chain, keys::open(&key, origin)?),
         };
-        let leaf = chain.next().filter(|leaf| leaf.public_key == key.public_key()).ok_or_else(|| {
-            Error::new(ErrorCode::StoreCorrupt, format!("the certificate of {origin} is not for its key"))
-        })?;
-        Ok(Credentials::X509(X509Identity { leaf, intermediates: chain.collect(), key }))
+        let (leaf, intermediates) = leaf_of(chain, key.public_key(), origin)?;
+        Ok(Credentials::X509(X509Identity { leaf, intermediates, key }))
+    }
+}
+
+/// The leaf, which has to be for the key, and those above it.
+fn leaf_of(chain: Vec<Certificate>, public_key: &[u8], origin: &str) -> Result<(Certificate, Vec<Certificate>)> {
+    let mut chain = chain.into_iter();
+    match chain.next() {
+        Some(leaf) if leaf.public_key == public_key => Ok((leaf, chain.collect())),
+        _ => Err(Error::new(ErrorCode::StoreCorrupt, format!("the certificate of {origin} is not for its key"))),
     }
 }
 

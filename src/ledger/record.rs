@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
+use crate::clock;
 use crate::device::State;
 use crate::identity::{Credentials, CredentialsType, sha256_hex};
 use crate::keys::KeyType;
@@ -72,7 +73,7 @@ impl IdentityRecord {
             state,
             reached: Times::default(),
         };
-        identity.reach(state, OffsetDateTime::now_utc());
+        identity.reach(state, clock::now());
         identity
     }
 

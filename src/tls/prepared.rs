@@ -14,7 +14,7 @@ use super::verifier::{PinThenChain, Recorder};
 use super::witness::Witness;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::X509Identity;
-use crate::keys::Signer as _;
+use crate::keys::tls_key;
 
 /// Identities whose keys are kept ready: those of a run with many devices come one after the other.
 const KEPT_IDENTITIES: usize = 64;
@@ -79,7 +79,7 @@ impl Kept {
             return Ok(Arc::clone(kept));
         }
         let certificates = chain(identity).cloned().collect();
-        let made = Arc::new(CertifiedKey::new(certificates, identity.key.tls_key()?));
+        let made = Arc::new(CertifiedKey::new(certificates, tls_key(Arc::clone(&identity.key))));
         self.identities.truncate(KEPT_IDENTITIES - 1);
         self.identities.push_front(Arc::clone(&made));
         Ok(made)

@@ -171,7 +171,7 @@ impl Ledger for Folders {
 
     async fn advance(&self, lease: &Lease, entry: &Entry, advance: Advance<'_>) -> Result<Entry> {
         lease.check()?;
-        let now = time::OffsetDateTime::now_utc();
+        let now = crate::clock::now();
         let mut record = entry.record.clone();
         let identity = match advance.which {
             Which::Current => {
