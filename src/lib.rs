@@ -74,6 +74,7 @@
 //! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
 //! other, [`sim`], [`firmware`] and [`doctor`].
 
+mod blocking;
 pub mod device;
 pub mod dial;
 pub mod doctor;
@@ -95,6 +96,7 @@ pub mod telemetry;
 mod text;
 pub mod tls;
 
+pub use blocking::blocking;
 pub use device::{DeviceId, DeviceName, State};
 pub use error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 pub use secret::Secret;
