@@ -297,6 +297,8 @@ pub enum Hint {
     BoardGone,
     /// Flashing was interrupted.
     BoardHalfWritten,
+    /// The device changed while the board was written, so that its record does not say what the board has.
+    DeviceChanged,
     /// The board has the identity, and only the record does not say so.
     BoardIsAhead,
     /// The connection breaks each time at the same message.
@@ -315,8 +317,6 @@ pub enum Hint {
     DifferingOption,
     /// The store has no device.
     EmptyStore,
-    /// The emulated board takes no image.
-    EmulateVirt,
     /// The emulated board did not do in time what was awaited.
     EmulatorGaveUp,
     /// The firmware takes only some key types.

@@ -97,6 +97,7 @@ pub mod telemetry;
 pub mod text;
 pub mod tls;
 
+pub use blocking::blocking;
 pub use device::{DeviceId, DeviceName, State};
 pub use error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 pub use secret::Secret;

@@ -37,6 +37,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::BoardIsAhead => {
             "the board has the identity, only the record does not say so; check the folder's permissions and the free space of the disk"
         }
+        Hint::DeviceChanged => {
+            "the board has the identity that the device had before: run the same command again"
+        }
         Hint::BreaksAtSameMessage => {
             "the connection breaks each time at the same message: a rate limit of the tenant, a device profile with another payload type (Protobuf) or transport type, or the same identity connected elsewhere"
         }
@@ -53,7 +56,6 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "drop the differing option to go on with the saved identity, or choose another --device-name or --store"
         }
         Hint::EmptyStore => "make one with 'tbprov provision', or adopt one with 'tbprov devices add'",
-        Hint::EmulateVirt => "'tbprov firmware emulate' runs it; name a chip with --chip for an image",
         Hint::EmulatorGaveUp => "read the log above; a longer --give-up-after helps with a slow machine",
         Hint::FirmwareKeyTypes => "provision the device with --key-type ec-p256 (the default) or rsa-2048",
         Hint::FlashFirmwareFirst => "put the firmware on it first: tbprov firmware flash --device NAME",

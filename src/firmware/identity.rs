@@ -7,6 +7,7 @@ use tbprov_contract::partition::{self as layout, PartitionError};
 use tbprov_contract::{Identity, Wifi};
 use zeroize::Zeroizing;
 
+use super::board::Chip;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::identity::{Certificate, SoftwareIdentity};
 use crate::keys::{Exportable as _, KeyType, Signer as _};
@@ -81,6 +82,14 @@ pub fn partition(entry: &Entry,
             Error::new(ErrorCode::UsageInvalid, format!("the firmware cannot use {invalid}"))
         }
         other => unusable(other.to_string()).hint(Hint::SmallerIdentity),
+    })
+}
+
+/// The warning for a `chip` whose identity names no wireless network although its board may need one; `is_connected`
+/// says that it has one, or a cable.
+pub fn without_network(chip: Chip, is_connected: bool) -> Option<String> {
+    (chip.has_wifi() && !is_connected).then(|| {
+        format!("the identity names no wireless network: the {chip} finds none, unless it is on a cable")
     })
 }
 

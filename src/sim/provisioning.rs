@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tbprov_contract::identity::{LONGEST_NAME, name_length};
+
 use super::config::Strategy;
 use super::credentials::HeldCredentials;
 use super::device::RegisteredDevice;
@@ -13,9 +15,6 @@ use crate::error::Result;
 use crate::identity::{self, BasicCredentials, Issue, Validity, issue};
 use crate::keys::{KeyType, SoftwareKey};
 use crate::secret::Secret;
-
-/// The longest device name, in UTF-16 units as Java counts (`Device.name`).
-const LONGEST_NAME: usize = 255;
 
 /// The length of a name that the server makes, in characters.
 const MADE_NAME_LENGTH: usize = 20;
@@ -146,7 +145,7 @@ impl DeviceProfile {
 
 /// `Device.name` with `@NoXss` and `@Length`; the check for markup is an approximation of OWASP AntiSamy.
 fn checked_name(name: &str) -> Result<String, String> {
-    if name.encode_utf16().count() > LONGEST_NAME {
+    if name_length(name) > LONGEST_NAME {
         return Err(format!("the device name is longer than {LONGEST_NAME} characters"));
     }
     if name.contains('\0') {
