@@ -5,6 +5,7 @@
 
 mod adoption;
 mod arguments;
+mod authorities;
 mod documentation;
 mod faults;
 mod files;
@@ -12,6 +13,7 @@ mod firmware;
 mod output;
 mod reruns;
 mod secrets;
+mod servers;
 mod simulator;
 mod store;
 mod support;
