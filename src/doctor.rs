@@ -3,8 +3,7 @@
 
 use std::fmt::Write as _;
 
-use time::OffsetDateTime;
-
+use crate::clock;
 use crate::device::State;
 use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Result, Step};
@@ -177,5 +176,5 @@ fn look_at(folder: &str, credentials: &Credentials, state: State) -> Finding {
 }
 
 fn days_left(certificate: &Certificate) -> i64 {
-    (certificate.validity.not_after - OffsetDateTime::now_utc()).whole_days()
+    (certificate.validity.not_after - clock::now()).whole_days()
 }

@@ -93,6 +93,9 @@ error_codes! {
     /// The configuration file cannot be read or holds something it may not.
     ConfigInvalid = "config/invalid", Usage;
 
+    /// This machine's clock cannot be right, so no certificate is made.
+    IdentityClock = "identity/clock", Usage;
+
     /// The host's name has no address.
     NetworkResolve = "network/resolve", Network;
     /// No TCP connection.
@@ -316,6 +319,8 @@ pub enum Hint {
     GiveHost,
     /// The file is no image of ours.
     ImageFile,
+    /// The private key is not on this machine.
+    KeyElsewhere,
     /// The certificate may not sign others.
     MakeAuthority,
     /// The chip that an image is for has to be named.

@@ -74,6 +74,7 @@
 //! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
 //! other, [`sim`], [`firmware`] and [`doctor`].
 
+pub mod clock;
 pub mod device;
 pub mod dial;
 pub mod doctor;

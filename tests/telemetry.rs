@@ -14,7 +14,7 @@ use serde_json::Value;
 use support::*;
 use tbprov::dial::Dialer;
 use tbprov::event::Progress;
-use tbprov::identity::{Certificate, Credentials, Profile, Validity, X509Identity};
+use tbprov::identity::{Credentials, Issue, Profile, Validity, X509Identity, issue};
 use tbprov::keys::{KeyType, SoftwareKey};
 use tbprov::mqtt::{Incoming, Login, Session};
 use tbprov::sim::{Config, Fault, HeldCredentials, PreProvisioned, Release};
@@ -354,7 +354,9 @@ mod interrupted {
 /// An identity in memory, and the device that has it.
 fn identity(name: &str) -> (Credentials, PreProvisioned) {
     let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
-    let leaf = Certificate::self_signed(name, &Profile::Device, Validity::days(2), &key).unwrap();
+    let validity = Validity::days(2);
+    let wanted = Issue { name, profile: &Profile::Device, validity, key: &key, issuer: None };
+    let leaf = issue(&wanted).unwrap().leaf;
     let held = PreProvisioned::new(name).with(HeldCredentials::certificate(&leaf));
     (Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key: Arc::new(key) }), held)
 }

@@ -65,6 +65,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         }
         Hint::GiveHost => "give it with --host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml",
         Hint::ImageFile => "'tbprov firmware image' writes such files",
+        Hint::KeyElsewhere => {
+            "let the device itself connect, or use a device whose key is a file of the store"
+        }
         Hint::MakeAuthority => "make an authority with 'tbprov certs ca'",
         Hint::NameChip => {
             "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP"
@@ -164,6 +167,9 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::UsageMissing => "give the value by its flag, its environment variable or in tbprov.toml",
         ErrorCode::UsageConflict => "drop one of the two",
         ErrorCode::ConfigInvalid => "correct the file, or name another with --config",
+        ErrorCode::IdentityClock => {
+            "set the clock ('date' shows it, 'timedatectl set-ntp true' lets the network set it), and run the same command again"
+        }
         ErrorCode::NetworkResolve => "check the spelling of the host and this machine's DNS",
         ErrorCode::NetworkConnect => {
             "check host and port; ThingsBoard's MQTT over TLS listens on 8883 only when MQTT_SSL_ENABLED=true, and a firewall may stand between"
@@ -231,7 +237,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
             "the certificate belongs to another private key; give the pair that was made together"
         }
         ErrorCode::FileExpired => {
-            "make a new one; ThingsBoard refuses a certificate outside its validity dates"
+            "check this machine's clock first; if it is right, make a new certificate: ThingsBoard refuses one outside its validity dates"
         }
         ErrorCode::FirmwareSources => {
             "'tbprov firmware init DIR' writes them out; --firmware-dir or TBPROV_FIRMWARE_DIR names the folder"

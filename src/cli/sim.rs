@@ -14,15 +14,13 @@ use super::server_args::{clap_host, clap_port};
 use crate::output::{Format, Mark, Output};
 use tbprov::error::Hint;
 use tbprov::files::{self, Access};
-use tbprov::identity::{Certificate, Profile, Validity, read_certificates};
-use tbprov::keys::{KeyType, SoftwareKey, pem};
+use tbprov::identity::read_certificates;
+use tbprov::keys::{Exportable as _, SoftwareKey, pem};
 use tbprov::sim::{self, Config, Event, Fault, PreProvisioned, Release, ServerIdentity, Simulator, Strategy};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Characters of a provision key or secret that is made up, as ThingsBoard's web form makes them.
 const SECRET_LENGTH: usize = 20;
-/// Days that the simulator's own certificate is valid.
-const DAYS: u32 = 3650;
 
 /// Start a ThingsBoard-compatible server on this machine: for trying things out, and for your own CI.
 ///
@@ -147,18 +145,10 @@ fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity>
     if !key_path.exists() {
         // A certificate alone is what a killed run left: the key comes last.
         let _ = std::fs::remove_file(&certificate_path);
-        let names = if names.is_empty() {
-            ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
-        } else {
-            names.to_vec()
-        };
-        let key = SoftwareKey::generate(KeyType::EcP256)?;
-        let name = names.first().cloned().unwrap_or_default();
-        let certificate =
-            Certificate::self_signed(&name, &Profile::Server(names), Validity::days(DAYS), &key)?;
+        let new = sim::own_identity(names)?;
         files::create_directory(directory)?;
-        files::write_new(&certificate_path, certificate.to_pem().as_bytes(), Access::Everybody)?;
-        files::write_new(&key_path, key.to_pem().expose().as_bytes(), Access::Owner)?;
+        files::write_new(&certificate_path, new.chain_pem().as_bytes(), Access::Everybody)?;
+        files::write_new(&key_path, new.key.to_pem().expose().as_bytes(), Access::Owner)?;
     } else if !names.is_empty() {
         let message =
             format!("{} exists already, so --name would have no effect", certificate_path.display());
@@ -167,7 +157,7 @@ fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity>
     let chain =
         read_certificates(&pem::read_file(&certificate_path)?, &certificate_path.display().to_string())?;
     let key = SoftwareKey::from_pem(&pem::read_file(&key_path)?, &key_path.display().to_string())?;
-    Ok(ServerIdentity { chain, key })
+    Ok(ServerIdentity { chain, key: Arc::new(key) })
 }
 
 /// What a client needs to know; also the content of the ready file. The secret is the simulator's own: it

@@ -8,8 +8,8 @@ use tbprov_contract::{Identity, Wifi};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::identity::{Certificate, Credentials};
-use crate::keys::{KeyType, Signer as _};
+use crate::identity::Certificate;
+use crate::keys::{Exportable as _, KeyType, Signer as _};
 use crate::ledger::folder::Device;
 use crate::server::Server;
 use crate::tls::TrustSource;
@@ -52,7 +52,7 @@ impl Default for IdentityOptions {
 /// can fail with.
 pub fn partition(device: &Device, server: &Server, options: &IdentityOptions) -> Result<Zeroizing<Vec<u8>>> {
     let name = device.shown_name();
-    let Credentials::X509(x509) = device.credentials()? else {
+    let Some(x509) = device.exportable()? else {
         return Err(unusable(format!("'{name}' has no certificate: the firmware connects by X.509 only")));
     };
     if x509.key.key_type() == KeyType::Ed25519 {
@@ -61,7 +61,6 @@ pub fn partition(device: &Device, server: &Server, options: &IdentityOptions) ->
         ))
         .hint(Hint::FirmwareKeyTypes));
     }
-    let chain = std::iter::once(&x509.leaf).chain(&x509.intermediates);
     let identity = Identity {
         name,
         host: server.host.to_string(),
@@ -69,7 +68,7 @@ pub fn partition(device: &Device, server: &Server, options: &IdentityOptions) ->
         address: options.address,
         server_certificates: server_certificates(server)?,
         skip_name_check: server.trust.skip_name_check,
-        certificate: chain.map(Certificate::to_pem).collect(),
+        certificate: x509.chain_pem(),
         key: Zeroizing::new(x509.key.to_pem().expose().to_owned()),
         wifi: options.wifi.clone(),
         interval: options.interval,

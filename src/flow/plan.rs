@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::device::DeviceName;
 use crate::dial::Dialer;
-use crate::identity::{CredentialsType, X509Identity};
+use crate::identity::{CredentialsType, SoftwareIdentity};
 use crate::keys::KeyType;
 use crate::ledger::folder::Store;
 use crate::secret::Secret;
@@ -34,7 +34,7 @@ pub enum IdentityPlan {
         days: u32,
     },
     /// A key and certificate that exist already.
-    Existing(Box<X509Identity>),
+    Existing(Box<SoftwareIdentity>),
     /// A new random access token.
     AccessToken,
     /// New random MQTT basic credentials.

@@ -20,9 +20,9 @@ use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 use crate::event::{Event, Progress};
 use crate::exchange::{self, ProvisionRequest};
 use crate::flow::verify::{self, Proof};
-use crate::flow::{DEFAULT_KEY_TYPE, IdentityPlan, ProvisionPlan};
-use crate::identity::{BasicCredentials, Certificate, Credentials, Profile, Validity, X509Identity};
-use crate::keys::{KeyType, SoftwareKey};
+use crate::flow::{DEFAULT_KEY_TYPE, IdentityPlan, NewIdentity, ProvisionPlan, new_identity};
+use crate::identity::{BasicCredentials, Credentials, Profile};
+use crate::keys::{Exportable, SoftwareKey};
 use crate::ledger::folder::{Device, DeviceLock, NewDevice, Store};
 use crate::secret::Secret;
 use crate::telemetry::{self, Report};
@@ -213,12 +213,13 @@ impl Run<'_> {
     async fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
         self.progress.begin(Step::Identity);
         let started = Instant::now();
-        let credentials = make_credentials(&self.plan.identity, name, self.progress).await?;
+        let (credentials, key) = make_credentials(&self.plan.identity, name, self.progress).await?;
         self.timings.key = started.elapsed();
         let new = NewDevice {
             name,
             server: &self.plan.dialer.server,
             credentials: &credentials,
+            key: key.as_deref().map(|key| key as &dyn Exportable),
             state: State::Staged,
         };
         let device = self.plan.store.stage(lock, &new)?;
@@ -381,46 +382,38 @@ impl Run<'_> {
     }
 }
 
+/// The credentials that were planned, and their key where they have one.
 async fn make_credentials(
     plan: &IdentityPlan,
     name: Option<&str>,
     progress: &Progress,
-) -> Result<Credentials> {
-    match plan {
-        IdentityPlan::Existing(identity) => Ok(Credentials::X509((**identity).clone())),
-        IdentityPlan::AccessToken => Secret::random(SECRET_LENGTH).map(Credentials::AccessToken),
-        IdentityPlan::MqttBasic => Ok(Credentials::MqttBasic(BasicCredentials {
-            client_id: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
-            user_name: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
-            password: Secret::random(SECRET_LENGTH)?,
-        })),
+) -> Result<(Credentials, Option<Arc<SoftwareKey>>)> {
+    let identity = match plan {
+        IdentityPlan::Existing(identity) => (**identity).clone(),
         IdentityPlan::Generate { key_type, days } => {
-            let key_type = key_type.unwrap_or(DEFAULT_KEY_TYPE);
-            progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
-            let key = Arc::new(generate(key_type).await?);
-            let leaf = Certificate::self_signed(
-                name.unwrap_or_default(),
-                &Profile::Device,
-                Validity::days(*days),
-                &*key,
-            )?;
-            progress.event(&Event::IdentityCreated { key_type });
-            if let Some(name) = name.filter(|name| Certificate::cuts_common_name(name)) {
-                let message = format!(
-                    "the certificate's common name is cut to the 64 characters that X.509 allows: {name}"
-                );
-                progress.event(&Event::Warning { message });
-            }
-            Ok(Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key }))
+            let wanted = NewIdentity {
+                name: name.unwrap_or_default(),
+                profile: &Profile::Device,
+                days: *days,
+                key_type: key_type.unwrap_or(DEFAULT_KEY_TYPE),
+                issuer: None,
+            };
+            new_identity(&wanted, progress).await?
         }
-    }
-}
-
-/// Makes the key on a thread of its own: an RSA key takes seconds, and the run can be interrupted meanwhile.
-async fn generate(key_type: KeyType) -> Result<SoftwareKey> {
-    tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type))
-        .await
-        .map_err(|error| Error::new(ErrorCode::Bug, "making the key failed").source(error))?
+        IdentityPlan::AccessToken => {
+            return Ok((Credentials::AccessToken(Secret::random(SECRET_LENGTH)?), None));
+        }
+        IdentityPlan::MqttBasic => {
+            let basic = BasicCredentials {
+                client_id: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
+                user_name: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
+                password: Secret::random(SECRET_LENGTH)?,
+            };
+            return Ok((Credentials::MqttBasic(basic), None));
+        }
+    };
+    let key = Arc::clone(&identity.key);
+    Ok((Credentials::X509(identity.into()), Some(key)))
 }
 
 /// The server answered SUCCESS, and does not let the identity in.

@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::HeldCredentials;
 use super::fault::Fault;
 use super::release::Release;
-use crate::identity::Certificate;
-use crate::keys::SoftwareKey;
+use crate::identity::{Certificate, SoftwareIdentity};
+use crate::keys::Signer;
 use crate::secret::Secret;
 
 /// What a provision request does: the strategy of the device profile.
@@ -51,7 +52,14 @@ pub struct ServerIdentity {
     /// The chain, leaf first; at least one certificate.
     pub chain: Vec<Certificate>,
     /// The leaf's key.
-    pub key: SoftwareKey,
+    pub key: Arc<dyn Signer>,
+}
+
+impl From<SoftwareIdentity> for ServerIdentity {
+    fn from(identity: SoftwareIdentity) -> Self {
+        let chain = std::iter::once(identity.leaf).chain(identity.intermediates).collect();
+        Self { chain, key: identity.key }
+    }
 }
 
 /// What a [`Simulator`](super::Simulator) is started with.

@@ -60,6 +60,7 @@ pub use device::DeviceSummary;
 pub use event::{Event, Mode, Observer};
 pub use fault::{Fault, FaultHelp};
 pub use release::Release;
+pub use tls::own_identity;
 
 use self::listener::{Listener, bind};
 use self::registry::Registry;
@@ -89,7 +90,8 @@ impl Simulator {
     pub async fn start(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
         let pre_provisioned = std::mem::take(&mut config.pre_provisioned);
         let registry = Arc::new(Mutex::new(Registry::open(config.state.clone(), pre_provisioned)?));
-        let identity = config.server.take().map_or_else(|| tls::own_identity(&config.hosts), Ok)?;
+        let identity =
+            config.server.take().map_or_else(|| tls::own_identity(&config.hosts).map(Into::into), Ok)?;
         let tls = tls::server_config(&identity, config.release, &registry)?;
         let certificate = identity.chain.into_iter().next().ok_or_else(tls::no_certificate)?;
         let (socket, address) = bind(config.bind).await?;

@@ -10,7 +10,7 @@ use super::registry::Registry;
 use super::release::Release;
 use super::request::{ProvisionRequest, RequestedType};
 use crate::error::Result;
-use crate::identity::{self, BasicCredentials, Certificate, Validity};
+use crate::identity::{self, BasicCredentials, Issue, Validity, issue};
 use crate::keys::{KeyType, SoftwareKey};
 use crate::secret::Secret;
 
@@ -193,9 +193,14 @@ fn other(asked: &HeldCredentials) -> Result<HeldCredentials> {
     match asked {
         HeldCredentials::Certificate(_) => {
             let key = SoftwareKey::generate(KeyType::EcP256)?;
-            let made =
-                Certificate::self_signed("another", &identity::Profile::Device, Validity::days(365), &key)?;
-            Ok(HeldCredentials::certificate(&made))
+            let made = issue(&Issue {
+                name: "another",
+                profile: &identity::Profile::Device,
+                validity: Validity::days(365),
+                key: &key,
+                issuer: None,
+            })?;
+            Ok(HeldCredentials::certificate(&made.leaf))
         }
         HeldCredentials::Token(_) => HeldCredentials::random_token(),
         HeldCredentials::Basic(basic) => {

@@ -299,7 +299,7 @@ fn server_identity(name: &str) -> ServerIdentity {
 fn identity_from(name: &str, read: impl Fn(&str) -> String) -> ServerIdentity {
     ServerIdentity {
         chain: read_certificates(&read(&format!("{name}.pem")), name).unwrap(),
-        key: SoftwareKey::from_pem(&read(&format!("{name}_key.pem")), name).unwrap(),
+        key: Arc::new(SoftwareKey::from_pem(&read(&format!("{name}_key.pem")), name).unwrap()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Servers that are not what they should be: each ends in words and another try, never in a panic.
 
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::support::peers::tbprov;
 use super::*;
-use tbprov::identity::{Certificate, Profile, Validity};
+use tbprov::identity::{Certificate, Issue, Profile, Validity, issue};
 use tbprov::keys::{KeyType, SoftwareKey};
 use tbprov::sim::{Fault, ServerIdentity};
 
@@ -133,14 +134,15 @@ fn time_server() -> String {
 
 fn server_valid(not_before: i64, not_after: i64) -> Server {
     let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
-    let now = time::OffsetDateTime::now_utc();
+    let now = tbprov::clock::now();
     let validity = Validity {
         not_before: now + time::Duration::days(not_before),
         not_after: now + time::Duration::days(not_after),
     };
     let profile = Profile::Server(vec!["127.0.0.1".to_owned()]);
-    let certificate = Certificate::self_signed("a server", &profile, validity, &key).unwrap();
-    Server::start(|config| config.server = Some(ServerIdentity { chain: vec![certificate], key }))
+    let wanted = Issue { name: "a server", profile: &profile, validity, key: &key, issuer: None };
+    let chain = vec![issue(&wanted).unwrap().leaf];
+    Server::start(|config| config.server = Some(ServerIdentity { chain, key: Arc::new(key) }))
 }
 
 #[test]

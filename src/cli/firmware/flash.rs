@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::super::context::Context;
@@ -293,7 +292,7 @@ async fn write(
 
 /// The record says which chip has the identity.
 fn record(device: &mut Device, board: &Bootloader, image_sha256: Option<String>) -> Result<()> {
-    let now = OffsetDateTime::now_utc();
+    let now = tbprov::clock::now();
     let at = now.replace_nanosecond(0).unwrap_or(now);
     let (chip, mac) = (board.board().name().to_owned(), board.mac().to_owned());
     device.flashed(Flashed { at, chip, mac, image_sha256 }).map_err(|error| error.hint(Hint::BoardIsAhead))

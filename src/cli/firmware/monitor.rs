@@ -11,7 +11,6 @@ use std::time::Duration;
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
-use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio_util::sync::CancellationToken;
 
@@ -183,7 +182,7 @@ fn not_logged(path: &Path, error: std::io::Error) -> Error {
 /// RFC 3339 in UTC, with milliseconds.
 fn instant() -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::now_utc().format(format).unwrap_or_default()
+    tbprov::clock::now().format(format).unwrap_or_default()
 }
 
 /// The log is data; with `--json`, only the result is.

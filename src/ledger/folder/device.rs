@@ -5,15 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::names;
+use crate::clock;
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::files::{self, Access, io_error};
-use crate::identity::{BasicCredentials, Certificate, Credentials, X509Identity};
-use crate::keys::Signer as _;
+use crate::identity::{BasicCredentials, Certificate, Credentials, SoftwareIdentity, X509Identity};
+use crate::keys::Exportable;
 use crate::ledger::record::{Flashed, Reached, Record, SCHEMA};
 use crate::secret::Secret;
 use crate::server::Server;
@@ -43,6 +43,8 @@ pub struct NewDevice<'a> {
     pub server: &'a Server,
     /// What it proves itself with.
     pub credentials: &'a Credentials,
+    /// The key of a certificate, which is written to the device's folder.
+    pub key: Option<&'a dyn Exportable>,
     /// How far it has come already: `staged`, or `proved` for one that was tried before it was added.
     pub state: State,
 }
@@ -62,7 +64,9 @@ impl NewDevice<'_> {
             |name: &str, content: &[u8], access| files::write_new(&directory.join(name), content, access);
         match self.credentials {
             Credentials::X509(identity) => {
-                write(KEY, identity.key.to_pem().expose().as_bytes(), Access::Owner)?;
+                let key =
+                    self.key.ok_or_else(|| Error::new(ErrorCode::Bug, "a certificate's key is missing"))?;
+                write(KEY, key.to_pem().expose().as_bytes(), Access::Owner)?;
                 let chain: String = std::iter::once(&identity.leaf)
                     .chain(&identity.intermediates)
                     .map(Certificate::to_pem)
@@ -96,7 +100,7 @@ impl NewDevice<'_> {
             reached: Reached::default(),
             flashed: None,
         }
-        .in_state(self.state, OffsetDateTime::now_utc())
+        .in_state(self.state, clock::now())
     }
 }
 
@@ -156,7 +160,7 @@ impl Device {
     /// # Errors
     /// `store/io`; the record is unchanged then.
     pub fn reach(&mut self, state: State, server: &Server) -> Result<()> {
-        let mut record = self.record.clone().in_state(state, OffsetDateTime::now_utc());
+        let mut record = self.record.clone().in_state(state, clock::now());
         record.host.clone_from(&server.host);
         record.port = server.port;
         record.skip_name_check = server.trust.skip_name_check;
@@ -196,9 +200,7 @@ impl Device {
     pub fn credentials(&self) -> Result<Credentials> {
         let path = self.directory.join(CREDENTIALS);
         let credentials = if self.directory.join(KEY).exists() || !path.exists() {
-            X509Identity::read(&self.directory.join(CERTIFICATE), &self.directory.join(KEY))
-                .map(Credentials::X509)
-                .map_err(damaged)
+            self.files().map(|identity| Credentials::X509(X509Identity::from(identity)))
         } else {
             let text = files::read(&path, LARGEST_RECORD).map_err(|error| io_error("read", &path, error))?;
             secrets_from_json(&Zeroizing::new(text), &path)
@@ -211,6 +213,22 @@ impl Device {
             return Err(Error::new(ErrorCode::StoreCorrupt, message));
         }
         Ok(credentials)
+    }
+
+    /// The saved certificate and its key, read as [`Device::credentials`] does, for what has to write the key elsewhere;
+    /// none where the device has other credentials.
+    ///
+    /// # Errors
+    /// Those of [`Device::credentials`].
+    pub fn exportable(&self) -> Result<Option<SoftwareIdentity>> {
+        match self.credentials()? {
+            Credentials::X509(_) => self.files().map(Some),
+            Credentials::AccessToken(_) | Credentials::MqttBasic(_) => Ok(None),
+        }
+    }
+
+    fn files(&self) -> Result<SoftwareIdentity> {
+        SoftwareIdentity::read(&self.directory.join(CERTIFICATE), &self.directory.join(KEY)).map_err(damaged)
     }
 
     /// What authenticates the device's server: the kept certificates, else the system's roots.
