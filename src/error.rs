@@ -285,6 +285,8 @@ pub enum Hint {
     AnswerLost,
     /// The application is for another chip, or for none.
     ApplicationOfChip,
+    /// A host's name outside ASCII has to be given in its ASCII form.
+    AsciiHost,
     /// Attributes are one JSON object.
     AttributesExample,
     /// The firmware needs the certificate that issued the server's.

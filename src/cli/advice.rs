@@ -24,6 +24,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         }
         Hint::AttributesExample => r#"for example --attributes '{"firmware":"1.2.0"}'"#,
         Hint::AuthorityForFirmware => "give the authority's certificate, PEM, with --server-cert",
+        Hint::AsciiHost => {
+            "give each part of the name with such characters in its ASCII form, which begins with xn-- (IDNA), as name servers have it"
+        }
         Hint::BareHost => "give the bare host, such as mqtt.example.com: no scheme, no port, no path",
         Hint::BlockedOrNotTls => {
             "ThingsBoard closes at once when it has blocked this address after wrong credentials (60 s by default); otherwise the port is not MQTT over TLS, or a firewall cuts it"

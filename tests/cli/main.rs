@@ -12,6 +12,7 @@
 
 mod adoption;
 mod arguments;
+mod authorities;
 mod documentation;
 mod faults;
 mod files;
@@ -19,6 +20,7 @@ mod firmware;
 mod output;
 mod reruns;
 mod secrets;
+mod servers;
 mod simulator;
 mod store;
 #[path = "../support/mod.rs"]
