@@ -63,6 +63,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::GiveHost => "give it with --host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml",
         Hint::ImageFile => "'tbprov firmware image' writes such files",
         Hint::MakeAuthority => "make an authority with 'tbprov certs ca'",
+        Hint::NameConfig => {
+            "nobody named this file, so it may not do that; read it, and if you trust it say so with --config tbprov.toml"
+        }
         Hint::NameChip => {
             "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP"
         }
