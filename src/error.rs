@@ -335,6 +335,8 @@ pub enum Hint {
     KeyElsewhere,
     /// The certificate may not sign others.
     MakeAuthority,
+    /// A file that nobody named has to be named, or to be this user's own.
+    NameConfig,
     /// The chip that an image is for has to be named.
     NameChip,
     /// The store has several devices.

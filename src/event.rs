@@ -17,6 +17,13 @@ use crate::keys::KeyType;
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
+    /// A file that nobody named was found in the current folder, and is used.
+    FileFound {
+        /// `config` or `server-cert`.
+        purpose: &'static str,
+        /// The file.
+        file: PathBuf,
+    },
     /// A step begins that may take a while (a key of this type, an answer of the server).
     Started {
         /// The step.

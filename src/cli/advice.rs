@@ -71,6 +71,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "let the device itself connect, or use a device whose key is a file of the store"
         }
         Hint::MakeAuthority => "make an authority with 'tbprov certs ca'",
+        Hint::NameConfig => {
+            "nobody named this file, so it may not do that; read it, and if you trust it say so with --config tbprov.toml"
+        }
         Hint::NameChip => {
             "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP"
         }
