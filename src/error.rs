@@ -340,6 +340,8 @@ pub enum Hint {
     OtherStateFile,
     /// The record was written by another version.
     OtherVersion,
+    /// Others may write to the folder of the store, or have put something there.
+    OthersInStore,
     /// The output file is there already.
     OutputExists,
     /// The partition table cannot be used.

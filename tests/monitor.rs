@@ -1,7 +1,7 @@
 //! `tbprov firmware monitor` on a pseudo-terminal.
 
 #![cfg(all(unix, feature = "cli"))]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 

@@ -81,6 +81,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::OtherName => "choose another name",
         Hint::OtherStateFile => "name another file, or remove this one",
         Hint::OtherVersion => "it was written by another version of tbprov: use that one",
+        Hint::OthersInStore => {
+            "only you may be able to write to the store's folder: 'chmod go-w DIR', or take another with --store; a lock file holds nothing, and may be removed while no tbprov runs"
+        }
         Hint::OutputExists => "name another file, or move it away; tbprov never overwrites a file",
         Hint::PartitionTable => {
             "see partitions.csv in the firmware's sources; 'tbprov firmware init DIR' gives an unchanged one"

@@ -146,7 +146,7 @@ fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity>
     let (key_path, certificate_path) = (directory.join(KEY), directory.join(CERTIFICATE));
     if !key_path.exists() {
         // A certificate alone is what a killed run left: the key comes last.
-        let _ = std::fs::remove_file(&certificate_path);
+        let _ = files::remove(&certificate_path);
         let names = if names.is_empty() {
             ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
         } else {

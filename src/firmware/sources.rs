@@ -81,10 +81,10 @@ pub fn write_out(directory: &Path) -> Result<usize> {
     let above = directory.parent().unwrap_or(Path::new(""));
     let beside = above.join(format!(".{}.tbprov-init", name.to_string_lossy()));
     // What a killed run left; the name is nobody else's.
-    let _ = fs::remove_dir_all(&beside);
+    let _ = files::remove_directory(&beside);
     let written = write_all(&beside).and_then(|count| put_in_place(&beside, directory).map(|()| count));
     if written.is_err() {
-        let _ = fs::remove_dir_all(&beside);
+        let _ = files::remove_directory(&beside);
     }
     let count = written?;
     files::sync_directory(above)?;
@@ -110,7 +110,7 @@ fn write_all(directory: &Path) -> Result<usize> {
     for (name, content) in embedded::FILES.iter().copied().chain([lock]) {
         let path = directory.join(name);
         let folder = path.parent().unwrap_or(directory);
-        fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+        files::create_open_directory(folder)?;
         if name == MANIFEST {
             let manifest = standing_alone(&String::from_utf8_lossy(content));
             files::write_new(&path, manifest.as_bytes(), Access::Everybody)?;
@@ -125,8 +125,8 @@ fn write_all(directory: &Path) -> Result<usize> {
 
 /// Over an empty folder too, which only Unix replaces by itself.
 fn put_in_place(beside: &Path, directory: &Path) -> Result<()> {
-    let _ = fs::remove_dir(directory);
-    fs::rename(beside, directory).map_err(|error| failed("write", directory, error))
+    let _ = files::remove_empty_directory(directory);
+    Ok(files::rename(beside, directory)?)
 }
 
 /// In tbprov's own repository the firmware is a member of a workspace, which has the profiles. Here it is a
@@ -161,8 +161,8 @@ mod tests {
     fn an_empty_folder_and_what_a_killed_run_left_are_no_hindrance() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("firmware");
-        fs::create_dir_all(&directory).unwrap();
-        fs::create_dir_all(folder.path().join(".firmware.tbprov-init/src")).unwrap();
+        files::create_directory(&directory).unwrap();
+        files::create_directory(&folder.path().join(".firmware.tbprov-init/src")).unwrap();
         write_out(&directory).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -4,7 +4,14 @@
 //! Needs a compiler for the board and QEMU, and minutes: run where `TBPROV_REQUIRE_FIRMWARE` is set, else skipped.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod faults;
 mod identity;

@@ -81,7 +81,7 @@ impl MonitorArgs {
 impl WatchArgs {
     /// Begins the log's file, before anything is done that would be for nothing without it.
     pub(super) fn begin_log(&self) -> Result<Option<File>> {
-        self.log.as_deref().map(|path| files::begin_new(path, Access::Everybody)).transpose()
+        Ok(self.log.as_deref().map(|path| files::begin_new(path, Access::Everybody)).transpose()?)
     }
 
     /// Shows the log of an open port until something ends it.

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use super::names;
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::files::{self, Access, io_error};
+use crate::files::{self, Access, Failure};
 use crate::identity::{BasicCredentials, Certificate, Credentials, X509Identity};
 use crate::keys::Signer as _;
+use crate::ledger::io_error;
 use crate::ledger::record::{Flashed, Reached, Record, SCHEMA};
 use crate::secret::Secret;
 use crate::server::Server;
@@ -57,9 +58,10 @@ impl NewDevice<'_> {
 
     /// Writes every file of the device into the new folder `directory`, durably.
     pub(super) fn write(&self, directory: &Path) -> Result<()> {
-        files::create_directory(directory)?;
-        let write =
-            |name: &str, content: &[u8], access| files::write_new(&directory.join(name), content, access);
+        files::create_directory(directory).map_err(Failure::in_store)?;
+        let write = |name: &str, content: &[u8], access| {
+            files::write_new(&directory.join(name), content, access).map_err(Failure::in_store)
+        };
         match self.credentials {
             Credentials::X509(identity) => {
                 write(KEY, identity.key.to_pem().expose().as_bytes(), Access::Owner)?;
@@ -75,7 +77,7 @@ impl NewDevice<'_> {
             write(SERVER, server.as_bytes(), Access::Everybody)?;
         }
         write(RECORD, &record_to_json(&self.record())?, Access::Everybody)?;
-        files::sync_directory(directory)
+        files::sync_directory(directory).map_err(Failure::in_store)
     }
 
     fn record(&self) -> Record {
@@ -166,12 +168,13 @@ impl Device {
         if let Some(wanted) = &wanted
             && fs::read_to_string(&kept).ok().as_ref() != Some(wanted)
         {
-            files::replace(&kept, wanted.as_bytes(), Access::Everybody)?;
+            files::replace(&kept, wanted.as_bytes(), Access::Everybody).map_err(Failure::in_store)?;
         }
-        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
+        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)
+            .map_err(Failure::in_store)?;
         self.record = record;
         if wanted.is_none() {
-            let _ = fs::remove_file(&kept);
+            let _ = files::remove(&kept);
         }
         Ok(())
     }
@@ -184,7 +187,8 @@ impl Device {
         // Read again: another run may have proved the device while the flash was written.
         let mut record = Self::open(&self.directory)?.record;
         record.flashed = Some(flashed);
-        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
+        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)
+            .map_err(Failure::in_store)?;
         self.record = record;
         Ok(())
     }

@@ -21,9 +21,10 @@ use std::path::{Path, PathBuf};
 pub use device::{Device, NewDevice};
 pub use names::folder_name;
 
+use super::io_error;
 pub use super::record::{Flashed, Reached, Record};
 pub use crate::files::lock::DeviceLock;
-use crate::files::{self, io_error};
+use crate::files::{self, Failure};
 
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result};
@@ -162,15 +163,15 @@ impl Store {
         // Under the lock, a folder of this name is what a killed run left before it ever asked the server.
         let unfinished = self.root.join(format!(".new-{}", lock.folder()));
         if exists(&unfinished)? {
-            fs::remove_dir_all(&unfinished).map_err(|error| io_error("remove", &unfinished, error))?;
+            files::remove_directory(&unfinished).map_err(Failure::in_store)?;
         }
         if let Err(error) = new.write(&unfinished) {
             // It was never asked for, and a key that nobody needs shall not lie there.
-            let _ = fs::remove_dir_all(&unfinished);
+            let _ = files::remove_directory(&unfinished);
             return Err(error);
         }
-        fs::rename(&unfinished, &directory).map_err(|error| io_error("create", &directory, error))?;
-        files::sync_directory(&self.root)?;
+        files::rename(&unfinished, &directory).map_err(Failure::in_store)?;
+        files::sync_directory(&self.root).map_err(Failure::in_store)?;
         Device::open(&directory)
     }
 }
