@@ -1,7 +1,14 @@
 //! Telemetry from outside: every source, every fault in the middle, each message counted once.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 

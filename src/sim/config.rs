@@ -15,6 +15,7 @@ use crate::secret::Secret;
 
 /// How devices are registered: the strategy of the device profile.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::large_enum_variant, reason = "a simulator has one of them")]
 pub enum Strategy {
     /// `ALLOW_CREATE_NEW_DEVICES`: a provision request creates the device.
     #[default]
