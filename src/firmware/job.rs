@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use espflash::connection::Port;
-use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Chip};
@@ -17,7 +16,8 @@ pub use super::subject::{HeldDevice, Subject};
 use super::waiting::WaitingBoard;
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::Progress;
-use crate::ledger::folder::Flashed as FlashedRecord;
+use crate::clock;
+use crate::ledger::Flashed as FlashedRecord;
 
 /// What shall be done with one board, fully decided.
 #[derive(Debug)]
@@ -160,7 +160,10 @@ impl Job<'_> {
             held = Some(subject.held);
         }
         let parts = self.write(image.parts).await?;
-        let device = held.map(|held| self.record(held, Some(sha256.clone()))).transpose()?;
+        let device = match held {
+            Some(held) => Some(self.record(held, Some(sha256.clone())).await?),
+            None => None,
+        };
         Ok(Done { parts, image_sha256: Some(sha256), device })
     }
 
@@ -168,7 +171,7 @@ impl Job<'_> {
         let place = unless(self.interrupt, self.board.ask(flash::identity_place)).await?;
         let part = Part { name: PartName::Identity, offset: place.offset, bytes: subject.partition };
         let parts = self.write(vec![part]).await?;
-        let device = Some(self.record(subject.held, None)?);
+        let device = Some(self.record(subject.held, None).await?);
         Ok(Done { parts, image_sha256: None, device })
     }
 
@@ -205,12 +208,12 @@ impl Job<'_> {
     }
 
     /// The device's record says which chip has the identity; what the device is called.
-    fn record(&self, mut held: HeldDevice, image_sha256: Option<String>) -> Result<String> {
-        let now = OffsetDateTime::now_utc();
+    async fn record(&self, mut held: HeldDevice, image_sha256: Option<String>) -> Result<String> {
+        let now = clock::now();
         let at = now.replace_nanosecond(0).unwrap_or(now);
         let (chip, mac) = (self.board.chip.to_string(), self.board.mac.clone());
-        held.note(FlashedRecord { at, chip, mac, image_sha256 })?;
-        Ok(held.device.shown_name())
+        held.note(FlashedRecord { at, chip, mac, image_sha256 }).await?;
+        Ok(held.entry.shown_name().to_owned())
     }
 
     fn warn(&self, work: &Work, ethernet: bool) {

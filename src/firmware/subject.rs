@@ -1,23 +1,26 @@
-//! A device of the store while its identity goes on a board.
+//! A device of the ledger while its identity goes on a board.
 
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode, Hint, Result, Step};
-use crate::event::{Event, Progress};
-use crate::ledger::folder::{Device, DeviceLock, Flashed, Store};
-
-/// How long to wait for another tbprov that works on the same device.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(100);
+use crate::error::{ErrorCode, Hint, Result};
+use crate::event::Progress;
+use crate::ledger::{self, Entry, Flashed, Lease, Ledger, Note, Subject as Named};
 
 /// A device that no other tbprov works on meanwhile, as it is from then on.
-#[derive(Debug)]
 pub struct HeldDevice {
     /// The device.
-    pub device: Device,
-    _lock: DeviceLock,
+    pub entry: Entry,
+    ledger: Arc<dyn Ledger>,
+    lease: Lease,
+}
+
+impl fmt::Debug for HeldDevice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "HeldDevice({})", self.entry.id)
+    }
 }
 
 /// The device and the identity that is written.
@@ -32,50 +35,33 @@ pub struct Subject {
 }
 
 impl HeldDevice {
-    /// The device called `name`, or the store's only one; waits up to a minute for another tbprov that works on it.
+    /// The device called `name`, or the ledger's only one; waits up to a minute for another tbprov that works on it.
     ///
     /// # Errors
     /// `store/not-found`, `store/locked`, `store/corrupt`, `store/io`; `usage/missing-value` when there are several.
-    pub async fn take(store: &Store, name: Option<&str>, progress: &Progress) -> Result<Self> {
-        let found = name.map_or_else(|| store.only(), |name| store.open(name))?;
-        let lock = lock(store, found.record.device.as_deref(), progress).await?;
+    pub async fn take(ledger: Arc<dyn Ledger>, name: Option<&str>, progress: &Progress) -> Result<Self> {
+        let found = match name {
+            Some(name) => ledger.open(name).await?,
+            None => ledger.only().await?,
+        };
+        let lease = ledger::wait_for(&*ledger, Named::Named(found.shown_name()), progress).await?;
         // Another run may have made it anew until the lock was free.
-        let device = store.open(&found.shown_name())?;
-        Ok(Self { device, _lock: lock })
+        let entry = ledger.open(found.shown_name()).await?;
+        Ok(Self { entry, ledger, lease })
     }
 
     /// Records, durably, which chip has the identity that was read when the device was taken.
     ///
     /// # Errors
-    /// `store/corrupt` when the device has another identity now, or none: its folder was changed by other means than
-    /// tbprov. `store/io`.
-    pub fn note(&mut self, flashed: Flashed) -> Result<()> {
-        let current =
-            Device::open(&self.device.directory).map_err(|error| error.hint(Hint::DeviceChanged))?;
-        if current.record.credentials_id != self.device.record.credentials_id {
-            let message =
-                format!("the identity of '{}' changed while the board was written", current.shown_name());
-            return Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::DeviceChanged));
-        }
-        self.device = current;
-        self.device.flashed(flashed).map_err(|error| error.hint(Hint::BoardIsAhead))
-    }
-}
-
-async fn lock(store: &Store, name: Option<&str>, progress: &Progress) -> Result<DeviceLock> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut is_told = false;
-    loop {
-        match store.lock(name) {
-            Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
-                if !is_told {
-                    let what = format!("waiting: {}", error.message);
-                    progress.event(&Event::Started { step: Step::Stage, what });
-                    is_told = true;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-            taken_or_failed => return taken_or_failed,
-        }
+    /// `store/changed` when the device has another identity now: its folder was changed by other means than tbprov.
+    /// `store/io`.
+    pub async fn note(&mut self, chip: Flashed) -> Result<()> {
+        let credentials_id = self.entry.record.identity.credentials_id.clone();
+        let note = Note::Flashed { chip, credentials_id };
+        self.entry = self.ledger.note(&self.lease, &self.entry, note).await.map_err(|error| match error.code {
+            ErrorCode::StoreChanged | ErrorCode::StoreCorrupt => error.hint(Hint::DeviceChanged),
+            _ => error.hint(Hint::BoardIsAhead),
+        })?;
+        Ok(())
     }
 }

@@ -1,18 +1,12 @@
 //! What every run works with.
 
-use std::time::{Duration, Instant};
-
 use tokio_util::sync::CancellationToken;
 
 use super::prove::Prover;
 use crate::device::State;
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
-use crate::ledger::{Advance, Entry, Lease, Ledger, Slot, Subject, Which, Wishes};
-
-/// How long to wait for another tbprov that works on the same device.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
-const LOCK_POLL: Duration = Duration::from_millis(100);
+use crate::ledger::{self, Advance, Entry, Lease, Ledger, Slot, Subject, Which, Wishes};
 
 /// Where devices are kept, which server they are for, who may end the run, and who hears of it.
 #[derive(Clone, Copy)]
@@ -38,23 +32,9 @@ impl Run<'_> {
         done.map_err(|error| error.stamped(self.progress.step()))
     }
 
-    /// Waits until no other tbprov works on the device.
-    pub async fn lease(&self, subject: Subject<'_>) -> Result<Lease> {
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        let mut told = false;
-        loop {
-            match self.ledger.lease(subject).await {
-                Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
-                    if !told {
-                        let what = format!("waiting: {}", error.message);
-                        self.progress.event(&Event::Started { step: Step::Stage, what });
-                        told = true;
-                    }
-                    tokio::time::sleep(LOCK_POLL).await;
-                }
-                taken => return taken,
-            }
-        }
+    /// Takes the device for this run, and waits until no other tbprov works on it.
+    pub(super) async fn lease(&self, subject: Subject<'_>) -> Result<Lease> {
+        ledger::wait_for(self.ledger, subject, self.progress).await
     }
 
     /// Records what the current identity has reached, and tells of it.

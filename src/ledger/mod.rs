@@ -7,6 +7,7 @@ mod record;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -16,7 +17,8 @@ pub use record::{
 };
 
 use crate::device::{DeviceId, State};
-use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
+use crate::event::{Event, Progress};
 use crate::identity::{
     BasicCredentials, Certificate, Credentials, CredentialsType, SoftwareIdentity, X509Identity, sha256_hex,
 };
@@ -285,6 +287,32 @@ pub fn lease_lost() -> Error {
 pub fn changed(entry: &Entry) -> Error {
     let message = format!("'{}' was changed by another program meanwhile", entry.shown_name());
     Error::new(ErrorCode::StoreChanged, message)
+}
+
+/// How long to wait for another tbprov that works on the same device.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Takes a lease, and waits up to a minute until no other tbprov works on the device.
+///
+/// # Errors
+/// Those of [`Ledger::lease`].
+pub async fn wait_for(ledger: &dyn Ledger, subject: Subject<'_>, progress: &Progress) -> Result<Lease> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut told = false;
+    loop {
+        match ledger.lease(subject).await {
+            Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
+                if !told {
+                    let what = format!("waiting: {}", error.message);
+                    progress.event(&Event::Started { step: Step::Stage, what });
+                    told = true;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// Where devices are kept. Every change is whole or not at all, and durable when it returns; each is made under a

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::{Connect, Packet};
+use rustls::HandshakeKind;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::chain::Registration;
 use super::device_session::DeviceSession;
 use super::ending::Ending;
 use super::event::{Event, Mode};
@@ -56,7 +59,7 @@ pub(super) async fn serve_tls(peer: Peer, mut stream: TcpStream, acceptor: TlsAc
     }
     match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let certificate = established(&peer, &stream);
+            let certificate = established(&peer, &stream).await;
             serve(&peer, Wire::new(stream), certificate).await;
         }
         Ok(Err(error)) => tls_failed(&peer, error.to_string()),
@@ -64,17 +67,38 @@ pub(super) async fn serve_tls(peer: Peer, mut stream: TcpStream, acceptor: TlsAc
     }
 }
 
-fn established(peer: &Peer, stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+/// Tells of it, and registers the device where its certificates do that.
+async fn established(peer: &Peer, stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
     let tls = stream.get_ref().1;
-    let leaf = tls.peer_certificates().and_then(<[_]>::first);
-    let certificate = leaf.map(ClientCertificate::new);
+    let sent: Vec<_> = tls.peer_certificates().unwrap_or_default().to_vec();
+    let mut certificate = sent.first().map(ClientCertificate::new);
     let version = match tls.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
     let credentials_id = certificate.as_ref().map(|certificate| certificate.credentials_id.clone());
     peer.emit(&Event::TlsEstablished { connection: peer.connection, version, credentials_id });
+    // No certificates are sent, and none looked at, when a session is resumed.
+    if let Some(certificate) = &mut certificate
+        && tls.handshake_kind() != Some(HandshakeKind::Resumed)
+    {
+        certificate.unregistered = register(peer, sent).await;
+    }
     certificate
+}
+
+/// Why the certificates register no device, if they do not.
+async fn register(peer: &Peer, sent: Vec<CertificateDer<'static>>) -> Option<String> {
+    let (device, replaced) = match peer.server.register(sent).await {
+        Registration::Unchanged => return None,
+        Registration::Refused(why) => return Some(why),
+        Registration::Created(device) => (device, false),
+        Registration::Replaced(device) => (device, true),
+    };
+    let credentials_id = device.credentials.public_id().unwrap_or_default();
+    let (connection, device) = (peer.connection, device.name.clone());
+    peer.emit(&Event::Registered { connection, device, credentials_id, replaced });
+    None
 }
 
 /// Answers the ClientHello with an alert.

@@ -40,7 +40,7 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         loop {
             let packet = tokio::select! {
                 biased;
-                () = place.displaced() => return Ending::close("a newer connection of the same device"),
+                why = place.lost() => return Ending::close(why),
                 packet = self.wire.next() => packet,
             };
             let handled = match packet {

@@ -29,17 +29,21 @@ pub(super) struct ProvisionSession<'a, S> {
     next_id: u16,
     /// When the connection is closed: some time after the first answer.
     end: Option<Instant>,
+    /// The first request that is never answered: when that shows, and its packet identifier.
+    unanswered: Option<(Instant, u16)>,
 }
 
 impl<'a, S: Transport> ProvisionSession<'a, S> {
     pub(super) fn new(peer: &'a Peer, wire: &'a mut Wire<S>) -> Self {
-        Self { peer, wire, subscribed: None, next_id: 1, end: None }
+        Self { peer, wire, subscribed: None, next_id: 1, end: None, unanswered: None }
     }
 
     pub(super) async fn serve(mut self) -> Ending {
         loop {
+            let unanswered = self.unanswered;
             let packet = tokio::select! {
                 packet = self.wire.next() => packet,
+                () = reached(unanswered.map(|(end, _)| end)) => return self.give_up().await,
                 () = reached(self.end) => return Ending::close("the time after the first answer is over"),
             };
             let handled = match packet {
@@ -108,35 +112,39 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
         if self.peer.applies(Fault::NoAnswer) {
             return Ok(());
         }
-        let decision = self.decide(request).await;
+        let Some(decision) = self.decide(request).await else {
+            let end = Instant::now() + self.peer.server.unanswered_lifetime;
+            self.unanswered.get_or_insert((end, publish.pkid));
+            return Ok(());
+        };
         self.answer(publish.pkid, &decision).await
     }
 
-    async fn decide(&self, request: ProvisionRequest) -> Decision {
+    async fn decide(&self, request: ProvisionRequest) -> Option<Decision> {
         let asked_for = Some(request.device_name.trim().to_owned()).filter(|name| !name.is_empty());
-        let decision = self.decide_with_faults(request).await;
+        let decision = self.decide_with_faults(request).await?;
         let device = match &decision {
             Decision::Success(device) => Some(device.name.clone()),
             _ => asked_for,
         };
         let (status, reason) = (decision.status(), decision.reason());
         self.peer.emit(&Event::ProvisionAnswer { connection: self.peer.connection, device, status, reason });
-        decision
+        Some(decision)
     }
 
-    async fn decide_with_faults(&self, request: ProvisionRequest) -> Decision {
+    async fn decide_with_faults(&self, request: ProvisionRequest) -> Option<Decision> {
         let by_fault = || Decision::Failure("by a fault".to_owned());
         if self.peer.applies(Fault::Failure) {
-            return by_fault();
+            return Some(by_fault());
         }
         let substitute = self.peer.server.injector.substitute().map(|(fault, substitute)| {
             self.peer.tell(fault);
             substitute
         });
-        let decision = self.peer.server.decide(request, substitute).await;
+        let decision = self.peer.server.decide(request, substitute).await?;
         match decision {
-            Decision::Success(_) if self.peer.applies(Fault::FailureAfterCreate) => by_fault(),
-            decision => decision,
+            Decision::Success(_) if self.peer.applies(Fault::FailureAfterCreate) => Some(by_fault()),
+            decision => Some(decision),
         }
     }
 
@@ -163,6 +171,16 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         self.end.get_or_insert_with(|| Instant::now() + self.peer.server.provisioning_lifetime);
         Ok(())
+    }
+
+    /// What the core did not answer is acknowledged, in every release that has the chain strategy, and closed upon
+    /// (`DeviceProvisionCallback.onError`).
+    async fn give_up(&mut self) -> Ending {
+        if let Some((_, request_id)) = self.unanswered {
+            self.wire.puback(request_id);
+            let _ = self.wire.flush().await;
+        }
+        Ending::close("a request for a certificate chain profile is never answered")
     }
 
     /// From 3.7 on a bad request is acknowledged, which looks like success, and then closed upon.

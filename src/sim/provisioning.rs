@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tbprov_contract::identity::{LONGEST_NAME, name_length};
 
-use super::config::Strategy;
+use super::config::{Config, Strategy};
 use super::credentials::HeldCredentials;
 use super::device::RegisteredDevice;
 use super::registry::Registry;
@@ -66,26 +66,41 @@ pub(super) enum Substitute {
 }
 
 impl DeviceProfile {
+    /// That of `config`.
+    pub(super) fn new(config: &Config) -> Self {
+        let key = match &config.strategy {
+            Strategy::Chain { authority, .. } => authority.credentials_id(),
+            _ => config.provision_key.clone(),
+        };
+        let (secret, strategy) = (config.provision_secret.clone(), config.strategy.clone());
+        Self { key, secret, strategy, release: config.release }
+    }
+
     /// Decides as `DeviceProvisionServiceImpl.provisionDevice` does, in its order: a blank name, then key
     /// and secret, then the strategy.
+    ///
+    /// Nothing for the key of a chain profile, whatever the secret: there the core fails over its own error
+    /// (`ResponseStatus.valueOf` of a text that is none), and nobody ever answers.
     pub(super) fn decide(
         &self,
         registry: &mut Registry,
         request: &ProvisionRequest,
         substitute: Option<Substitute>,
-    ) -> Decision {
+    ) -> Option<Decision> {
         let name = request.device_name.trim();
         if name.is_empty() && !request.device_name.is_empty() {
-            return Decision::Failure("the device name is blank".to_owned());
+            return Some(Decision::Failure("the device name is blank".to_owned()));
         }
-        if request.key.is_empty() || request.key != self.key || request.secret != self.secret {
-            return Decision::NotFound;
+        if request.key.is_empty() || request.secret.expose().is_empty() || request.key != self.key {
+            return Some(Decision::NotFound);
         }
         let decided = match self.strategy {
+            Strategy::Chain { .. } => return None,
+            _ if request.secret != self.secret => return Some(Decision::NotFound),
             Strategy::AllowCreate => self.create(registry, name, request, substitute),
             Strategy::PreProvisioned => self.check_pre_provisioned(registry, name),
         };
-        decided.map_or_else(Decision::Failure, Decision::Success)
+        Some(decided.map_or_else(Decision::Failure, Decision::Success))
     }
 
     fn create(
@@ -96,7 +111,7 @@ impl DeviceProfile {
         substitute: Option<Substitute>,
     ) -> Result<Arc<RegisteredDevice>, String> {
         let name = match name {
-            "" => Secret::random(MADE_NAME_LENGTH).map_err(|error| error.message)?.expose().to_owned(),
+            "" => made_name()?,
             _ => checked_name(name)?,
         };
         let asked = self.credentials_of(request)?;
@@ -114,7 +129,8 @@ impl DeviceProfile {
         registry: &Registry,
         name: &str,
     ) -> Result<Arc<RegisteredDevice>, String> {
-        let device = registry.named(name).ok_or("no device with this name")?;
+        let device = registry.named(name).filter(|device| !device.is_of_other_profile);
+        let device = device.ok_or("no device with this name")?;
         if device.provisioned.load(Ordering::Relaxed) && !self.release.repeats_pre_provisioned() {
             return Err("the device was provisioned before".to_owned());
         }
@@ -143,8 +159,14 @@ impl DeviceProfile {
     }
 }
 
+/// The name of a device that is given none.
+pub(super) fn made_name() -> Result<String, String> {
+    let name = Secret::random(MADE_NAME_LENGTH).map_err(|error| error.message)?;
+    Ok(name.expose().to_owned())
+}
+
 /// `Device.name` with `@NoXss` and `@Length`; the check for markup is an approximation of OWASP AntiSamy.
-fn checked_name(name: &str) -> Result<String, String> {
+pub(super) fn checked_name(name: &str) -> Result<String, String> {
     if name_length(name) > LONGEST_NAME {
         return Err(format!("the device name is longer than {LONGEST_NAME} characters"));
     }
@@ -232,7 +254,7 @@ mod tests {
 
     fn decide_raw(profile: &DeviceProfile, registry: &mut Registry, json: &str) -> Decision {
         let request = ProvisionRequest::parse(json.as_bytes(), profile.release).unwrap();
-        profile.decide(registry, &request, None)
+        profile.decide(registry, &request, None).unwrap()
     }
 
     fn status(extra: &str) -> &'static str {

@@ -50,12 +50,13 @@ impl Registry {
                 Error::new(ErrorCode::StoreCorrupt, message)
             })?;
         }
-        for PreProvisioned { name, credentials } in pre_provisioned {
+        for PreProvisioned { name, credentials, is_of_other_profile } in pre_provisioned {
             if registry.by_name.contains_key(&name) {
                 continue;
             }
             let credentials = credentials.map_or_else(HeldCredentials::random_token, Ok)?;
             let device = RegisteredDevice::new(name, credentials, false, false);
+            let device = device.of_other_profile(is_of_other_profile);
             let message = format!("the pre-provisioned device '{}' cannot be added", device.name);
             registry
                 .add(device)
@@ -71,11 +72,24 @@ impl Registry {
     pub(super) fn create(&mut self, device: RegisteredDevice) -> Result<Arc<RegisteredDevice>, NotCreated> {
         let device = self.add(device)?;
         if let Err(error) = self.save() {
-            self.by_name.remove(&device.name);
-            self.by_id.remove(&device.credentials.lookup_id());
+            self.remove(&device);
             return Err(NotCreated::NotSaved(error.message));
         }
         Ok(device)
+    }
+
+    /// Gives a device other credentials, on disk too. Nothing has changed when it fails.
+    pub(super) fn replace(
+        &mut self,
+        device: &Arc<RegisteredDevice>,
+        credentials: HeldCredentials,
+    ) -> Result<Arc<RegisteredDevice>, NotCreated> {
+        self.remove(device);
+        let replaced = self.create(device.with_credentials(credentials));
+        if replaced.is_err() {
+            self.insert(Arc::clone(device));
+        }
+        replaced
     }
 
     /// Notes that a pre-provisioned device was provisioned.
@@ -126,10 +140,18 @@ impl Registry {
         if self.by_id.contains_key(&id) {
             return Err(NotCreated::CredentialsTaken);
         }
-        let device = Arc::new(device);
+        Ok(self.insert(Arc::new(device)))
+    }
+
+    fn insert(&mut self, device: Arc<RegisteredDevice>) -> Arc<RegisteredDevice> {
         self.by_name.insert(device.name.clone(), Arc::clone(&device));
-        self.by_id.insert(id, Arc::clone(&device));
-        Ok(device)
+        self.by_id.insert(device.credentials.lookup_id(), Arc::clone(&device));
+        device
+    }
+
+    fn remove(&mut self, device: &RegisteredDevice) {
+        self.by_name.remove(&device.name);
+        self.by_id.remove(&device.credentials.lookup_id());
     }
 
     fn save(&self) -> Result<()> {
