@@ -8,7 +8,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use time::{Duration, OffsetDateTime};
 
-use crate::support::{Server, Sandbox, fixture, fixture_text, for_each_row};
+use crate::support::{Sandbox, Server, fixture, fixture_text, for_each_row};
 
 /// A certificate with its key, both PEM.
 struct Made {
