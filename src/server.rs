@@ -112,6 +112,12 @@ fn is_zone(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self(Kind::Address(address))
+    }
+}
+
 impl TryFrom<String> for Host {
     type Error = Error;
 

@@ -168,7 +168,8 @@ impl ConnectResult {
 impl fmt::Display for ConnectResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = self.device.as_deref().unwrap_or("the certificate");
-        writeln!(formatter, "{device}: {} at {}:{}", self.outcome, self.server.host, self.server.port)?;
+        let server = self.server.host.with_port(self.server.port);
+        writeln!(formatter, "{device}: {} at {server}", self.outcome)?;
         if self.telemetry.is_any() {
             writeln!(formatter, "telemetry: {}", self.telemetry)?;
         }

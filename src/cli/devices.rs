@@ -177,7 +177,7 @@ impl fmt::Display for ListResult {
                 continue;
             };
             let end = record.not_after.map_or_else(|| "-".to_owned(), |end| end.date().to_string());
-            let server = format!("{}:{}", record.host, record.port);
+            let server = record.host.with_port(record.port).to_string();
             let id = record.credentials_id.as_deref().unwrap_or("-");
             writeln!(
                 formatter,
@@ -220,7 +220,7 @@ impl fmt::Display for ShowResult {
             record.device.as_deref().unwrap_or("(named by the server)")
         )?;
         writeln!(formatter, "state           {}", record.state.as_str())?;
-        writeln!(formatter, "server          {}:{}", record.host, record.port)?;
+        writeln!(formatter, "server          {}", record.host.with_port(record.port))?;
         writeln!(formatter, "credentials     {}", record.credentials_type)?;
         if let Some(id) = &record.credentials_id {
             writeln!(formatter, "credentialsId   {id}")?;

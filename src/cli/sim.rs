@@ -16,6 +16,7 @@ use tbprov::error::Hint;
 use tbprov::files::{self, Access};
 use tbprov::identity::read_certificates;
 use tbprov::keys::{Exportable as _, SoftwareKey, pem};
+use tbprov::server::Host;
 use tbprov::sim::{self, Config, Event, Fault, PreProvisioned, Release, ServerIdentity, Simulator, Strategy};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
@@ -110,7 +111,7 @@ impl SimArgs {
         config.state = self.state;
         let simulator = Simulator::start(config, observer(&context.output)).await?;
         let ready = Ready {
-            host: host_to_connect_to(simulator.address().ip()),
+            host: host_to_connect_to(simulator.address().ip())?,
             port: simulator.address().port(),
             plain_port: simulator.plain_address().map(|address| address.port()),
             provision_key: key,
@@ -131,9 +132,9 @@ impl SimArgs {
 }
 
 /// The name that the certificate holds for loopback, else the address itself.
-fn host_to_connect_to(address: IpAddr) -> String {
+fn host_to_connect_to(address: IpAddr) -> Result<Host> {
     let is_localhost = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
-    if is_localhost || address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
+    if is_localhost || address.is_unspecified() { "localhost".parse() } else { Ok(address.into()) }
 }
 
 const KEY: &str = "server_key.pem";
@@ -164,7 +165,7 @@ fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity>
 /// opens nothing else.
 #[derive(Serialize)]
 struct Ready {
-    host: String,
+    host: Host,
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     plain_port: Option<u16>,
@@ -184,9 +185,14 @@ impl Ready {
 
 impl fmt::Display for Ready {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "ThingsBoard {} is simulated at {}:{}", self.release, self.host, self.port)?;
+        writeln!(
+            formatter,
+            "ThingsBoard {} is simulated at {}",
+            self.release,
+            self.host.with_port(self.port)
+        )?;
         if let Some(port) = self.plain_port {
-            writeln!(formatter, "plain MQTT        {}:{port}", self.host)?;
+            writeln!(formatter, "plain MQTT        {}", self.host.with_port(port))?;
         }
         writeln!(formatter, "provision key     {}", self.provision_key)?;
         writeln!(formatter, "provision secret  {}", self.provision_secret)?;

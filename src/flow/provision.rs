@@ -243,7 +243,7 @@ impl Run<'_> {
         };
         let dialer = &self.plan.dialer;
         if record.state != State::Staged && (!dialer.server.is_at(&record.host, record.port)) {
-            return conflict(format!("for the server {}:{}", record.host, record.port));
+            return conflict(format!("for the server {}", record.host.with_port(record.port)));
         }
         if record.credentials_type != self.plan.identity.credentials_type() {
             return conflict(format!("with credentials of type {}", record.credentials_type));

@@ -95,9 +95,8 @@ impl fmt::Display for ProvisionResult {
         }
         writeln!(
             formatter,
-            "server          {}:{} {}",
-            self.server.host,
-            self.server.port,
+            "server          {} {}",
+            self.server.host.with_port(self.server.port),
             self.server.tls.unwrap_or_default()
         )?;
         if let Some(end) = self.not_after {
