@@ -74,6 +74,7 @@
 //! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
 //! other, [`sim`], [`firmware`] and [`doctor`].
 
+pub mod blocking;
 pub mod clock;
 pub mod device;
 pub mod dial;
@@ -93,9 +94,10 @@ pub mod secret;
 pub mod server;
 pub mod sim;
 pub mod telemetry;
-mod text;
+pub mod text;
 pub mod tls;
 
+pub use blocking::blocking;
 pub use device::{DeviceId, DeviceName, State};
 pub use error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 pub use secret::Secret;

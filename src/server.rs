@@ -31,6 +31,11 @@ enum Kind {
 }
 
 impl Host {
+    /// This machine, by its name on every machine.
+    pub fn localhost() -> Self {
+        Self(Kind::Name("localhost".to_owned()))
+    }
+
     /// The host as TLS names it; a zone is no part of that.
     ///
     /// # Errors

@@ -1,7 +1,14 @@
 //! The command from outside: exit codes, error codes, steps, JSON and files, against the simulator.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod adoption;
 mod arguments;
@@ -16,6 +23,7 @@ mod secrets;
 mod servers;
 mod simulator;
 mod store;
+#[path = "../support/mod.rs"]
 mod support;
 mod telemetry;
 mod trust;
