@@ -74,6 +74,8 @@
 //! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
 //! other, [`sim`], [`firmware`] and [`doctor`].
 
+pub mod blocking;
+pub mod clock;
 pub mod device;
 pub mod dial;
 pub mod doctor;
@@ -95,6 +97,7 @@ pub mod telemetry;
 pub mod text;
 pub mod tls;
 
+pub use blocking::blocking;
 pub use device::{DeviceId, DeviceName, State};
 pub use error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 pub use secret::Secret;

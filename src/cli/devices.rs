@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -12,7 +13,7 @@ use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or
 use tbprov::device::DeviceName;
 use tbprov::error::Hint;
 use tbprov::flow::verify;
-use tbprov::identity::{Credentials, X509Identity};
+use tbprov::identity::{Credentials, SoftwareIdentity};
 use tbprov::ledger::folder::{Device, NewDevice, Record};
 use tbprov::server::Host;
 use tbprov::{Error, ErrorCode, Result, State};
@@ -97,13 +98,14 @@ impl AddArgs {
         let Some(name) = DeviceName::parse(&self.name)? else {
             return Err(Error::new(ErrorCode::UsageInvalid, "the device name is empty"));
         };
-        let identity = X509Identity::read(&self.cert, &self.key)?;
+        let identity = SoftwareIdentity::read(&self.cert, &self.key)?;
         identity.leaf.check_dates(&self.cert.display().to_string())?;
         let Some(host) = host_if_named(self.host.as_ref(), context)? else {
             return Err(Error::new(ErrorCode::UsageMissing, "the server is needed").hint(Hint::GiveHost));
         };
         let dialer = self.trust.dialer(context, host, port_or_default(self.port, context))?;
-        let credentials = Credentials::X509(identity);
+        let key = Arc::clone(&identity.key);
+        let credentials = Credentials::X509(identity.into());
         let lock = context.store.lock(Some(name.as_str()))?;
         if let Some(device) = context.store.find(name.as_str())? {
             let message = format!("the store already has '{}' in {}", self.name, device.directory.display());
@@ -115,8 +117,13 @@ impl AddArgs {
             verify::connect(&dialer, &credentials, &context.progress).await?;
             State::Proved
         };
-        let new =
-            NewDevice { name: Some(name.as_str()), server: &dialer.server, credentials: &credentials, state };
+        let new = NewDevice {
+            name: Some(name.as_str()),
+            server: &dialer.server,
+            credentials: &credentials,
+            key: Some(&*key),
+            state,
+        };
         let device = context.store.stage(&lock, &new)?;
         context.output.result("devices add", &ShowResult::new(device)?);
         Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ use clap::Args;
 use super::advice;
 use super::context::Context;
 use tbprov::dial::Dialer;
+use tbprov::event::Event;
 use tbprov::flow::{DEFAULT_PORT, DEFAULT_TIMEOUT};
 use tbprov::ledger::folder::Device;
 use tbprov::server::{Host, Server};
@@ -60,7 +61,13 @@ impl BeliefArgs {
     pub(super) fn customary(&self, context: &Context) -> Result<Trust> {
         let customary = Path::new(CUSTOMARY_SERVER_CERT);
         let skip = self.skips_name_check(context);
-        if customary.exists() { Trust::from_file(customary, skip) } else { Trust::system(skip) }
+        if !customary.exists() {
+            return Trust::system(skip);
+        }
+        let trust = Trust::from_file(customary, skip)?;
+        let file = customary.to_owned();
+        context.progress.event(&Event::FileFound { purpose: "server-cert", file });
+        Ok(trust)
     }
 
     /// The server of a device of the store, believed as the device does unless a certificate is named.

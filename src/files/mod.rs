@@ -16,7 +16,7 @@ pub use folder::{
     create_directory, create_new_directory, create_open_directory, link_or_copy, move_aside, remove,
     remove_directory, remove_empty_directory, rename, sync_directory,
 };
-pub use privacy::{Privacy, is_of_this_user, privacy};
+pub use privacy::{Privacy, is_of_this_user, other_owner, privacy};
 pub use read::read;
 pub use write::{begin_new, replace, replace_unsynced, write_new, write_new_unsynced};
 

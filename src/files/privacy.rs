@@ -33,6 +33,18 @@ pub fn privacy(path: &Path) -> std::io::Result<Privacy> {
     path.metadata().map(|_| Privacy::Private)
 }
 
+/// The other user who may change the file at `path`, or who made the link of that name, if there is one. None where
+/// the file system keeps no owners.
+///
+/// # Errors
+/// The system's, where the file cannot be looked at.
+pub fn other_owner(path: &Path) -> std::io::Result<Option<u32>> {
+    #[cfg(unix)]
+    return unix::other_owner(path);
+    #[cfg(not(unix))]
+    path.metadata().map(|_| None)
+}
+
 /// Whether what belongs to the user `uid` is this user's: own, root's, or with `sudo` that of who called it.
 pub fn is_of_this_user(uid: u32) -> bool {
     #[cfg(unix)]
@@ -78,6 +90,13 @@ mod unix {
             true => Privacy::Readable { mode: file.mode() & PERMISSIONS },
             false => Privacy::OwnedByAnother { uid: file.uid() },
         })
+    }
+
+    pub(super) fn other_owner(path: &Path) -> io::Result<Option<u32>> {
+        let owners = [path.symlink_metadata()?.uid(), path.metadata()?.uid()];
+        let Some(other) = owners.into_iter().find(|uid| !is_of_this_user(*uid)) else { return Ok(None) };
+        let folder = path.canonicalize()?;
+        Ok(keeps_modes(folder.parent().unwrap_or(Path::new("/"))).then_some(other))
     }
 
     pub(super) fn is_of_this_user(uid: u32) -> bool {

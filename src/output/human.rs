@@ -134,6 +134,7 @@ impl Observer for Warnings {
     fn event(&self, device: Option<&DeviceId>, event: &Event) {
         self.spinner.event(device, event);
         match event {
+            Event::FileFound { file, .. } => self.output.found(file),
             Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
@@ -171,6 +172,7 @@ impl Observer for Steps {
     fn event(&self, device: Option<&DeviceId>, event: &Event) {
         self.spinner.event(device, event);
         match event {
+            Event::FileFound { file, .. } => self.output.found(file),
             Event::Started { step, what } => self.detail(&format!("{step}: {what}")),
             Event::IdentityCreated { key_type } => {
                 self.done(&format!("made a new {key_type} key and its certificate"))

@@ -6,6 +6,7 @@ mod json;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -123,6 +124,13 @@ impl Output {
     pub(crate) fn warn(&self, text: &str) {
         if !self.quiet {
             self.talk(&human::warning(text, self.color));
+        }
+    }
+
+    /// Says that a file is used which nobody named: it decides which server is talked to. On stderr in every format.
+    fn found(&self, file: &Path) {
+        if !self.quiet {
+            self.talk(&human::plain(&format!("using {}", file.display())));
         }
     }
 

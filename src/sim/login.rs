@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rumqttc::mqttbytes::v4::{Connect, ConnectAuth};
 use rustls_pki_types::CertificateDer;
-use time::OffsetDateTime;
 
 use super::device::RegisteredDevice;
 use super::server::Peer;
+use crate::clock;
 use crate::identity::{Certificate, Validity, credentials_id};
 
 /// The user name or client id that asks for provisioning, and no password needed.
@@ -70,7 +70,7 @@ pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientC
 
 /// `processX509CertConnect`: the dates come before the lookup, and a start in the future counts as expired.
 fn by_certificate(peer: &Peer, certificate: &ClientCertificate) -> Login {
-    let valid = certificate.validity.is_some_and(|validity| validity.contains(OffsetDateTime::now_utc()));
+    let valid = certificate.validity.is_some_and(|validity| validity.contains(clock::now()));
     if !valid {
         return Login::refused(NOT_AUTHORIZED, "the certificate is outside its validity dates");
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tbprov_contract::identity::{LONGEST_NAME, name_length};
+
 use super::config::{Config, Strategy};
 use super::credentials::HeldCredentials;
 use super::device::RegisteredDevice;
@@ -10,12 +12,9 @@ use super::registry::Registry;
 use super::release::Release;
 use super::request::{ProvisionRequest, RequestedType};
 use crate::error::Result;
-use crate::identity::{self, BasicCredentials, Certificate, Validity};
+use crate::identity::{self, BasicCredentials, Issue, Validity, issue};
 use crate::keys::{KeyType, SoftwareKey};
 use crate::secret::Secret;
-
-/// The longest device name, in UTF-16 units as Java counts (`Device.name`).
-const LONGEST_NAME: usize = 255;
 
 /// The length of a name that the server makes, in characters.
 const MADE_NAME_LENGTH: usize = 20;
@@ -168,7 +167,7 @@ pub(super) fn made_name() -> Result<String, String> {
 
 /// `Device.name` with `@NoXss` and `@Length`; the check for markup is an approximation of OWASP AntiSamy.
 pub(super) fn checked_name(name: &str) -> Result<String, String> {
-    if name.encode_utf16().count() > LONGEST_NAME {
+    if name_length(name) > LONGEST_NAME {
         return Err(format!("the device name is longer than {LONGEST_NAME} characters"));
     }
     if name.contains('\0') {
@@ -219,9 +218,14 @@ fn other(asked: &HeldCredentials) -> Result<HeldCredentials> {
     match asked {
         HeldCredentials::Certificate(_) => {
             let key = SoftwareKey::generate(KeyType::EcP256)?;
-            let made =
-                Certificate::self_signed("another", &identity::Profile::Device, Validity::days(365), &key)?;
-            Ok(HeldCredentials::certificate(&made))
+            let made = issue(&Issue {
+                name: "another",
+                profile: &identity::Profile::Device,
+                validity: Validity::days(365),
+                key: &key,
+                issuer: None,
+            })?;
+            Ok(HeldCredentials::certificate(&made.leaf))
         }
         HeldCredentials::Token(_) => HeldCredentials::random_token(),
         HeldCredentials::Basic(basic) => {

@@ -1,11 +1,12 @@
 //! Who the server is: a certificate chain and its key, given, made, or kept in a folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::files::{self, Access};
-use crate::identity::{Certificate, Profile, Validity, read_certificates};
-use crate::keys::{KeyType, SoftwareKey, pem};
+use crate::identity::{Certificate, Issue, Profile, Validity, issue, read_certificates};
+use crate::keys::{Exportable as _, KeyType, Signer, SoftwareKey, pem};
 
 /// How long a certificate that is made here is valid, in days.
 const VALIDITY_DAYS: u32 = 3650;
@@ -22,7 +23,7 @@ pub struct ServerIdentity {
     /// The chain, leaf first; at least one certificate.
     pub chain: Vec<Certificate>,
     /// The leaf's key.
-    pub key: SoftwareKey,
+    pub key: Arc<dyn Signer>,
 }
 
 impl ServerIdentity {
@@ -33,7 +34,7 @@ impl ServerIdentity {
     /// `usage/invalid-value` when a name is none.
     pub fn make(names: &[String]) -> Result<Self> {
         let key = SoftwareKey::generate(KeyType::EcP256)?;
-        Ok(Self { chain: vec![certificate_for(&key, names)?], key })
+        Ok(Self { chain: vec![certificate_for(&key, names)?], key: Arc::new(key) })
     }
 
     /// What `server.pem` and `server_key.pem` in `directory` hold, so that a pinned certificate stays the right
@@ -59,7 +60,7 @@ impl ServerIdentity {
         }
         files::write_new(&certificate_file, certificate.to_pem().as_bytes(), Access::Everybody)?;
         files::sync_directory(directory)?;
-        Ok(Self { chain: vec![certificate], key })
+        Ok(Self { chain: vec![certificate], key: Arc::new(key) })
     }
 
     /// Where [`ServerIdentity::load_or_make`] keeps the certificate: the file that clients trust.
@@ -82,11 +83,11 @@ fn load(key_file: &Path, certificate_file: &Path, names: &[String]) -> Result<Se
     }
     let key = read_key(key_file)?;
     let chain = read_certificates(&pem::read_file(certificate_file)?, &certificate_shown.to_string())?;
-    if chain.first().is_none_or(|leaf| leaf.public_key != key.public_key_der()) {
+    if chain.first().is_none_or(|leaf| leaf.public_key != key.public_key()) {
         let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
         return refused(ErrorCode::FileMismatch, message);
     }
-    Ok(ServerIdentity { chain, key })
+    Ok(ServerIdentity { chain, key: Arc::new(key) })
 }
 
 fn read_key(path: &Path) -> Result<SoftwareKey> {
@@ -96,7 +97,14 @@ fn read_key(path: &Path) -> Result<SoftwareKey> {
 fn certificate_for(key: &SoftwareKey, names: &[String]) -> Result<Certificate> {
     let names = if names.is_empty() { LOOPBACK.map(str::to_owned).to_vec() } else { names.to_vec() };
     let name = names.first().cloned().unwrap_or_default();
-    Certificate::self_signed(&name, &Profile::Server(names), Validity::days(VALIDITY_DAYS), key)
+    let issued = issue(&Issue {
+        name: &name,
+        profile: &Profile::Server(names),
+        validity: Validity::days(VALIDITY_DAYS),
+        key,
+        issuer: None,
+    })?;
+    Ok(issued.leaf)
 }
 
 #[cfg(test)]
@@ -157,7 +165,7 @@ mod tests {
         let key = SoftwareKey::generate(KeyType::EcP384).unwrap();
         put(&folder.path().join(KEY_FILE), key.to_pem().expose());
         let made = ServerIdentity::load_or_make(folder.path(), &["a.example".to_owned()]).unwrap();
-        assert_eq!(made.chain[0].public_key, key.public_key_der());
+        assert_eq!(made.chain[0].public_key, key.public_key());
         assert_eq!(made.chain[0].names, ["a.example"]);
         assert_eq!(
             fs::read_to_string(folder.path().join(KEY_FILE)).unwrap(),

@@ -19,7 +19,7 @@ use super::release::Release;
 use super::server_identity::ServerIdentity;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::{Certificate, credentials_id};
-use crate::keys::Signer as _;
+use crate::keys::tls_key;
 
 /// How many sessions may be resumed; a test's worth, not a fleet's.
 const SESSIONS: usize = 256;
@@ -34,9 +34,9 @@ pub(super) fn server_config(
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let verifier = Verifier::new(leaf, &provider, release, registry)?;
     let chain = identity.chain.iter().map(|certificate| certificate.der().clone()).collect();
-    let certified = CertifiedKey::new(chain, identity.key.tls_key()?);
+    let certified = CertifiedKey::new(chain, tls_key(Arc::clone(&identity.key)));
     // Not by rustls' keys_match, which cannot read version 1 certificates.
-    if leaf.public_key != identity.key.public_key_der() {
+    if leaf.public_key != identity.key.public_key() {
         let message = "the simulator's certificate belongs to another private key";
         return Err(Error::new(ErrorCode::FileMismatch, message));
     }

@@ -12,6 +12,7 @@
 
 mod adoption;
 mod arguments;
+mod authorities;
 mod documentation;
 mod faults;
 mod files;
@@ -19,8 +20,10 @@ mod firmware;
 mod output;
 mod reruns;
 mod secrets;
+mod servers;
 mod simulator;
 mod store;
+#[path = "../support/mod.rs"]
 mod support;
 mod telemetry;
 mod trust;

@@ -44,10 +44,10 @@ fn an_unusable_identity_is_reported() {
     let device = Store::new(sandbox.path("devices")).open("sensor").unwrap();
     let at = tbprov::server::Server {
         host: "127.0.0.1".parse().unwrap(),
-        port: server.address.port(),
+        port: server.address().port(),
         trust: std::sync::Arc::new(device.trust().unwrap()),
     };
-    let address = std::net::SocketAddrV4::new([10, 0, 2, 2].into(), server.address.port());
+    let address = std::net::SocketAddrV4::new([10, 0, 2, 2].into(), server.address().port());
     let options = IdentityOptions { address: Some(address), ..IdentityOptions::default() };
     let whole = partition(&device, &at, &options).unwrap();
     assert_eq!(run_with(&server, elf, &whole).0.unwrap().acknowledged, 1);
@@ -76,7 +76,7 @@ fn an_unusable_identity_is_reported() {
 #[test]
 fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
-    run(sandbox.provision(&server, "ed25519").args(["--key-type", "ed25519"])).succeeded();
+    run(sandbox.provision(&server, "ed25519").args(["--key-type", "ed25519"])).done();
     sandbox.provisioned(&server, "sensor");
     let out = sandbox.path("identity.bin");
     let write = |device: &str, arguments: &[&str]| {
@@ -98,5 +98,5 @@ fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
     write("sensor", &["--wifi-ssid", "workshop", "--wifi-password-file", "empty"])
         .failed(2, "usage/invalid-value");
     assert!(!out.exists());
-    write("sensor", &[]).succeeded();
+    write("sensor", &[]).done();
 }

@@ -11,15 +11,15 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::demo;
 use super::super::server_args::parse_timeout;
-use super::build_args::{SourceArgs, read_elf};
+use super::build_args::SourceArgs;
 use super::identity_args::SessionArgs;
 use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
-use tbprov::firmware::{self, Board, IdentityOptions};
+use tbprov::firmware::{self, Board, IdentityOptions, read_elf};
 use tbprov::ledger::folder::Device;
 use tbprov::server::Host;
 use tbprov::sim::Simulator;
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::{Error, ErrorCode, Result, Step};
 
 /// How long `--count` waits for the next acknowledged reading.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +63,9 @@ impl EmulateArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let elf = self.elf(context).await?;
         let Some(name) = &self.device else { return self.demonstrate(context, elf).await };
-        let (device, dialer) = self.session.device(context, Some(name))?;
+        context.progress.begin(Step::Plan);
+        let device = context.store.open(name)?;
+        let dialer = self.session.dialer(context, &device)?;
         let emulated = self.emulate(context, elf, &device, &dialer, self.count.unwrap_or(0)).await?;
         context.output.result("firmware emulate", &EmulateResult::new(&device, &dialer, emulated));
         Ok(self.exit_code(emulated))
@@ -90,10 +92,15 @@ impl EmulateArgs {
     async fn elf(&self, context: &Context) -> Result<PathBuf> {
         match &self.elf {
             Some(elf) => {
+                context.progress.begin(Step::Image);
                 emulator::check(&read_elf(elf)?)?;
                 Ok(elf.clone())
             }
-            None => Ok(context.interruptible(self.sources.build(context, Board::Virt, false)).await?.elf),
+            None => {
+                let recipe = self.sources.recipe(context, false)?;
+                let building = recipe.build(Board::Virt, &context.progress);
+                Ok(context.interruptible(building).await?.elf)
+            }
         }
     }
 
@@ -106,6 +113,7 @@ impl EmulateArgs {
         count: u64,
     ) -> Result<Emulated> {
         let options = self.session.options();
+        context.progress.begin(Step::Resolve);
         let time_server = match &options.time_server {
             Some(server) => Some(context.interruptible(emulator::time_server_in_guest(server)).await?),
             None => None,
@@ -114,6 +122,7 @@ impl EmulateArgs {
         let address = context.interruptible(address).await?;
         let interval = options.interval;
         let options = IdentityOptions { address: Some(address), time_server, ..options };
+        context.progress.begin(Step::Identity);
         let partition = firmware::partition(device, &dialer.server, &options)?;
         let count = (count > 0).then_some(count);
         let patience = self.give_up_after.or(count.map(|_| PATIENCE));
@@ -125,6 +134,7 @@ impl EmulateArgs {
             patience: patience.map(|patience| patience.saturating_add(interval)),
             qemu_arguments: self.qemu_arguments.clone(),
         };
+        context.progress.begin(Step::Emulate);
         emulation.run(&context.interrupt_or_unread(), &context.progress).await
     }
 

@@ -30,7 +30,9 @@ pub(in crate::cli) struct FirmwareIdentityArgs {
 impl FirmwareIdentityArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         refuse_existing(&self.out)?;
-        let (device, dialer) = self.identity.device(context, self.device.as_deref())?;
+        let name = self.device.as_deref();
+        let device = name.map_or_else(|| context.store.only(), |name| context.store.open(name))?;
+        let dialer = self.identity.dialer(context, &device)?;
         let partition = self.identity.partition(context, &device, &dialer).await?;
         files::write_new(&self.out, &partition, Access::Owner)?;
         let result = IdentityResult {

@@ -22,7 +22,7 @@ use tbprov::error::Hint;
 use tbprov::event::Event;
 use tbprov::flow;
 use tbprov::flow::{DEFAULT_DAYS, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, ProvisionPlan};
-use tbprov::identity::{CredentialsType, X509Identity};
+use tbprov::identity::{CredentialsType, SoftwareIdentity};
 use tbprov::keys::KeyType;
 use tbprov::server::{Host, Server};
 use tbprov::telemetry::{Readings, TelemetryPlan};
@@ -190,7 +190,7 @@ impl ProvisionArgs {
         let config = &context.config;
         let credentials_type = self.credentials_type.or(config.credentials_type).unwrap_or_default();
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
-            let identity = X509Identity::read(certificate, key)?;
+            let identity = SoftwareIdentity::read(certificate, key)?;
             identity.leaf.check_dates(&certificate.display().to_string())?;
             if credentials_type == CredentialsType::X509 {
                 return Ok(IdentityPlan::Existing(Box::new(identity)));
