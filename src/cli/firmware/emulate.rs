@@ -185,10 +185,10 @@ impl EmulateResult {
 
 impl fmt::Display for EmulateResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ServerResult { host, port } = &self.server;
+        let server = self.server.host.with_port(self.server.port);
         writeln!(
             formatter,
-            "{}: {} readings acknowledged by {host}:{port}, sent by the firmware in QEMU",
+            "{}: {} readings acknowledged by {server}, sent by the firmware in QEMU",
             self.device, self.acknowledged
         )
     }
