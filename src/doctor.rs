@@ -170,10 +170,9 @@ async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Fi
             Finding::Warning(format!("{id}: its certificate expires in {days} days"))
         }
         (State::Proved, _) => Finding::Passed(format!("{id}: proved")),
-        (state, _) => Finding::Warning(format!(
-            "{id}: {}; run 'tbprov provision' again to finish it",
-            state.as_str()
-        )),
+        (state, _) => {
+            Finding::Warning(format!("{id}: {}; run 'tbprov provision' again to finish it", state.as_str()))
+        }
     })
 }
 

@@ -409,6 +409,8 @@ pub enum Hint {
     TwoReadersOfStdin,
     /// The firmware's sources could not be written.
     WriteSources,
+    /// The common name cannot be used, and can be another one than the device's.
+    GiveCommonName,
     /// The connect was to register the device, and the server refused it.
     NotRegistered,
     /// The device was never sent to the server, and its certificate cannot be used any more.

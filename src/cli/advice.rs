@@ -136,6 +136,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::WriteSources => {
             "check the folder's permissions and the free space of the disk, and run the same command again"
         }
+        Hint::GiveCommonName => {
+            "give another with --common-name NAME; the profile's pattern has to find the device's name in it"
+        }
         Hint::NotRegistered => {
             "the usual causes: the profile's certificate is another authority's (its provision key has to be the credentialsId of --ca-cert), its pattern does not find the common name, creating devices is off, or a device of that name has other credentials or another profile"
         }

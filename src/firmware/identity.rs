@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use super::board::Chip;
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::identity::{Certificate, SoftwareIdentity};
+use crate::identity::{Certificate, CredentialsType};
 use crate::keys::{Exportable as _, KeyType, Signer as _};
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Ledger, Which};
 use crate::server::Server;
 use crate::tls::TrustSource;
 
@@ -51,11 +51,17 @@ impl Default for IdentityOptions {
 /// `firmware/identity` where the firmware cannot use the device's credentials or the server's certificates, or
 /// where they do not fit; `usage/invalid-value` for an option out of its bounds; what reading the device's files
 /// can fail with.
-pub fn partition(entry: &Entry,
-    x509: &SoftwareIdentity,
+pub async fn partition(
+    ledger: &dyn Ledger,
+    entry: &Entry,
     server: &Server,
-    options: &IdentityOptions) -> Result<Zeroizing<Vec<u8>>> {
+    options: &IdentityOptions,
+) -> Result<Zeroizing<Vec<u8>>> {
     let name = entry.shown_name().to_owned();
+    if entry.record.identity.credentials_type != CredentialsType::X509 {
+        return Err(unusable(format!("'{name}' has no certificate: the firmware connects by X.509 only")));
+    }
+    let x509 = ledger.key(entry, Which::Current).await?.exportable(&entry.place())?;
     if x509.key.key_type() == KeyType::Ed25519 {
         return Err(unusable(format!(
             "the key of '{name}' is Ed25519, which the firmware's TLS does not know"

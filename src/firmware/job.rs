@@ -14,9 +14,9 @@ use super::image::{Image, Part, PartName, Place};
 use super::serial::SerialPort;
 pub use super::subject::{HeldDevice, Subject};
 use super::waiting::WaitingBoard;
+use crate::clock;
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::Progress;
-use crate::clock;
 use crate::ledger::Flashed as FlashedRecord;
 
 /// What shall be done with one board, fully decided.

@@ -58,10 +58,11 @@ impl HeldDevice {
     pub async fn note(&mut self, chip: Flashed) -> Result<()> {
         let credentials_id = self.entry.record.identity.credentials_id.clone();
         let note = Note::Flashed { chip, credentials_id };
-        self.entry = self.ledger.note(&self.lease, &self.entry, note).await.map_err(|error| match error.code {
-            ErrorCode::StoreChanged | ErrorCode::StoreCorrupt => error.hint(Hint::DeviceChanged),
-            _ => error.hint(Hint::BoardIsAhead),
-        })?;
+        self.entry =
+            self.ledger.note(&self.lease, &self.entry, note).await.map_err(|error| match error.code {
+                ErrorCode::StoreChanged | ErrorCode::StoreCorrupt => error.hint(Hint::DeviceChanged),
+                _ => error.hint(Hint::BoardIsAhead),
+            })?;
         Ok(())
     }
 }

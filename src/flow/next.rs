@@ -116,6 +116,17 @@ pub enum Outcome {
     Verified,
 }
 
+impl Outcome {
+    /// The word in results.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioned => "provisioned",
+            Self::Recovered => "recovered",
+            Self::Verified => "verified",
+        }
+    }
+}
+
 /// Why a run fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failed {

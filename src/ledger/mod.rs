@@ -137,11 +137,18 @@ impl Kept {
 }
 
 /// The leaf, which has to be for the key, and those above it.
-fn leaf_of(chain: Vec<Certificate>, public_key: &[u8], origin: &str) -> Result<(Certificate, Vec<Certificate>)> {
+fn leaf_of(
+    chain: Vec<Certificate>,
+    public_key: &[u8],
+    origin: &str,
+) -> Result<(Certificate, Vec<Certificate>)> {
     let mut chain = chain.into_iter();
     match chain.next() {
         Some(leaf) if leaf.public_key == public_key => Ok((leaf, chain.collect())),
-        _ => Err(Error::new(ErrorCode::StoreCorrupt, format!("the certificate of {origin} is not for its key"))),
+        _ => Err(Error::new(
+            ErrorCode::StoreCorrupt,
+            format!("the certificate of {origin} is not for its key"),
+        )),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Mark, Output};
-use tbprov::event::{Event, Observer};
+use tbprov::event::{Event, Ignored, Observer};
 use tbprov::text::{escaped, escaped_lines};
 use tbprov::{DeviceId, Error};
 
@@ -136,6 +136,7 @@ impl Observer for Warnings {
         match event {
             Event::FileFound { file, .. } => self.output.found(file),
             Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
+            Event::Ignored { wish } => self.output.warn(ignored(*wish)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }
@@ -204,6 +205,7 @@ impl Observer for Steps {
                     "{reason}; trying the saved identity to find out whether the server has it"
                 ));
             }
+            Event::StrangerRefused => self.detail("the server refuses throw-away credentials"),
             Event::Proved => self.done("the server accepts the saved identity"),
             Event::Acknowledged { acknowledged, payload: Some(payload) } => {
                 self.done(&format!("telemetry {acknowledged} acknowledged: {payload}"));
@@ -220,8 +222,21 @@ impl Observer for Steps {
                 self.done(&format!("{part} written and read back ({bytes} bytes at {offset:#x})"));
             }
             Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
+            Event::Ignored { wish } => self.output.warn(ignored(*wish)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
+        }
+    }
+}
+
+const fn ignored(wish: Ignored) -> &'static str {
+    match wish {
+        Ignored::Days => {
+            "the device keeps its certificate, whose validity has another length than was asked for"
+        }
+        Ignored::Gateway => "the device is registered already: whether it is a gateway stays as it is",
+        Ignored::ProvisionKey => {
+            "the device was registered with another provision key, so it may be of another device profile"
         }
     }
 }

@@ -130,7 +130,7 @@ impl Output {
     /// Says that a file is used which nobody named: it decides which server is talked to. On stderr in every format.
     fn found(&self, file: &Path) {
         if !self.quiet {
-            self.talk(&human::plain(&format!("using {}", file.display())));
+            self.talk(&escaped(&format!("using {}", file.display())));
         }
     }
 

@@ -8,7 +8,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use time::{Duration, OffsetDateTime};
 
-use crate::support::{Server, World, fixture, fixture_text, for_each_row};
+use crate::support::{Server, Sandbox, fixture, fixture_text, for_each_row};
 
 /// A certificate with its key, both PEM.
 struct Made {
@@ -163,14 +163,14 @@ const ROWS: &[Row] = &[
 #[test]
 fn only_authorities_that_are_valid_sign_for_a_server() {
     for_each_row(ROWS, |(what, make, promised, says)| {
-        let world = World::new();
+        let sandbox = Sandbox::new();
         let (trusted, presented) = make();
         let chain: String = presented.iter().map(|made| made.certificate.as_str()).collect();
-        world.write("server.pem", trusted);
-        world.write("presented.pem", chain);
-        world.write("presented_key.pem", &presented[0].key);
-        let server = Server::start(|config| config.server = Some(world.server_identity("presented")));
-        let ran = server.provision(&world, "");
+        sandbox.write("server.pem", trusted);
+        sandbox.write("presented.pem", chain);
+        sandbox.write("presented_key.pem", &presented[0].key);
+        let server = Server::start(|config| config.server = Some(sandbox.server_identity("presented")));
+        let ran = server.provision(&sandbox, "");
         let brief = ran.brief();
         if brief != *promised {
             return Err(format!("{what}: {ran:?}"));

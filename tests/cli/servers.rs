@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::support::{KEY, NAME, Ran, SECRET, Server, World, fixture, runtime};
+use crate::support::{KEY, NAME, Ran, SECRET, Server, Sandbox, fixture, runtime};
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const ANSWER: &str = "/provision/response";
@@ -137,14 +137,14 @@ impl ClientCertVerifier for Refuses {
 }
 
 /// A folder with a device that was proved.
-fn proved() -> World {
-    let world = World::trusting("san");
-    assert_eq!(Server::start(|_| {}).provision(&world, "").outcome(), "provisioned");
-    world
+fn proved() -> Sandbox {
+    let sandbox = Sandbox::trusting("san");
+    assert_eq!(Server::start(|_| {}).provision(&sandbox, "").outcome(), "provisioned");
+    sandbox
 }
 
-fn provision(world: &World, port: u16, flags: &str) -> Ran {
-    world.run(&format!(
+fn provision(sandbox: &Sandbox, port: u16, flags: &str) -> Ran {
+    sandbox.run(&format!(
         "provision --json --host localhost --port {port} --server-cert server.pem --provision-key {KEY} \
          --provision-secret {SECRET} --device-name {NAME} {flags}"
     ))
@@ -158,11 +158,11 @@ fn is_only_a_handshake(ran: &Ran, step: &str) {
 
 #[test]
 fn an_alert_of_anybody_says_nothing_about_the_certificate() {
-    let world = proved();
+    let sandbox = proved();
     for alert in [42, 46, 49, 116] {
         let port = answering_with(vec![0x15, 3, 3, 0, 2, 2, alert]);
-        is_only_a_handshake(&world.run(&format!("connect --json --port {port}")), "verify");
-        is_only_a_handshake(&provision(&World::trusting("san"), port, ""), "tls");
+        is_only_a_handshake(&sandbox.run(&format!("connect --json --port {port}")), "verify");
+        is_only_a_handshake(&provision(&Sandbox::trusting("san"), port, ""), "tls");
     }
 }
 
@@ -171,7 +171,7 @@ fn an_alert_where_no_certificate_was_presented_says_nothing_about_one() {
     for version in [&TLS12, &TLS13] {
         let config = server_config(&[version], Arc::new(Refuses { mandatory: true }));
         let port = listen_tls(config, |_| async {});
-        let ran = provision(&World::trusting("san"), port, "");
+        let ran = provision(&Sandbox::trusting("san"), port, "");
         let step = if version == &TLS12 { "tls" } else { "connect" };
         is_only_a_handshake(&ran, step);
     }
@@ -179,15 +179,15 @@ fn an_alert_where_no_certificate_was_presented_says_nothing_about_one() {
 
 #[test]
 fn a_refusal_of_the_certificate_that_was_presented_is_one() {
-    let world = proved();
+    let sandbox = proved();
     let refused = "3 tls/client-certificate-refused verify";
     for version in [&TLS12, &TLS13] {
         let config = server_config(&[version], Arc::new(Refuses { mandatory: false }));
         let port = listen_tls(config, |_| async {});
-        assert_eq!(world.run(&format!("connect --json --port {port}")).brief(), refused, "{version:?}");
+        assert_eq!(sandbox.run(&format!("connect --json --port {port}")).brief(), refused, "{version:?}");
     }
     let old = Server::start(|config| config.release = Release::V3_4);
-    assert_eq!(world.run(&format!("connect --json --port {}", old.port())).brief(), refused);
+    assert_eq!(sandbox.run(&format!("connect --json --port {}", old.port())).brief(), refused);
 }
 
 /// Lets everybody in, as a provisioning session or a device; answers a request by `answers`: those that come before
@@ -239,10 +239,10 @@ fn an_answer_before_the_request_answers_nothing() {
     let port = listen_tls(unasking(), |stream| {
         broker(stream, Some(r#"{"status":"NOT_FOUND","errorMsg":"early"}"#), success)
     });
-    let world = World::trusting("san");
-    let ran = provision(&world, port, "--no-verify-connect");
+    let sandbox = Sandbox::trusting("san");
+    let ran = provision(&sandbox, port, "--no-verify-connect");
     assert_eq!(ran.outcome(), "provisioned", "{ran:?}");
-    assert_eq!(world.record()["state"], "accepted");
+    assert_eq!(sandbox.record()["state"], "accepted");
 }
 
 fn secret_of(request: &str) -> String {
@@ -263,13 +263,13 @@ fn a_server_that_echoes_the_request_shows_no_secret() {
     for answer in [echo as fn(&str) -> String, word, kind] {
         for credentials in ["x509", "access-token", "mqtt-basic"] {
             let port = listen_tls(unasking(), move |stream| broker(stream, None, answer));
-            let world = World::trusting("san");
+            let sandbox = Sandbox::trusting("san");
             let secret = r#"s3cret-"quoted"\and-more"#;
             let arguments = format!(
                 "provision --events -v --host localhost --port {port} --server-cert server.pem \
                  --no-verify-connect --provision-key k --device-name d --credentials-type {credentials}"
             );
-            let mut command = world.command();
+            let mut command = sandbox.bare();
             command.env("TBPROV_PROVISION_SECRET", secret).args(arguments.split_whitespace());
             let ran = Ran::from(command.output().unwrap());
             let said = format!("{}{}", ran.stdout, ran.stderr);
@@ -277,7 +277,7 @@ fn a_server_that_echoes_the_request_shows_no_secret() {
             for part in ["s3cret", "and-more"] {
                 assert!(!said.contains(part), "{part} in {ran:?}");
             }
-            let saved = world.files().into_iter().find(|path| path.ends_with("credentials.json"));
+            let saved = sandbox.files().into_iter().find(|path| path.ends_with("credentials.json"));
             let Some(saved) = saved else { continue };
             let saved: serde_json::Value =
                 serde_json::from_str(&std::fs::read_to_string(saved).unwrap()).unwrap();
@@ -290,17 +290,17 @@ fn a_server_that_echoes_the_request_shows_no_secret() {
 
 #[test]
 fn mutual_tls_is_only_what_the_server_asked_for() {
-    let world = proved();
+    let sandbox = proved();
     let anonymous = listen_tls(unasking(), |stream| broker(stream, None, success));
     let asking = Server::start(|_| {});
     let told = |port: u16| {
-        let ran = world.run(&format!("connect --events --port {port}"));
+        let ran = sandbox.run(&format!("connect --events --port {port}"));
         let connected = ran.stdout.lines().find(|line| line.contains(r#""event":"connected""#));
         connected.map(|line| line.contains(r#""mutual_tls":true"#))
     };
     assert_eq!(told(anonymous), Some(false));
     assert_eq!(told(asking.port()), None, "the simulator does not know the device");
-    let doctor = world.run(&format!("doctor {NAME} --json --port {anonymous}")).json();
+    let doctor = sandbox.run(&format!("doctor {NAME} --json --port {anonymous}")).json();
     let identity = doctor["checks"].as_array().unwrap().iter().find(|check| check["check"] == "identity");
     let detail = identity.unwrap()["detail"].as_str().unwrap();
     assert!(detail.contains("never asked"), "{detail}");
@@ -308,10 +308,10 @@ fn mutual_tls_is_only_what_the_server_asked_for() {
 
 #[test]
 fn doctor_shows_what_an_untrusted_server_presents_in_one_line() {
-    let world = World::trusting("esp32");
-    let server = Server::with_certificate("impostor", |_| {});
+    let sandbox = Sandbox::trusting("esp32");
+    let server = Server::presenting("impostor", |_| {});
     let line = format!("doctor --json --host localhost --port {} --server-cert server.pem", server.port());
-    let doctor = world.run(&line).json();
+    let doctor = sandbox.run(&line).json();
     let checks = doctor["checks"].as_array().unwrap();
     let tls = checks.iter().find(|check| check["check"] == "tls").unwrap();
     let detail = tls["detail"].as_str().unwrap();

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tbprov::Secret;
-use tbprov::identity::{Certificate, SoftwareKey, X509Identity, pem, read_certificates};
+use tbprov::identity::{Certificate, X509Identity, read_certificates};
+use tbprov::keys::{SoftwareKey, pem};
 use tbprov::sim::{Config, DeviceSummary, Event, Observer, Release, ServerIdentity, Simulator};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -501,7 +502,7 @@ fn server_identity(name: &str) -> ServerIdentity {
 fn identity_from(name: &str, read: impl Fn(&str) -> String) -> ServerIdentity {
     ServerIdentity {
         chain: read_certificates(&read(&format!("{name}.pem")), name).unwrap(),
-        key: SoftwareKey::from_pem(&read(&format!("{name}_key.pem")), name).unwrap(),
+        key: Arc::new(SoftwareKey::from_pem(&read(&format!("{name}_key.pem")), name).unwrap()),
     }
 }
 

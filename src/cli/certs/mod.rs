@@ -78,7 +78,7 @@ impl SignerArgs {
             (Some(certificate), Some(key)) => {
                 let authority = self.key_file.read_pair(context, certificate, key)?;
                 authority.leaf.check_dates(&certificate.display().to_string())?;
-                Ok(Some(authority))
+                Ok(Some(authority.into()))
             }
             _ => Ok(None),
         }

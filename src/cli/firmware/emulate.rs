@@ -16,7 +16,7 @@ use super::identity_args::SessionArgs;
 use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
 use tbprov::firmware::{self, Board, IdentityOptions, read_elf};
-use tbprov::ledger::folder::Device;
+use tbprov::ledger::Entry;
 use tbprov::server::Host;
 use tbprov::sim::Simulator;
 use tbprov::{Error, ErrorCode, Result, Step};
@@ -64,8 +64,8 @@ impl EmulateArgs {
         let elf = self.elf(context).await?;
         let Some(name) = &self.device else { return self.demonstrate(context, elf).await };
         context.progress.begin(Step::Plan);
-        let device = context.store.open(name)?;
-        let dialer = self.session.dialer(context, &device)?;
+        let device = context.device(Some(name)).await?;
+        let dialer = self.session.dialer(context, &device).await?;
         let emulated = self.emulate(context, elf, &device, &dialer, self.count.unwrap_or(0)).await?;
         context.output.result("firmware emulate", &EmulateResult::new(&device, &dialer, emulated));
         Ok(self.exit_code(emulated))
@@ -74,8 +74,8 @@ impl EmulateArgs {
     /// With a server and a device of its own.
     async fn demonstrate(&self, context: &Context, elf: PathBuf) -> Result<ExitCode> {
         let (simulator, provisioned) = demo::provisioned(context, &self.dir, None).await?;
-        let device = provisioned.device;
-        let dialer = self.session.dialer(context, &device)?;
+        let device = provisioned.entry;
+        let dialer = self.session.dialer(context, &device).await?;
         let count = self.count.unwrap_or(DEMO_READINGS);
         let emulated = self.emulate(context, elf, &device, &dialer, count).await;
         let arrived = arrived(&simulator, &device);
@@ -108,7 +108,7 @@ impl EmulateArgs {
         &self,
         context: &Context,
         elf: PathBuf,
-        device: &Device,
+        device: &Entry,
         dialer: &Dialer,
         count: u64,
     ) -> Result<Emulated> {
@@ -123,7 +123,7 @@ impl EmulateArgs {
         let interval = options.interval;
         let options = IdentityOptions { address: Some(address), time_server, ..options };
         context.progress.begin(Step::Identity);
-        let partition = firmware::partition(device, &dialer.server, &options)?;
+        let partition = firmware::partition(&context.store, device, &dialer.server, &options).await?;
         let count = (count > 0).then_some(count);
         let patience = self.give_up_after.or(count.map(|_| PATIENCE));
         let emulation = Emulation {
@@ -149,8 +149,8 @@ impl EmulateArgs {
 }
 
 /// Readings of `device` that the server has.
-fn arrived(simulator: &Simulator, device: &Device) -> u64 {
-    let id = device.record.credentials_id.as_ref();
+fn arrived(simulator: &Simulator, device: &Entry) -> u64 {
+    let id = device.record.identity.credentials_id.as_ref();
     let seen = simulator.devices().into_iter().find(|seen| seen.credentials_id.as_ref() == id);
     seen.map_or(0, |seen| seen.telemetry)
 }
@@ -172,11 +172,11 @@ struct ServerResult {
 }
 
 impl EmulateResult {
-    fn new(device: &Device, dialer: &Dialer, emulated: Emulated) -> Self {
+    fn new(device: &Entry, dialer: &Dialer, emulated: Emulated) -> Self {
         Self {
             outcome: if emulated.interrupted { "interrupted" } else { "emulated" },
-            device: device.shown_name(),
-            credentials_id: device.record.credentials_id.clone(),
+            device: device.shown_name().to_owned(),
+            credentials_id: device.record.identity.credentials_id.clone(),
             server: ServerResult { host: dialer.server.host.clone(), port: dialer.server.port },
             acknowledged: emulated.acknowledged,
         }

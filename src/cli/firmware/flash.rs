@@ -93,9 +93,9 @@ impl FirmwareFlashArgs {
     /// The named device, else the store's only one, and its identity; nobody else works on it meanwhile.
     async fn subject(&self, context: &Context) -> Result<Subject> {
         let name = self.device.as_deref();
-        let held = HeldDevice::take(&context.store, name, &context.progress).await?;
-        let dialer = self.identity.dialer(context, &held.device)?;
-        let partition = self.identity.partition(context, &held.device, &dialer).await?;
+        let held = HeldDevice::take(context.ledger(), name, &context.progress).await?;
+        let dialer = self.identity.dialer(context, &held.entry).await?;
+        let partition = self.identity.partition(context, &held.entry, &dialer).await?;
         context.progress.begin(Step::Plan);
         Ok(Subject { held, partition, names_wifi: self.identity.names_wifi() })
     }

@@ -14,7 +14,7 @@ use super::super::server_args::{BeliefArgs, clap_host, clap_port, parse_duration
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
 use tbprov::firmware::{self, Chip, IdentityOptions, Wifi};
-use tbprov::ledger::folder::Device;
+use tbprov::ledger::Entry;
 use tbprov::server::Host;
 use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
 
@@ -76,13 +76,13 @@ const WIFI_PASSWORD: Question = Question {
 
 impl SessionArgs {
     /// The server that `device`, which has to be proved unless forced, shall connect to.
-    pub(super) fn dialer(&self, context: &Context, device: &Device) -> Result<Dialer> {
-        if device.record.state != State::Proved && !self.force {
+    pub(super) async fn dialer(&self, context: &Context, device: &Entry) -> Result<Dialer> {
+        if device.record.state() != State::Proved && !self.force {
             let message =
-                format!("'{}' is {}, not proved", device.shown_name(), device.record.state.as_str());
+                format!("'{}' is {}, not proved", device.shown_name(), device.record.state().as_str());
             return Err(Error::new(ErrorCode::StoreNotProved, message));
         }
-        self.belief.dialer_for(context, device, self.host.clone(), self.server_port)
+        self.belief.dialer_for(context, device, self.host.clone(), self.server_port).await
     }
 
     /// The options, for a board with a cable that finds the server by itself.
@@ -101,15 +101,15 @@ impl SessionArgs {
 
 impl IdentityArgs {
     /// See [`SessionArgs::dialer`].
-    pub(super) fn dialer(&self, context: &Context, device: &Device) -> Result<Dialer> {
-        self.session.dialer(context, device)
+    pub(super) async fn dialer(&self, context: &Context, device: &Entry) -> Result<Dialer> {
+        self.session.dialer(context, device).await
     }
 
     /// The bytes of the identity partition; asks for the WiFi password where nothing else gives it.
     pub(super) async fn partition(
         &self,
         context: &Context,
-        device: &Device,
+        device: &Entry,
         dialer: &Dialer,
     ) -> Result<Zeroizing<Vec<u8>>> {
         let options = IdentityOptions {
@@ -118,7 +118,7 @@ impl IdentityArgs {
             ..self.session.options()
         };
         context.progress.begin(Step::Identity);
-        firmware::partition(device, &dialer.server, &options)
+        firmware::partition(&context.store, device, &dialer.server, &options).await
     }
 
     /// Whether a wireless network was named.

@@ -49,10 +49,13 @@ impl FirmwareImageArgs {
         let chip = self.chip.chip(context).await?;
         let identity = match &self.device {
             Some(name) => {
-                let device = context.store.open(name)?;
-                let dialer = self.identity.dialer(context, &device)?;
+                let device = context.device(Some(name)).await?;
+                let dialer = self.identity.dialer(context, &device).await?;
                 self.identity.warn_without_network(context, chip, self.build.ethernet);
-                Some((device.shown_name(), self.identity.partition(context, &device, &dialer).await?))
+                Some((
+                    device.shown_name().to_owned(),
+                    self.identity.partition(context, &device, &dialer).await?,
+                ))
             }
             None => None,
         };
