@@ -13,6 +13,7 @@ pub mod flash;
 mod identity;
 pub mod image;
 mod image_file;
+pub mod leftovers;
 pub mod monitor;
 mod partitions;
 pub mod program;
