@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use support::*;
-use tbprov::identity::{Certificate, Credentials, Profile, Validity, X509Identity};
-use tbprov::keys::{KeyType, SoftwareKey};
 use tbprov::dial::Dialer;
 use tbprov::event::Progress;
+use tbprov::identity::{Certificate, Credentials, Profile, Validity, X509Identity};
+use tbprov::keys::{KeyType, SoftwareKey};
 use tbprov::mqtt::{Incoming, Login, Session};
 use tbprov::sim::{Config, Fault, HeldCredentials, PreProvisioned, Release};
 use tbprov::tls::{Trust, TrustSource};
@@ -386,7 +386,8 @@ fn no_connection_takes_the_identity_of_the_one_before() {
         server.block_on(async {
             let dialer = dialer(&server);
             for (credentials, name) in [(&first, "first"), (&second, "second")].repeat(3) {
-                let mut session = Session::open(&dialer, &Login::Device(credentials), &Progress::silent()).await.unwrap();
+                let mut session =
+                    Session::open(&dialer, &Login::Device(credentials), &Progress::silent()).await.unwrap();
                 send(&mut session, &format!("{{\"i am\":\"{name}\"}}")).await;
                 session.close().await;
                 // Nobody, between the two.
@@ -412,9 +413,9 @@ fn three_hundred_connections_are_held() {
         let mut opening = tokio::task::JoinSet::new();
         for credentials in identities {
             let dialer = Arc::clone(&dialer);
-            opening.spawn(
-                async move { Session::open(&dialer, &Login::Device(&credentials), &Progress::silent()).await.unwrap() },
-            );
+            opening.spawn(async move {
+                Session::open(&dialer, &Login::Device(&credentials), &Progress::silent()).await.unwrap()
+            });
         }
         let mut sessions = opening.join_all().await;
         for round in 1..=2 {

@@ -89,6 +89,11 @@ pub trait Signer: rcgen::SigningKey + Send + Sync {
     /// # Errors
     /// When the key cannot be used for TLS.
     fn tls_key(&self) -> Result<Arc<dyn rustls::sign::SigningKey>>;
+
+    /// Whether signing takes long, as in a token: the handshake then runs on a thread of its own.
+    fn is_slow(&self) -> bool {
+        false
+    }
 }
 
 /// A private key in memory, kept as PKCS#8 and zeroized on drop.
