@@ -144,7 +144,11 @@ pub enum Event {
     },
 }
 
-fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes a duration as a whole number of milliseconds.
+///
+/// # Errors
+/// The serializer's.
+pub fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
 }
 

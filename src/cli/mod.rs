@@ -15,6 +15,7 @@ mod key_file;
 mod man;
 mod prompt;
 mod provision;
+mod results;
 mod secret_file;
 mod server_args;
 mod sim;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use tbprov::event::as_milliseconds;
 use tbprov::firmware::flash::Region;
 use tbprov::firmware::image::Part;
 use tbprov::firmware::serial::SerialPort;
@@ -35,18 +36,14 @@ struct PartResult {
 #[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Timings {
     /// Until the bootloader answered.
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(serialize_with = "as_milliseconds")]
     pub(super) connect: Duration,
     /// Until there was an image.
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(serialize_with = "as_milliseconds")]
     pub(super) build: Duration,
     /// Until all was written and read back.
-    #[serde(serialize_with = "milliseconds")]
+    #[serde(serialize_with = "as_milliseconds")]
     pub(super) write: Duration,
-}
-
-fn milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((value.as_secs_f64() * 100_000.0).round() / 100.0)
 }
 
 impl FlashResult {
