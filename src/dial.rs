@@ -15,7 +15,6 @@ use tokio_rustls::client::TlsStream;
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Progress};
 use crate::identity::{Certificate, X509Identity};
-use crate::keys::Signer as _;
 use crate::server::Server;
 use crate::tls::{self, ClientCertificate, Prepared, Recorder};
 

@@ -1,6 +1,7 @@
 //! What every command is given: where to say things, the configuration, the store, and Ctrl-C.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,13 +10,16 @@ use super::config::Config;
 use super::terminal;
 use crate::output::Output;
 use tbprov::event::Progress;
-use tbprov::ledger::folder::Store;
+use tbprov::flow::{Prover, Run};
+use tbprov::identity::Credentials;
+use tbprov::ledger::folder::Folders;
+use tbprov::ledger::{Entry, Ledger, Which};
 use tbprov::{Error, ErrorCode, Result};
 
 pub(super) struct Context {
     pub(super) output: Output,
     pub(super) config: Config,
-    pub(super) store: Store,
+    pub(super) store: Folders,
     pub(super) progress: Progress,
     /// Cancelled by the first Ctrl-C, SIGTERM or hangup of the terminal; the second ends the process at once.
     pub(super) interrupt: CancellationToken,
@@ -36,13 +40,36 @@ impl Context {
         let interrupt = CancellationToken::new();
         listen(interrupt.clone())?;
         Ok(Self {
+            store: Folders::told_to(root, progress.clone()),
             progress,
             output,
             config,
-            store: Store::new(root),
             interrupt,
             may_ask: !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         })
+    }
+
+    /// Where devices are kept.
+    pub(super) fn ledger(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.store.clone())
+    }
+
+    /// What a run of the library works with.
+    pub(super) fn run<'a>(&'a self, prover: &'a Prover) -> Run<'a> {
+        Run { ledger: &self.store, prover, interrupt: &self.interrupt, progress: &self.progress }
+    }
+
+    /// The device called `name`, else the store's only one.
+    pub(super) async fn device(&self, name: Option<&str>) -> Result<Entry> {
+        match name {
+            Some(name) => self.store.open(name).await,
+            None => self.store.only().await,
+        }
+    }
+
+    /// The credentials of a device of the store.
+    pub(super) async fn credentials(&self, entry: &Entry) -> Result<Credentials> {
+        self.store.key(entry, Which::Current).await?.open(&entry.place())
     }
 
     /// Cancelled when the user interrupts, or when nobody reads stdout any more: for what goes on for ever.

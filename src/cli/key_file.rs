@@ -8,7 +8,7 @@ use clap::Args;
 use super::context::Context;
 use tbprov::Result;
 use tbprov::files::{self, Privacy};
-use tbprov::identity::X509Identity;
+use tbprov::identity::SoftwareIdentity;
 
 /// What is said about the file of a private key.
 #[derive(Debug, Args)]
@@ -28,8 +28,8 @@ impl KeyFileArgs {
         context: &Context,
         certificate: &Path,
         key: &Path,
-    ) -> Result<X509Identity> {
-        let identity = X509Identity::read(certificate, key)?;
+    ) -> Result<SoftwareIdentity> {
+        let identity = SoftwareIdentity::read(certificate, key)?;
         self.warn_of_readers(context, key);
         Ok(identity)
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Failure, create_directory};
 use crate::error::{Error, ErrorCode, Hint, Result};
@@ -15,8 +15,8 @@ const GROUP: u32 = 0o020;
 /// it ends. The file itself stays: removing it would let two processes hold 'the' lock.
 #[derive(Debug)]
 pub struct DeviceLock {
-    _file: File,
-    folder: String,
+    file: File,
+    path: PathBuf,
 }
 
 impl DeviceLock {
@@ -39,16 +39,32 @@ impl DeviceLock {
                     .set_len(0)
                     .and_then(|()| file.rewind())
                     .and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(Self { _file: file, folder: folder.to_owned() })
+                Ok(Self { file, path })
             }
             Err(TryLockError::WouldBlock) => Err(held(file, device)),
             Err(TryLockError::Error(error)) => Err(Failure::new("lock", &path, error).in_store()),
         }
     }
 
-    pub(crate) fn folder(&self) -> &str {
-        &self.folder
+    /// Whether the lock is one no more: somebody removed or replaced its file, and may have taken the new one.
+    pub(crate) fn is_gone(&self) -> bool {
+        !is_the_file_at(&self.file, &self.path)
     }
+}
+
+#[cfg(unix)]
+fn is_the_file_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(held), Ok(there)) => held.dev() == there.dev() && held.ino() == there.ino(),
+        _ => false,
+    }
+}
+
+/// A file that is open cannot be removed here.
+#[cfg(not(unix))]
+fn is_the_file_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 fn held(file: File, device: &str) -> Error {

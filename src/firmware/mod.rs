@@ -7,28 +7,36 @@
 mod board;
 mod bootloader;
 pub mod build;
+mod csv;
 mod elf;
 pub mod emulator;
-pub mod flash;
+mod flash;
+pub mod health;
 mod identity;
-pub mod image;
+mod image;
 mod image_file;
+<<<<<<< HEAD
 pub mod leftovers;
+=======
+pub mod job;
+>>>>>>> main
 pub mod monitor;
 mod partitions;
-pub mod program;
+mod program;
 pub mod serial;
 mod size;
 pub mod sources;
+mod subject;
 mod table;
 pub mod toolchain;
+mod waiting;
 
-pub use board::Board;
-pub use bootloader::Bootloader;
-pub use build::{BuildPlan, build};
-pub use identity::{IdentityOptions, partition};
-pub use image::Image;
-pub use partitions::Partitions;
+pub use board::{Board, Chip, Crystal};
+pub use build::{Built, Recipe};
+pub use elf::read_elf;
+pub use identity::{IdentityOptions, partition, without_network};
+pub use image::{Image, Part, PartName, Place};
+pub use partitions::{LARGEST_FLASH, Partitions};
 pub use size::{ImageSize, SectionSize, Size};
 pub use sources::Sources;
 pub use tbprov_contract::Wifi;

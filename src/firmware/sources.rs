@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
+use crate::event::Progress;
 use crate::files::{self, Access};
 
 /// What is embedded at compile time.
@@ -21,13 +22,14 @@ const PARTITIONS: &str = "partitions.csv";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
     directory: PathBuf,
+    partitions: String,
 }
 
 impl Sources {
     /// The sources in `named`, else in `./firmware`.
     ///
     /// # Errors
-    /// `firmware/sources` when there are none.
+    /// `firmware/sources` when there are none, or when their partition table cannot be read.
     pub fn find(named: Option<&Path>) -> Result<Self> {
         let directory = named.unwrap_or(Path::new(DEFAULT));
         for file in [MANIFEST, PARTITIONS] {
@@ -36,7 +38,12 @@ impl Sources {
                 return Err(Error::new(ErrorCode::FirmwareSources, message));
             }
         }
-        Ok(Self { directory: directory.to_owned() })
+        let path = directory.join(PARTITIONS);
+        let partitions = fs::read_to_string(&path).map_err(|error| {
+            let message = format!("{} cannot be read: {error}", path.display());
+            Error::new(ErrorCode::FirmwareSources, message).source(error)
+        })?;
+        Ok(Self { directory: directory.to_owned(), partitions })
     }
 
     /// The folder.
@@ -44,16 +51,9 @@ impl Sources {
         &self.directory
     }
 
-    /// The text of its partition table.
-    ///
-    /// # Errors
-    /// `firmware/sources` when it cannot be read.
-    pub fn partitions(&self) -> Result<String> {
-        let path = self.directory.join(PARTITIONS);
-        fs::read_to_string(&path).map_err(|error| {
-            let message = format!("{} cannot be read: {error}", path.display());
-            Error::new(ErrorCode::FirmwareSources, message).source(error)
-        })
+    /// The text of their partition table.
+    pub fn partitions(&self) -> &str {
+        &self.partitions
     }
 }
 
@@ -72,12 +72,13 @@ pub fn embedded_partitions() -> Result<&'static str> {
 ///
 /// # Errors
 /// `file/exists` when something is there, `store/io`.
-pub fn write_out(directory: &Path) -> Result<usize> {
+pub fn write_out(directory: &Path, progress: &Progress) -> Result<usize> {
     refuse_what_is_used(directory)?;
     let Some(name) = directory.file_name() else {
         let message = format!("{} is no name for a new folder", directory.display());
         return Err(Error::new(ErrorCode::UsageInvalid, message));
     };
+    progress.begin(Step::Stage);
     let above = directory.parent().unwrap_or(Path::new(""));
     let beside = above.join(format!(".{}.tbprov-init", name.to_string_lossy()));
     // What a killed run left; the name is nobody else's.
@@ -92,9 +93,12 @@ pub fn write_out(directory: &Path) -> Result<usize> {
 }
 
 fn refuse_what_is_used(directory: &Path) -> Result<()> {
+    if directory.is_file() {
+        return Err(used(directory, "is a file"));
+    }
     match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(used(directory, "is a file")),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(used(directory, "is in a file")),
         Err(error) => Err(failed("read", directory, error)),
         Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(used(directory, "is not empty"))),
     }
@@ -145,6 +149,10 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write_out(directory: &Path) -> Result<usize> {
+        super::write_out(directory, &Progress::silent())
+    }
 
     #[test]
     fn sources_are_written_whole_and_never_over_others() {

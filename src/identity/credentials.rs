@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::{Certificate, read_certificates};
 use crate::error::{Error, ErrorCode, Result};
-use crate::keys::{SoftwareKey, pem};
+use crate::keys::{Signer, SoftwareKey, pem};
 use crate::secret::Secret;
 
 /// The kind of credentials to provision. Source: ThingsBoard's `DeviceCredentialsType`.
@@ -68,7 +68,7 @@ impl FromStr for CredentialsType {
     }
 }
 
-/// A certificate chain, leaf first, and the leaf's key.
+/// A certificate chain, leaf first, and the leaf's key, wherever that is.
 #[derive(Debug, Clone)]
 pub struct X509Identity {
     /// The device's own certificate.
@@ -76,7 +76,7 @@ pub struct X509Identity {
     /// The certificates above the leaf, presented at connect for the X509_CERTIFICATE_CHAIN strategy.
     pub intermediates: Vec<Certificate>,
     /// The leaf's key.
-    pub key: Arc<SoftwareKey>,
+    pub key: Arc<dyn Signer>,
 }
 
 impl X509Identity {
@@ -85,16 +85,49 @@ impl X509Identity {
     /// # Errors
     /// Those of reading either, and `file/key-mismatch`.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
+        SoftwareIdentity::read(certificate, key).map(Self::from)
+    }
+}
+
+impl From<SoftwareIdentity> for X509Identity {
+    fn from(identity: SoftwareIdentity) -> Self {
+        Self { leaf: identity.leaf, intermediates: identity.intermediates, key: identity.key }
+    }
+}
+
+/// An identity whose key is in memory, so that it can be written to files or to a chip: one that was just made, or
+/// read from files.
+#[derive(Debug, Clone)]
+pub struct SoftwareIdentity {
+    /// As in [`X509Identity`].
+    pub leaf: Certificate,
+    /// As in [`X509Identity`].
+    pub intermediates: Vec<Certificate>,
+    /// The leaf's key.
+    pub key: Arc<SoftwareKey>,
+}
+
+impl SoftwareIdentity {
+    /// Reads a certificate (with any above it) and its key from two PEM files.
+    ///
+    /// # Errors
+    /// Those of reading either, and `file/key-mismatch`.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
         let key_shown = key.display().to_string();
         let certificate_shown = certificate.display().to_string();
         let mut chain = read_certificates(&pem::read_file(certificate)?, &certificate_shown)?;
-        let signer = SoftwareKey::from_pem(&pem::read_file(key)?, &key_shown)?;
+        let key = SoftwareKey::from_pem(&pem::read_file(key)?, &key_shown)?;
         let leaf = chain.remove(0);
-        if leaf.public_key != signer.public_key_der() {
+        if leaf.public_key != key.public_key() {
             let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
             return Err(Error::new(ErrorCode::FileMismatch, message));
         }
-        Ok(Self { leaf, intermediates: chain, key: Arc::new(signer) })
+        Ok(Self { leaf, intermediates: chain, key: Arc::new(key) })
+    }
+
+    /// The certificate and those above it, PEM.
+    pub fn chain_pem(&self) -> String {
+        std::iter::once(&self.leaf).chain(&self.intermediates).map(Certificate::to_pem).collect()
     }
 }
 

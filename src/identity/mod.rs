@@ -3,7 +3,13 @@
 mod certificate;
 mod credentials;
 mod fingerprint;
+mod issue;
+mod public_key;
+mod validity;
 
-pub use certificate::{Certificate, Issuer, Profile, Validity, read_certificates};
-pub use credentials::{BasicCredentials, Credentials, CredentialsType, X509Identity};
+pub use certificate::{Certificate, read_certificates};
+pub use credentials::{BasicCredentials, Credentials, CredentialsType, SoftwareIdentity, X509Identity};
 pub use fingerprint::{credentials_id, sha256_hex};
+pub use issue::{Issue, Issued, Profile, issue};
+pub use public_key::PublicKeyKind;
+pub use validity::Validity;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rumqttc::mqttbytes::v4::{Connect, ConnectAuth};
 use rustls_pki_types::CertificateDer;
-use time::OffsetDateTime;
 
-use super::device::Device;
+use super::device::RegisteredDevice;
 use super::server::Peer;
+use crate::clock;
 use crate::identity::{Certificate, Validity, credentials_id};
 
 /// The user name or client id that asks for provisioning, and no password needed.
@@ -22,12 +22,18 @@ pub(super) struct ClientCertificate {
     pub(super) credentials_id: String,
     /// Nothing when the certificate cannot be read.
     validity: Option<Validity>,
+    /// Why registration at connect left it unknown.
+    pub(super) unregistered: Option<String>,
 }
 
 impl ClientCertificate {
     pub(super) fn new(leaf: &CertificateDer<'_>) -> Self {
         let parsed = Certificate::from_der(leaf.clone().into_owned(), "the client certificate");
-        Self { credentials_id: credentials_id(leaf), validity: parsed.ok().map(|parsed| parsed.validity) }
+        Self {
+            credentials_id: credentials_id(leaf),
+            validity: parsed.ok().map(|parsed| parsed.validity),
+            unregistered: None,
+        }
     }
 }
 
@@ -35,7 +41,7 @@ impl ClientCertificate {
 #[derive(Debug)]
 pub(super) enum Login {
     Provision,
-    Device(Arc<Device>),
+    Device(Arc<RegisteredDevice>),
     Refused { code: u8, reason: String },
 }
 
@@ -64,13 +70,16 @@ pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientC
 
 /// `processX509CertConnect`: the dates come before the lookup, and a start in the future counts as expired.
 fn by_certificate(peer: &Peer, certificate: &ClientCertificate) -> Login {
-    let valid = certificate.validity.is_some_and(|validity| validity.contains(OffsetDateTime::now_utc()));
+    let valid = certificate.validity.is_some_and(|validity| validity.contains(clock::now()));
     if !valid {
         return Login::refused(NOT_AUTHORIZED, "the certificate is outside its validity dates");
     }
     match peer.server.registry().with_certificate(&certificate.credentials_id) {
         Some(device) => Login::Device(device),
-        None => Login::refused(NOT_AUTHORIZED, "no device has this certificate"),
+        None => {
+            let why = certificate.unregistered.as_deref().unwrap_or("no device has this certificate");
+            Login::refused(NOT_AUTHORIZED, why)
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct StoredDevice {
     pub(super) credentials: StoredCredentials,
     #[serde(default)]
     pub(super) gateway: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) other_profile: bool,
     #[serde(default)]
     pub(super) provisioned: bool,
 }
@@ -91,7 +93,13 @@ mod tests {
 
     fn device(name: &str) -> StoredDevice {
         let credentials = StoredCredentials::AccessToken { token: "hunter2".to_owned() };
-        StoredDevice { name: name.to_owned(), credentials, gateway: false, provisioned: true }
+        StoredDevice {
+            name: name.to_owned(),
+            credentials,
+            gateway: false,
+            other_profile: false,
+            provisioned: true,
+        }
     }
 
     #[test]

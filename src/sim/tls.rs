@@ -14,31 +14,15 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::config::ServerIdentity;
 use super::registry::Registry;
 use super::release::Release;
+use super::server_identity::ServerIdentity;
 use crate::error::{Error, ErrorCode, Result};
-use crate::identity::{Certificate, Profile, Validity, credentials_id};
-use crate::keys::{KeyType, Signer as _, SoftwareKey};
-
-/// How long the simulator's own certificate is valid, in days.
-const OWN_VALIDITY_DAYS: u32 = 3650;
+use crate::identity::{Certificate, credentials_id};
+use crate::keys::tls_key;
 
 /// How many sessions may be resumed; a test's worth, not a fleet's.
 const SESSIONS: usize = 256;
-
-/// A P-256 certificate for `hosts`, or for the names of loopback.
-pub(super) fn own_identity(hosts: &[String]) -> Result<ServerIdentity> {
-    let names = match hosts {
-        [] => ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
-        _ => hosts.to_vec(),
-    };
-    let key = SoftwareKey::generate(KeyType::EcP256)?;
-    let name = names.first().cloned().unwrap_or_default();
-    let validity = Validity::days(OWN_VALIDITY_DAYS);
-    let certificate = Certificate::self_signed(&name, &Profile::Server(names), validity, &key)?;
-    Ok(ServerIdentity { chain: vec![certificate], key })
-}
 
 /// TLS 1.2 and 1.3, a client certificate wanted and not needed, as `MqttSslHandlerProvider` sets it up.
 pub(super) fn server_config(
@@ -50,9 +34,9 @@ pub(super) fn server_config(
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let verifier = Verifier::new(leaf, &provider, release, registry)?;
     let chain = identity.chain.iter().map(|certificate| certificate.der().clone()).collect();
-    let certified = CertifiedKey::new(chain, identity.key.tls_key()?);
+    let certified = CertifiedKey::new(chain, tls_key(Arc::clone(&identity.key)));
     // Not by rustls' keys_match, which cannot read version 1 certificates.
-    if leaf.public_key != identity.key.public_key_der() {
+    if leaf.public_key != identity.key.public_key() {
         let message = "the simulator's certificate belongs to another private key";
         return Err(Error::new(ErrorCode::FileMismatch, message));
     }

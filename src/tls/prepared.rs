@@ -14,7 +14,7 @@ use super::verifier::{PinThenChain, Recorder};
 use super::witness::Witness;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::X509Identity;
-use crate::keys::Signer as _;
+use crate::keys::tls_key;
 
 /// Identities whose keys are kept ready: those of a run with many devices come one after the other.
 const KEPT_IDENTITIES: usize = 64;
@@ -43,7 +43,7 @@ impl Prepared {
     /// there is one.
     ///
     /// # Errors
-    /// When the key cannot sign a TLS handshake.
+    /// When rustls can use no TLS version: a defect.
     pub(crate) fn connection(
         &self,
         trust: &Arc<Trust>,
@@ -51,7 +51,7 @@ impl Prepared {
     ) -> Result<(Arc<ClientConfig>, Arc<Witness>)> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Authentication { verifier, mut config, .. } = kept.authentication(trust)?;
-        let certified = identity.map(|identity| kept.certified(identity)).transpose()?;
+        let certified = identity.map(|identity| kept.certified(identity));
         drop(kept);
         let witness = Arc::new(Witness::new(verifier, certified));
         let as_verifier: Arc<dyn ServerCertVerifier> = Arc::<Witness>::clone(&witness);
@@ -73,16 +73,16 @@ impl Kept {
         Ok(self.server.insert(made).clone())
     }
 
-    fn certified(&mut self, identity: &X509Identity) -> Result<Arc<CertifiedKey>> {
+    fn certified(&mut self, identity: &X509Identity) -> Arc<CertifiedKey> {
         let kept = self.identities.iter().find(|kept| kept.cert.iter().eq(chain(identity)));
         if let Some(kept) = kept {
-            return Ok(Arc::clone(kept));
+            return Arc::clone(kept);
         }
         let certificates = chain(identity).cloned().collect();
-        let made = Arc::new(CertifiedKey::new(certificates, identity.key.tls_key()?));
+        let made = Arc::new(CertifiedKey::new(certificates, tls_key(Arc::clone(&identity.key))));
         self.identities.truncate(KEPT_IDENTITIES - 1);
         self.identities.push_front(Arc::clone(&made));
-        Ok(made)
+        made
     }
 }
 

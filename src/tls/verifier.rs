@@ -253,7 +253,7 @@ fn limit(why: &rustls::Error) -> Option<&'static str> {
 
 fn instant(time: UnixTime) -> OffsetDateTime {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or_else(|_| OffsetDateTime::now_utc())
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(crate::clock::LATEST)
 }
 
 fn summary(certificate: &CertificateDer<'_>) -> Option<Certificate> {

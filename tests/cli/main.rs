@@ -12,6 +12,7 @@
 
 mod adoption;
 mod arguments;
+mod authorities;
 mod documentation;
 mod faults;
 mod files;
@@ -20,8 +21,10 @@ mod folder;
 mod output;
 mod reruns;
 mod secrets;
+mod servers;
 mod simulator;
 mod store;
+#[path = "../support/mod.rs"]
 mod support;
 mod telemetry;
 mod trust;

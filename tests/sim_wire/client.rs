@@ -10,8 +10,8 @@ use rumqttc::mqttbytes::v4::{Connect, Packet, Publish, Subscribe};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{IpAddr, ServerName};
 use tbprov::Secret;
-use tbprov::identity::{Certificate, Profile, Validity};
-use tbprov::keys::{KeyType, Signer as _, SoftwareKey};
+use tbprov::identity::{Certificate, Issue, Profile, Validity, issue};
+use tbprov::keys::{KeyType, SoftwareKey, tls_key};
 use tbprov::sim::{Config, Event, HeldCredentials, Observer, PreProvisioned, Simulator};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -64,13 +64,14 @@ pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Fixture {
 
 pub(crate) struct Identity {
     pub(crate) certificate: Certificate,
-    pub(crate) key: SoftwareKey,
+    pub(crate) key: Arc<SoftwareKey>,
 }
 
 pub(crate) fn identity(validity: Validity) -> Identity {
     let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
-    let certificate = Certificate::self_signed("sensor", &Profile::Device, validity, &key).unwrap();
-    Identity { certificate, key }
+    let wanted = Issue { name: "sensor", profile: &Profile::Device, validity, key: &key, issuer: None };
+    let certificate = issue(&wanted).unwrap().leaf;
+    Identity { certificate, key: Arc::new(key) }
 }
 
 pub(crate) fn new_identity() -> Identity {
@@ -105,7 +106,7 @@ impl rustls::client::ResolvesClientCert for Presents {
 
 pub(crate) fn certified(identity: &Identity) -> Arc<rustls::sign::CertifiedKey> {
     let chain = vec![identity.certificate.der().clone()];
-    Arc::new(rustls::sign::CertifiedKey::new(chain, identity.key.tls_key().unwrap()))
+    Arc::new(rustls::sign::CertifiedKey::new(chain, tls_key(identity.key.clone())))
 }
 
 #[expect(

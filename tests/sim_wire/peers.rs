@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use tbprov::keys::Exportable as _;
+
 use crate::client::*;
 
 /// What the program said, or nothing (and one line) where it is not installed.

@@ -7,10 +7,10 @@ use rumqttc::mqttbytes::v4::Connect;
 use rustls::AlertDescription;
 use rustls::version::{TLS12, TLS13};
 use tbprov::ErrorCode;
-use tbprov::identity::{Certificate, Issuer, Profile, Validity};
-use tbprov::keys::{KeyType, Signer as _};
+use tbprov::identity::{Issue, Profile, Validity, X509Identity, issue};
+use tbprov::keys::{KeyType, tls_key};
 use tbprov::sim::{Config, HeldCredentials, PreProvisioned, Release, ServerIdentity, Simulator};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
 use crate::client::*;
 
@@ -77,7 +77,7 @@ async fn from_3_5_on_an_unknown_certificate_is_refused_at_connect() {
 
 #[tokio::test]
 async fn a_certificate_outside_its_dates_is_refused_though_it_is_known() {
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
+    let now = tbprov::clock::now().replace_nanosecond(0).unwrap();
     let day = Duration::days(1);
     let expired = Validity { not_before: now - day * 2, not_after: now - day };
     let future = Validity { not_before: now + day, not_after: now + day * 2 };
@@ -99,12 +99,21 @@ async fn a_certificate_outside_its_dates_is_refused_though_it_is_known() {
 /// A leaf and its authority, in this order and with a stranger in the authority's place.
 #[tokio::test]
 async fn from_3_5_on_each_certificate_of_a_chain_must_be_signed_by_the_next() {
-    let key = |key_type| tbprov::keys::SoftwareKey::generate(key_type).unwrap();
-    let (authority_key, leaf_key) = (key(KeyType::EcP256), key(KeyType::EcP256));
-    let validity = Validity::days(1);
-    let authority = Certificate::self_signed("ca", &Profile::Authority, validity, &authority_key).unwrap();
-    let issuer = Issuer { certificate: &authority, key: &authority_key };
-    let leaf = Certificate::signed_by(&issuer, "a", &Profile::Device, validity, &leaf_key).unwrap();
+    let key = || Arc::new(tbprov::keys::SoftwareKey::generate(KeyType::EcP256).unwrap());
+    let (authority_key, leaf_key) = (key(), key());
+    let wanted = Issue {
+        name: "ca",
+        profile: &Profile::Authority,
+        validity: Validity::days(1),
+        key: &*authority_key,
+        issuer: None,
+    };
+    let authority = issue(&wanted).unwrap().leaf;
+    let issuer =
+        X509Identity { leaf: authority.clone(), intermediates: Vec::new(), key: authority_key.clone() };
+    let wanted =
+        Issue { name: "a", profile: &Profile::Device, key: &*leaf_key, issuer: Some(&issuer), ..wanted };
+    let leaf = issue(&wanted).unwrap().leaf;
     let stranger = new_identity().certificate;
     for release in Release::ALL {
         let device = PreProvisioned::new("a").with(HeldCredentials::certificate(&leaf));
@@ -115,7 +124,7 @@ async fn from_3_5_on_each_certificate_of_a_chain_must_be_signed_by_the_next() {
         .await;
         for (above, accepted) in [(&authority, true), (&stranger, *release < Release::V3_6)] {
             let chain = vec![leaf.der().clone(), above.der().clone()];
-            let certified = rustls::sign::CertifiedKey::new(chain, leaf_key.tls_key().unwrap());
+            let certified = rustls::sign::CertifiedKey::new(chain, tls_key(leaf_key.clone()));
             let mut config = client_config(fixture.simulator.certificate(), None, &[&TLS12]);
             config.client_auth_cert_resolver = Arc::new(Presents(Mutex::new(Some(Arc::new(certified)))));
             match handshake(fixture.simulator.address(), config).await {
@@ -177,10 +186,10 @@ async fn a_server_identity_may_be_given_and_must_fit_together() {
 #[tokio::test]
 async fn every_quick_key_type_is_taken() {
     for key_type in [KeyType::EcP384, KeyType::Ed25519, KeyType::Rsa2048] {
-        let key = tbprov::keys::SoftwareKey::generate(key_type).unwrap();
-        let profile = Profile::Device;
+        let key = Arc::new(tbprov::keys::SoftwareKey::generate(key_type).unwrap());
         let validity = Validity::days(1);
-        let certificate = Certificate::self_signed("a", &profile, validity, &key).unwrap();
+        let wanted = Issue { name: "a", profile: &Profile::Device, validity, key: &*key, issuer: None };
+        let certificate = issue(&wanted).unwrap().leaf;
         let held = HeldCredentials::certificate(&certificate);
         let device = PreProvisioned::new("a").with(held);
         let fixture = start(|config| config.pre_provisioned = vec![device]).await;

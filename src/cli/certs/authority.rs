@@ -8,11 +8,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::NewCertificateArgs;
 use super::output_files::PairFiles;
-use super::{NewCertificateArgs, make};
 
-use tbprov::flow::DEFAULT_DAYS;
+use tbprov::flow::{DEFAULT_DAYS, NewIdentity, new_identity};
 use tbprov::identity::Profile;
+use tbprov::keys::Exportable as _;
 use tbprov::{DeviceName, Error, ErrorCode, Result, Step};
 
 /// Make an authority (ca_key.pem, ca.pem) that signs devices or servers: for ThingsBoard's X.509 certificate
@@ -36,8 +37,15 @@ impl CaArgs {
             return Err(Error::new(ErrorCode::UsageInvalid, "the authority's name is empty"));
         };
         let files = PairFiles::new(&self.new.out, "ca_key.pem", "ca.pem")?;
-        let made =
-            make(context, name.as_str(), &Profile::Authority, self.days, self.new.key_type, None).await?;
+        let wanted = NewIdentity {
+            name: name.as_str(),
+            profile: &Profile::Authority,
+            days: self.days,
+            key_type: self.new.key_type,
+            issuer: None,
+        };
+        context.progress.begin(Step::Identity);
+        let made = new_identity(&wanted, &context.progress).await?;
         context.progress.begin(Step::Stage);
         files.write(&made.key.to_pem(), &made.chain_pem())?;
         let result = CaResult {

@@ -10,11 +10,11 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::prompt::Question;
 use super::output_files::PairFiles;
-use super::{Made, NewCertificateArgs, SignerArgs, make};
+use super::{NewCertificateArgs, SignerArgs};
 
-use tbprov::flow::DEFAULT_DAYS;
-use tbprov::identity::Profile;
-use tbprov::keys::{KeyType, Signer as _};
+use tbprov::flow::{DEFAULT_DAYS, NewIdentity, new_identity};
+use tbprov::identity::{Profile, SoftwareIdentity};
+use tbprov::keys::{Exportable as _, KeyType, Signer as _};
 use tbprov::{DeviceName, Error, ErrorCode, Result, Secret, Step};
 
 /// Make a device's key and certificate (key.pem, cert.pem), and say what to paste in ThingsBoard's web form.
@@ -46,8 +46,15 @@ impl GenArgs {
         let files = PairFiles::new(&self.new.out, "key.pem", "cert.pem")?;
         let authority = self.signer.authority(context)?;
         let password = if self.encrypt_key { Some(password(context).await?) } else { None };
-        let made =
-            make(context, name.as_str(), &Profile::Device, self.days, self.new.key_type, authority).await?;
+        let wanted = NewIdentity {
+            name: name.as_str(),
+            profile: &Profile::Device,
+            days: self.days,
+            key_type: self.new.key_type,
+            issuer: authority.as_ref(),
+        };
+        context.progress.begin(Step::Identity);
+        let made = new_identity(&wanted, &context.progress).await?;
         let key = match &password {
             Some(password) => made.key.to_encrypted_pem(password)?,
             None => made.key.to_pem(),
@@ -89,7 +96,7 @@ struct GenResult {
 }
 
 impl GenResult {
-    fn new(name: &str, made: &Made, files: PairFiles, encrypted: bool) -> Self {
+    fn new(name: &str, made: &SoftwareIdentity, files: PairFiles, encrypted: bool) -> Self {
         let leaf = &made.leaf;
         Self {
             name: name.to_owned(),

@@ -14,7 +14,7 @@ use super::super::server_args::{parse_port, parse_timeout};
 use tbprov::dial::Dialer;
 use tbprov::files::{self, Access};
 use tbprov::flow::DEFAULT_TIMEOUT;
-use tbprov::identity::{Certificate, read_certificates};
+use tbprov::identity::{Certificate, PublicKeyKind, read_certificates};
 use tbprov::keys::pem;
 use tbprov::server::Server;
 use tbprov::tls::{Trust, TrustSource};
@@ -93,7 +93,7 @@ struct Summary {
     #[serde(with = "time::serde::rfc3339")]
     not_after: time::OffsetDateTime,
     valid_now: bool,
-    key: String,
+    key: PublicKeyKind,
     serial: String,
     version: u32,
     is_ca: bool,
@@ -109,7 +109,7 @@ impl Summary {
             names: certificate.names.clone(),
             not_before: certificate.validity.not_before,
             not_after: certificate.validity.not_after,
-            valid_now: certificate.validity.contains(time::OffsetDateTime::now_utc()),
+            valid_now: certificate.validity.contains(tbprov::clock::now()),
             key: certificate.key.clone(),
             serial: certificate.serial.clone(),
             version: certificate.version,

@@ -8,17 +8,15 @@ mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::key_file::KeyFileArgs;
-use tbprov::event::Event;
+use tbprov::Result;
 use tbprov::flow::DEFAULT_KEY_TYPE;
-use tbprov::identity::{Certificate, Issuer, Profile, Validity, X509Identity};
-use tbprov::keys::{KeyType, SoftwareKey};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::identity::X509Identity;
+use tbprov::keys::KeyType;
 
 /// Keys and certificates: a device's, a server's, an authority's; what is in a file or behind HOST:PORT.
 #[derive(Debug, Subcommand)]
@@ -80,53 +78,9 @@ impl SignerArgs {
             (Some(certificate), Some(key)) => {
                 let authority = self.key_file.read_pair(context, certificate, key)?;
                 authority.leaf.check_dates(&certificate.display().to_string())?;
-                Ok(Some(authority))
+                Ok(Some(authority.into()))
             }
             _ => Ok(None),
         }
     }
-}
-
-/// A new key and its certificate, with the authority's behind it where one signed.
-struct Made {
-    key: Arc<SoftwareKey>,
-    leaf: Certificate,
-    above: Vec<Certificate>,
-}
-
-impl Made {
-    /// The certificate and those above it, PEM.
-    fn chain_pem(&self) -> String {
-        std::iter::once(&self.leaf).chain(&self.above).map(Certificate::to_pem).collect()
-    }
-}
-
-/// Makes a key on a thread of its own, so that Ctrl-C ends the wait for a large RSA key, and its certificate.
-async fn make(
-    context: &Context,
-    name: &str,
-    profile: &Profile,
-    days: u32,
-    key_type: KeyType,
-    authority: Option<X509Identity>,
-) -> Result<Made> {
-    context.progress.begin(Step::Identity);
-    context.progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
-    let key = tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type))
-        .await
-        .map_err(|error| Error::new(ErrorCode::Bug, "making the key failed").source(error))??;
-    context.progress.event(&Event::IdentityCreated { key_type });
-    if Certificate::cuts_common_name(name) {
-        let message = format!("the common name is cut to the 64 characters that X.509 allows: {name}");
-        context.progress.event(&Event::Warning { message });
-    }
-    let validity = Validity::days(days);
-    let Some(authority) = authority else {
-        let leaf = Certificate::self_signed(name, profile, validity, &key)?;
-        return Ok(Made { key: Arc::new(key), leaf, above: Vec::new() });
-    };
-    let issuer = Issuer { certificate: &authority.leaf, key: &*authority.key };
-    let leaf = Certificate::signed_by(&issuer, name, profile, validity, &key)?;
-    let above = std::iter::once(authority.leaf).chain(authority.intermediates).collect();
-    Ok(Made { key: Arc::new(key), leaf, above })
 }

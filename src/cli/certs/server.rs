@@ -10,8 +10,10 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::server_args::clap_host;
 use super::output_files::PairFiles;
-use super::{NewCertificateArgs, SignerArgs, make};
+use super::{NewCertificateArgs, SignerArgs};
+use tbprov::flow::{NewIdentity, new_identity};
 use tbprov::identity::Profile;
+use tbprov::keys::Exportable as _;
 use tbprov::{Result, Step};
 
 /// Make ThingsBoard's own key and certificate (server_key.pem, server.pem), and print the lines for
@@ -43,7 +45,15 @@ impl ServerArgs {
         let authority = self.signer.authority(context)?;
         let name = self.host.first().cloned().unwrap_or_default();
         let profile = Profile::Server(self.host.clone());
-        let made = make(context, &name, &profile, self.days, self.new.key_type, authority).await?;
+        let wanted = NewIdentity {
+            name: &name,
+            profile: &profile,
+            days: self.days,
+            key_type: self.new.key_type,
+            issuer: authority.as_ref(),
+        };
+        context.progress.begin(Step::Identity);
+        let made = new_identity(&wanted, &context.progress).await?;
         context.progress.begin(Step::Stage);
         files.write(&made.key.to_pem(), &made.chain_pem())?;
         let result = ServerResult {

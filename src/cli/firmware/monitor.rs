@@ -11,21 +11,20 @@ use std::time::Duration;
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
-use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio_util::sync::CancellationToken;
 
 use super::super::context::Context;
 use super::super::server_args::parse_duration;
 use super::super::terminal;
-use super::port_args::{PortArgs, blocking};
+use super::port_args::PortArgs;
 use crate::output::{Format, Output};
 use tbprov::error::Hint;
 use tbprov::event::Event;
 use tbprov::files::{self, Access};
 use tbprov::firmware::monitor::{self, Ending, Until};
 use tbprov::firmware::serial::{BAUD, Port, SerialPort};
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::{Error, ErrorCode, Result, Step, blocking};
 
 /// Ctrl-], as in telnet and in ESP-IDF's own monitor.
 const LEAVE: u8 = 0x1d;
@@ -63,15 +62,13 @@ impl MonitorArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let log = self.watch.begin_log()?;
         let port = context.interruptible(self.port.find(context)).await?;
-        let (baud, reset, found) = (self.baud, !self.no_reset, port.clone());
-        let opened = blocking(move || {
-            let mut opened = found.open(baud)?;
-            if reset {
-                monitor::reset(&mut opened)?;
-            }
-            Ok(opened)
-        });
-        let opened = context.interruptible(opened).await?;
+        let (baud, found) = (self.baud, port.clone());
+        let mut opened = context.interruptible(blocking(move || found.open(baud))).await?;
+        context.progress.begin(Step::Monitor);
+        if !self.no_reset {
+            let resetting = blocking(move || monitor::reset(&mut opened).map(|()| opened));
+            opened = context.interruptible(resetting).await?;
+        }
         let (result, exit_code) = self.watch.run(context, &port, opened, log).await?;
         result.show(&context.output);
         Ok(exit_code)
@@ -183,7 +180,7 @@ fn not_logged(path: &Path, error: std::io::Error) -> Error {
 /// RFC 3339 in UTC, with milliseconds.
 fn instant() -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::now_utc().format(format).unwrap_or_default()
+    tbprov::clock::now().format(format).unwrap_or_default()
 }
 
 /// The log is data; with `--json`, only the result is.

@@ -1,0 +1,37 @@
+//! A [`Signer`] as rcgen signs certificates with it.
+
+use super::{Scheme, Signer};
+use crate::error::{Error, ErrorCode, Result};
+
+/// A key as rcgen wants it: for the subject of a certificate, and for its issuer.
+pub(crate) struct CertificateKey<'a> {
+    key: &'a dyn Signer,
+    public: rcgen::SubjectPublicKeyInfo,
+}
+
+impl<'a> CertificateKey<'a> {
+    pub(crate) fn new(key: &'a dyn Signer) -> Result<Self> {
+        let public = rcgen::SubjectPublicKeyInfo::from_der(key.public_key())
+            .map_err(|error| Error::new(ErrorCode::Bug, "the public key cannot be read").source(error))?;
+        Ok(Self { key, public })
+    }
+}
+
+impl rcgen::PublicKeyData for CertificateKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.public.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.public.algorithm()
+    }
+}
+
+impl rcgen::SigningKey for CertificateKey<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        // rcgen's errors carry no cause.
+        self.key
+            .sign(Scheme::of_certificates(self.key.key_type()), message)
+            .map_err(|_| rcgen::Error::RemoteKeyError)
+    }
+}
