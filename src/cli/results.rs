@@ -1,13 +1,27 @@
 //! What several results have in common.
 
 use serde::Serialize;
+<<<<<<< HEAD
+
+use tbprov::server::{Host, Server};
+
+/// The server in a result.
+=======
 use tbprov::server::{Host, Server};
 
 /// A server, and how it was reached.
+>>>>>>> main
 #[derive(Debug, Serialize)]
 pub(super) struct ServerResult {
     pub(super) host: Host,
     pub(super) port: u16,
+<<<<<<< HEAD
+}
+
+impl ServerResult {
+    pub(super) fn new(server: &Server) -> Self {
+        Self { host: server.host.clone(), port: server.port }
+=======
     /// `TLSv1.2` or `TLSv1.3`; null where there was no connection.
     pub(super) tls: Option<&'static str>,
 }
@@ -15,5 +29,6 @@ pub(super) struct ServerResult {
 impl ServerResult {
     pub(super) fn new(server: &Server, tls: Option<&'static str>) -> Self {
         Self { host: server.host.clone(), port: server.port, tls }
+>>>>>>> main
     }
 }

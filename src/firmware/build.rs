@@ -6,10 +6,14 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::board::Board;
+<<<<<<< HEAD
+use super::leftovers::Guard;
+=======
 use super::elf::read_elf;
+>>>>>>> main
 use super::program::without_our_variables;
 use super::sources::Sources;
 use super::toolchain::{Library, Machine, Toolchain, linker_variable};
@@ -72,6 +76,22 @@ impl Recipe {
         let bytes = read_elf(&elf)?;
         Ok(Built { board, features, toolchain, elf, bytes })
     }
+<<<<<<< HEAD
+    let mut cargo = command(plan).spawn().map_err(|error| {
+        let message = format!("{} cannot be started: {error}", plan.toolchain.cargo.display());
+        Error::new(ErrorCode::FirmwareToolchain, message).source(error)
+    })?;
+    // Cargo and every compiler that it started: they end together.
+    let group = Guard::group(&cargo);
+    let messages = cargo.stdout.take();
+    let talk = cargo.stderr.take();
+    let (elf, said) = tokio::join!(executable(messages), text(talk));
+    let status = cargo.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
+    group.into_iter().for_each(Guard::forget);
+    if !status.success() {
+        if !said.is_empty() {
+            progress.event(&Event::CompilerOutput { text: said });
+=======
 }
 
 /// One run of cargo.
@@ -89,6 +109,7 @@ impl Run<'_> {
         if !self.recipe.show_progress {
             let what = format!("the firmware for {board} by {}", toolchain.describe());
             progress.event(&Event::Started { step: Step::Build, what });
+>>>>>>> main
         }
         let mut cargo = Group(self.command().spawn().map_err(|error| {
             let message = format!("{} cannot be started: {error}", toolchain.cargo.display());
@@ -209,6 +230,8 @@ async fn text(talk: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
+<<<<<<< HEAD
+=======
 /// Cargo and every compiler that it started: they end together.
 struct Group(Child);
 
@@ -224,6 +247,7 @@ impl Drop for Group {
     }
 }
 
+>>>>>>> main
 #[cfg(test)]
 mod tests {
     use super::*;

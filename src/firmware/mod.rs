@@ -15,7 +15,11 @@ pub mod health;
 mod identity;
 mod image;
 mod image_file;
+<<<<<<< HEAD
+pub mod leftovers;
+=======
 pub mod job;
+>>>>>>> main
 pub mod monitor;
 mod partitions;
 mod program;

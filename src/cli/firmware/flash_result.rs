@@ -5,8 +5,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+<<<<<<< HEAD
+use tbprov::event::as_milliseconds;
+use tbprov::firmware::flash::Region;
+use tbprov::firmware::image::Part;
+use tbprov::firmware::serial::SerialPort;
+use tbprov::firmware::{Board, Bootloader};
+use tbprov::ledger::folder::Device;
+=======
 use tbprov::firmware::job::{Flashed, Outcome};
 use tbprov::firmware::{Chip, Place};
+>>>>>>> main
 
 /// Documented in `docs/protocol.md`.
 #[derive(Serialize)]
@@ -22,6 +31,41 @@ pub(super) struct FlashResult<'a> {
 }
 
 #[derive(Serialize)]
+<<<<<<< HEAD
+struct PartResult {
+    name: &'static str,
+    offset: u32,
+    bytes: usize,
+}
+
+/// What took how long.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(super) struct Timings {
+    /// Until the bootloader answered.
+    #[serde(serialize_with = "as_milliseconds")]
+    pub(super) connect: Duration,
+    /// Until there was an image.
+    #[serde(serialize_with = "as_milliseconds")]
+    pub(super) build: Duration,
+    /// Until all was written and read back.
+    #[serde(serialize_with = "as_milliseconds")]
+    pub(super) write: Duration,
+}
+
+impl FlashResult {
+    pub(super) fn new(
+        outcome: &'static str,
+        board: &Bootloader,
+        port: &SerialPort,
+        parts: &[Part],
+        timings_ms: Timings,
+    ) -> Self {
+        let parts = parts.iter().map(|part| PartResult {
+            name: part.name,
+            offset: part.offset,
+            bytes: part.bytes.len(),
+        });
+=======
 struct Timings {
     #[serde(serialize_with = "milliseconds")]
     connect: Duration,
@@ -42,6 +86,7 @@ impl<'a> FlashResult<'a> {
             Outcome::Erased => "erased",
         };
         let timings = flashed.timings;
+>>>>>>> main
         Self {
             outcome,
             port: &flashed.port.path,
