@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::context::Context;
+use super::secret_file;
 use super::server_args::{clap_host, clap_port};
 use crate::output::{Format, Mark, Output};
 use tbprov::error::Hint;
@@ -53,8 +54,8 @@ pub(super) struct SimArgs {
     #[arg(long, env = "TBPROV_SIM_PROVISION_KEY", value_name = "KEY")]
     provision_key: Option<String>,
     /// The provision secret [default: made up].
-    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", hide_env_values = true)]
-    provision_secret: Option<String>,
+    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", value_parser = secret_file::clap_secret, hide_env_values = true)]
+    provision_secret: Option<Secret>,
     /// The folder of the server's certificate and key (server.pem, server_key.pem); made when they are not there.
     #[arg(long, value_name = "DIR", default_value = "./tbprov-sim")]
     dir: PathBuf,
@@ -92,7 +93,7 @@ impl SimArgs {
             None => Secret::random(SECRET_LENGTH)?.expose().to_owned(),
         };
         let secret = match self.provision_secret {
-            Some(secret) => Secret::new(secret),
+            Some(secret) => secret,
             None => Secret::random(SECRET_LENGTH)?,
         };
         let mut config = Config::new(key.clone(), secret.clone());

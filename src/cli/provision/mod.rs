@@ -46,8 +46,8 @@ pub(super) struct ProvisionArgs {
     provision_key: Option<String>,
     /// The provision secret. Others can see a flag in the process list: better the variable, or the file.
     /// [env: TBPROV_PROVISION_SECRET]
-    #[arg(long, value_name = "SECRET", conflicts_with = "provision_secret_file")]
-    provision_secret: Option<String>,
+    #[arg(long, value_name = "SECRET", value_parser = secret_file::clap_secret, conflicts_with = "provision_secret_file")]
+    provision_secret: Option<Secret>,
     /// A file with the provision secret; '-' is stdin.
     #[arg(long, value_name = "FILE")]
     provision_secret_file: Option<PathBuf>,
@@ -214,7 +214,7 @@ impl ProvisionArgs {
         // Not by clap, to which the variable and the file's flag would be a conflict: a flag comes first.
         let variable = || std::env::var("TBPROV_PROVISION_SECRET").ok().map(Secret::new);
         let secret = if let Some(secret) = &self.provision_secret {
-            Secret::new(secret.clone())
+            secret.clone()
         } else if let Some(path) = file {
             secret_file::read(context, path, "the provision secret").await?
         } else if let Some(secret) = variable().or_else(|| config.provision_secret.clone()) {
