@@ -1,11 +1,14 @@
 //! From a host's name to an authenticated TLS connection, step by step: for whatever is spoken over it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ProtocolVersion;
+use rustls::{ClientConfig, ProtocolVersion};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -13,7 +16,7 @@ use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Progress};
 use crate::identity::{Certificate, X509Identity};
 use crate::server::Server;
-use crate::tls::{self, Recorder};
+use crate::tls::{self, ClientCertificate, Prepared, Recorder};
 
 /// An authenticated connection.
 #[derive(Debug)]
@@ -22,21 +25,36 @@ pub struct Link {
     pub stream: TlsStream<TcpStream>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub tls_version: &'static str,
+    /// What became of the client certificate.
+    pub client_certificate: ClientCertificate,
 }
 
-/// Makes connections to one server.
+impl Link {
+    /// Whether the server asked for the client certificate on this very connection.
+    pub fn certificate_asked(&self) -> bool {
+        self.client_certificate.was_asked()
+    }
+
+    /// Whether the server was given the client certificate.
+    pub fn certificate_presented(&self) -> bool {
+        self.client_certificate.was_presented()
+    }
+}
+
+/// Makes connections to one server. What they have in common is prepared once.
 #[derive(Debug)]
 pub struct Dialer {
     /// The server.
     pub server: Server,
     /// How long each step may take.
     pub timeout: Duration,
+    prepared: Prepared,
 }
 
 impl Dialer {
     /// Dials `server`; each step may take `timeout`.
-    pub const fn new(server: Server, timeout: Duration) -> Self {
-        Self { server, timeout }
+    pub fn new(server: Server, timeout: Duration) -> Self {
+        Self { server, timeout, prepared: Prepared::default() }
     }
 
     /// Resolves, connects and authenticates; presents `identity` where the server asks for it.
@@ -44,17 +62,23 @@ impl Dialer {
     /// # Errors
     /// Those of the steps.
     pub async fn dial(&self, identity: Option<&X509Identity>, progress: &Progress) -> Result<Link> {
+        let stream = self.connect(progress).await?;
+        if let Ok(address) = stream.peer_addr() {
+            progress.event(&Event::TcpConnected { address: address.to_string() });
+        }
+        let link = self.start_tls(stream, identity).await?;
+        progress.event(&Event::TlsEstablished { version: link.tls_version });
+        Ok(link)
+    }
+
+    /// Resolves and connects; the next step is TLS.
+    async fn connect(&self, progress: &Progress) -> Result<TcpStream> {
         progress.begin(Step::Resolve);
         let addresses = self.resolve().await?;
         progress.begin(Step::Tcp);
         let stream = self.open_tcp(&addresses).await?;
-        if let Ok(address) = stream.peer_addr() {
-            progress.event(&Event::TcpConnected { address: address.to_string() });
-        }
         progress.begin(Step::Tls);
-        let link = self.start_tls(stream, tls::client_config(&self.server.trust, identity)?).await?;
-        progress.event(&Event::TlsEstablished { version: link.tls_version });
-        Ok(link)
+        Ok(stream)
     }
 
     /// The host's addresses, at least one.
@@ -101,25 +125,38 @@ impl Dialer {
         Err(failure)
     }
 
-    /// Performs the TLS handshake.
+    /// Authenticates the server, and presents `identity` where the server asks for it.
     ///
     /// # Errors
     /// The `tls/...` codes, `network/closed` or `network/timeout`.
-    pub async fn start_tls(&self, stream: TcpStream, config: rustls::ClientConfig) -> Result<Link> {
-        let peer = self.server.to_string();
+    pub async fn start_tls(&self, stream: TcpStream, identity: Option<&X509Identity>) -> Result<Link> {
+        let (config, witness) = self.prepared.connection(&self.server.trust, identity)?;
+        let slow = identity.is_some_and(|identity| identity.key.is_slow());
+        let stream = self
+            .handshake(stream, config, slow)
+            .await?
+            .map_err(|error| self.tls_failed(error, witness.client_certificate()))?;
+        let client_certificate = witness.client_certificate();
+        Ok(Link { tls_version: version(&stream), stream, client_certificate })
+    }
+
+    /// The handshake: outside the deadline, inside what TLS says. Where the key is `slow`, it runs on a thread of its
+    /// own: a handshake signs in the middle of reading.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        config: Arc<ClientConfig>,
+        slow: bool,
+    ) -> Result<io::Result<TlsStream<TcpStream>>> {
         let name = self.server.host.tls_name()?;
-        let stream =
-            tokio::time::timeout(self.timeout, TlsConnector::from(Arc::new(config)).connect(name, stream))
-                .await
-                .map_err(|_| self.timed_out("TLS"))?
-                .map_err(|error| {
-                    tls::translate(&error, &peer).unwrap_or_else(|| closed_in_tls(&peer, error))
-                })?;
-        let tls_version = match stream.get_ref().1.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLSv1.3",
-        };
-        Ok(Link { stream, tls_version })
+        let connecting = TlsConnector::from(config).connect(name, stream);
+        let done = async { if slow { on_a_thread(connecting).await } else { connecting.await } };
+        tokio::time::timeout(self.timeout, done).await.map_err(|_| self.timed_out("TLS"))
+    }
+
+    fn tls_failed(&self, error: io::Error, client: ClientCertificate) -> Error {
+        let peer = self.server.to_string();
+        tls::translate(&error, &peer, client).unwrap_or_else(|| closed_in_tls(&peer, error))
     }
 
     /// The certificates that the server presents, leaf first, believed or not. Nothing is sent over the
@@ -127,18 +164,20 @@ impl Dialer {
     ///
     /// # Errors
     /// Those of the steps, and `tls/handshake`.
-    pub async fn peer_certificates(&self) -> Result<(Vec<Certificate>, &'static str)> {
-        let addresses = self.resolve().await?;
-        let stream = self.open_tcp(&addresses).await?;
+    pub async fn peer_certificates(&self, progress: &Progress) -> Result<(Vec<Certificate>, &'static str)> {
+        let stream = self.connect(progress).await?;
         let seen = Recorder::new();
-        let link = self.start_tls(stream, tls::inspecting_config(Arc::clone(&seen))?).await?;
+        let stream = self
+            .handshake(stream, tls::inspecting(Arc::clone(&seen))?, false)
+            .await?
+            .map_err(|error| self.tls_failed(error, ClientCertificate::NotAsked))?;
         let origin = self.server.to_string();
         let chain = seen
             .presented()
             .into_iter()
             .map(|der| Certificate::from_der(der, &origin))
             .collect::<Result<_>>()?;
-        Ok((chain, link.tls_version))
+        Ok((chain, version(&stream)))
     }
 
     pub(crate) fn timed_out(&self, what: &str) -> Error {
@@ -147,7 +186,31 @@ impl Dialer {
     }
 }
 
-fn closed_in_tls(peer: &str, error: std::io::Error) -> Error {
+/// Runs `work` on a thread that it may block. Whoever stops waiting for it ends it, at the next wait of its own.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
+    let runtime = Handle::current();
+    let (_wanted, unwanted) = oneshot::channel::<()>();
+    let blocking = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                done = work => done,
+                _ = unwanted => Err(io::ErrorKind::Interrupted.into()),
+            }
+        })
+    };
+    tokio::task::spawn_blocking(blocking).await.map_err(io::Error::other)?
+}
+
+fn version(stream: &TlsStream<TcpStream>) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    }
+}
+
+fn closed_in_tls(peer: &str, error: io::Error) -> Error {
     let message = format!("{peer} closed the connection during the TLS handshake");
     Error::new(ErrorCode::NetworkClosed, message).source(error).hint(Hint::BlockedOrNotTls)
 }

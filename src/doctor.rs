@@ -1,6 +1,8 @@
 //! Looks at a server step by step, and at the store. It sends no secret: at most a CONNECT as `provision`,
 //! which needs none, and one with a saved identity.
 
+use std::fmt::Write as _;
+
 use crate::clock;
 use crate::device::State;
 use crate::dial::Dialer;
@@ -9,10 +11,12 @@ use crate::event::Progress;
 use crate::identity::{Certificate, Credentials};
 use crate::ledger::folder::Store;
 use crate::mqtt::{Login, Session};
-use crate::tls;
 
 /// Days before a certificate's end from which it is worth a word.
 const SOON: i64 = 30;
+
+/// The name of the check of a saved identity.
+const IDENTITY: &str = "identity";
 
 /// What one step found.
 #[derive(Debug)]
@@ -38,62 +42,71 @@ pub struct Check {
     pub finding: Finding,
 }
 
-/// The steps towards a server, in order.
-pub const SERVER_CHECKS: &[&str] = &["resolve", "tcp", "tls", "connect"];
+/// The steps towards a server, in order. Each check has its step's name.
+pub const SERVER_STEPS: &[Step] = &[Step::Resolve, Step::Tcp, Step::Tls, Step::Connect];
 
 /// Walks from name resolution to CONNACK and tells each step's finding.
 pub async fn check_server(dialer: &Dialer, identity: Option<&Credentials>, mut tell: impl FnMut(Check)) {
-    let mut passed = 0;
-    let outcome = walk(dialer, |name, detail| {
-        passed += 1;
-        tell(Check { name, finding: detail });
-    })
-    .await;
-    if let Err(error) = outcome {
-        let mut rest = SERVER_CHECKS.iter().skip(passed);
-        if let Some(name) = rest.next() {
-            tell(Check { name, finding: Finding::Failed(error) });
-        }
-        rest.for_each(|name| tell(Check { name, finding: Finding::Skipped }));
+    let progress = Progress::silent();
+    let walked =
+        walk(dialer, &progress, |finding| tell(Check { name: progress.step().as_str(), finding })).await;
+    if let Err(error) = walked {
+        let failed = progress.step();
+        tell(Check { name: failed.as_str(), finding: Finding::Failed(error.stamped(failed)) });
+        let rest = SERVER_STEPS.iter().skip_while(|step| **step != failed).skip(1);
+        rest.for_each(|step| tell(Check { name: step.as_str(), finding: Finding::Skipped }));
         if identity.is_some() {
-            tell(Check { name: "identity", finding: Finding::Skipped });
+            tell(Check { name: IDENTITY, finding: Finding::Skipped });
         }
         return;
     }
-    let Some(identity) = identity else { return };
-    let finding = match Session::open(dialer, &Login::Device(identity), &Progress::silent()).await {
-        Ok(session) => {
-            session.close().await;
-            Finding::Passed("the server accepts the saved identity (CONNACK 0)".to_owned())
-        }
-        Err(error) => Finding::Failed(error.stamped(Step::Verify)),
-    };
-    tell(Check { name: "identity", finding });
+    if let Some(identity) = identity {
+        tell(Check { name: IDENTITY, finding: try_identity(dialer, identity).await });
+    }
 }
 
-async fn walk(dialer: &Dialer, mut passed: impl FnMut(&'static str, Finding)) -> Result<()> {
+/// Begins each step, and tells its finding before the next one begins.
+async fn walk(dialer: &Dialer, progress: &Progress, mut passed: impl FnMut(Finding)) -> Result<()> {
+    progress.begin(Step::Resolve);
     let addresses = dialer.resolve().await?;
     let listed: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    passed("resolve", Finding::Passed(format!("{} is {}", dialer.server.host, listed.join(", "))));
+    passed(Finding::Passed(format!("{} is {}", dialer.server.host, listed.join(", "))));
 
+    progress.begin(Step::Tcp);
     let stream = dialer.open_tcp(&addresses).await?;
     let address =
         stream.peer_addr().map_or_else(|_| dialer.server.to_string(), |address| address.to_string());
-    passed("tcp", Finding::Passed(format!("connected to {address}")));
+    passed(Finding::Passed(format!("connected to {address}")));
 
-    let config = tls::client_config(&dialer.server.trust, None)?;
-    let link = match dialer.start_tls(stream, config).await {
+    progress.begin(Step::Tls);
+    let link = match dialer.start_tls(stream, None).await {
         Ok(link) => link,
         Err(error) if is_distrust(&error) => return Err(with_what_is_presented(error, dialer).await),
         Err(error) => return Err(error),
     };
     let leaf = link.stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
     let leaf = leaf.and_then(|der| Certificate::from_der(der.into_owned(), "the server").ok());
-    passed("tls", authenticated(link.tls_version, leaf.as_ref()));
+    passed(authenticated(link.tls_version, leaf.as_ref()));
 
+    progress.begin(Step::Connect);
     Session::over(link, dialer, &Login::Provision).await?.close().await;
-    passed("connect", Finding::Passed("CONNACK 0: the server takes provisioning requests".to_owned()));
+    passed(Finding::Passed("CONNACK 0: the server takes provisioning requests".to_owned()));
     Ok(())
+}
+
+/// Connects with a saved identity. A server that never asks for its certificate cannot know it.
+async fn try_identity(dialer: &Dialer, identity: &Credentials) -> Finding {
+    let session = match Session::open(dialer, &Login::Device(identity), &Progress::silent()).await {
+        Ok(session) => session,
+        Err(error) => return Finding::Failed(error.stamped(Step::Verify)),
+    };
+    let unasked = identity.x509().is_some() && !session.certificate_asked();
+    session.close().await;
+    if unasked {
+        let what = "the server never asked for the device's certificate: its CONNACK 0 says nothing about this identity";
+        return Finding::Warning(what.to_owned());
+    }
+    Finding::Passed("the server accepts the saved identity (CONNACK 0)".to_owned())
 }
 
 fn authenticated(version: &str, leaf: Option<&Certificate>) -> Finding {
@@ -111,13 +124,13 @@ const fn is_distrust(error: &Error) -> bool {
 
 /// An untrusted server's certificate is worth seeing: it tells which file would be the right one.
 async fn with_what_is_presented(mut error: Error, dialer: &Dialer) -> Error {
-    if let Ok((chain, _)) = dialer.peer_certificates().await
+    if let Ok((chain, _)) = dialer.peer_certificates(&Progress::silent()).await
         && let Some(leaf) = chain.first()
     {
         let names = if leaf.names.is_empty() { "none".to_owned() } else { leaf.names.join(", ") };
-        error.message = format!(
-            "{}\n  presented: {} (names: {names}; valid to {}; SHA-256 {})",
+        let _ = write!(
             error.message,
+            "; presented: '{}' (names: {names}; valid to {}; SHA-256 {})",
             leaf.subject,
             leaf.validity.not_after.date(),
             leaf.sha256()

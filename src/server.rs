@@ -40,6 +40,30 @@ impl Host {
     }
 }
 
+impl Host {
+    /// `host:port` as everybody writes it, an IPv6 address in brackets.
+    pub const fn with_port(&self, port: u16) -> HostAndPort<'_> {
+        HostAndPort { host: self, port }
+    }
+}
+
+/// A host and a port, to be shown. See [`Host::with_port`].
+#[derive(Debug, Clone, Copy)]
+pub struct HostAndPort<'a> {
+    host: &'a Host,
+    port: u16,
+}
+
+impl fmt::Display for HostAndPort<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host.0 {
+            Kind::Address(IpAddr::V6(_)) | Kind::Zoned(..) => write!(formatter, "[{host}]:{port}"),
+            _ => write!(formatter, "{host}:{port}"),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     /// Without brackets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,12 +138,7 @@ impl Server {
 impl fmt::Display for Server {
     /// `host:port`, an IPv6 address in brackets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host.0 {
-            Kind::Address(IpAddr::V6(_)) | Kind::Zoned(..) => {
-                write!(formatter, "[{}]:{}", self.host, self.port)
-            }
-            _ => write!(formatter, "{}:{}", self.host, self.port),
-        }
+        self.host.with_port(self.port).fmt(formatter)
     }
 }
 

@@ -25,7 +25,13 @@ struct Board {
 
 impl Board {
     fn new() -> Self {
-        let line = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        #[cfg(not(target_vendor = "apple"))]
+        let flags = flags | OpenptFlags::CLOEXEC;
+        let line = openpt(flags).unwrap();
+        // Apple's openpt has no such flag.
+        #[cfg(target_vendor = "apple")]
+        rustix::io::fcntl_setfd(&line, rustix::io::FdFlags::CLOEXEC).unwrap();
         grantpt(&line).unwrap();
         unlockpt(&line).unwrap();
         let path = ptsname(&line, Vec::new()).unwrap().into_string().unwrap();

@@ -12,9 +12,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use support::*;
+use tbprov::dial::Dialer;
+use tbprov::event::Progress;
 use tbprov::identity::{Credentials, Issue, Profile, Validity, X509Identity, issue};
 use tbprov::keys::{KeyType, SoftwareKey};
-use tbprov::mqtt::{Incoming, Login, Session, Target};
+use tbprov::mqtt::{Incoming, Login, Session};
 use tbprov::sim::{Config, Fault, HeldCredentials, PreProvisioned, Release};
 use tbprov::tls::{Trust, TrustSource};
 
@@ -359,11 +361,11 @@ fn identity(name: &str) -> (Credentials, PreProvisioned) {
     (Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key: Arc::new(key) }), held)
 }
 
-fn target(server: &Server) -> Target {
+fn dialer(server: &Server) -> Dialer {
     let pin = vec![server.certificate.clone()];
     let trust = Trust::from_certificates(pin, TrustSource::File("server.pem".into()), false);
-    let (host, port) = (server.address.ip().to_string(), server.address.port());
-    Target { host, port, trust: Arc::new(trust), timeout: PATIENCE }
+    let (host, port) = (server.address.ip().to_string().parse().unwrap(), server.address.port());
+    Dialer::new(tbprov::server::Server { host, port, trust: Arc::new(trust) }, PATIENCE)
 }
 
 /// Sends one message, and waits for its PUBACK.
@@ -384,13 +386,14 @@ fn no_connection_takes_the_identity_of_the_one_before() {
             config.pre_provisioned = vec![first_device, second_device];
         });
         server.block_on(async {
-            let target = target(&server);
+            let dialer = dialer(&server);
             for (credentials, name) in [(&first, "first"), (&second, "second")].repeat(3) {
-                let mut session = Session::open(&target, &Login::Device(credentials), &()).await.unwrap();
+                let mut session =
+                    Session::open(&dialer, &Login::Device(credentials), &Progress::silent()).await.unwrap();
                 send(&mut session, &format!("{{\"i am\":\"{name}\"}}")).await;
                 session.close().await;
                 // Nobody, between the two.
-                Session::open(&target, &Login::Provision, &()).await.unwrap().close().await;
+                Session::open(&dialer, &Login::Provision, &Progress::silent()).await.unwrap().close().await;
             }
         });
         for name in ["first", "second"] {
@@ -408,13 +411,13 @@ fn three_hundred_connections_are_held() {
         (0..CONNECTIONS).map(|number| identity(&format!("sensor {number}"))).unzip();
     let server = Server::start(|config| config.pre_provisioned = devices);
     server.block_on(async {
-        let target = Arc::new(target(&server));
+        let dialer = Arc::new(dialer(&server));
         let mut opening = tokio::task::JoinSet::new();
         for credentials in identities {
-            let target = Arc::clone(&target);
-            opening.spawn(
-                async move { Session::open(&target, &Login::Device(&credentials), &()).await.unwrap() },
-            );
+            let dialer = Arc::clone(&dialer);
+            opening.spawn(async move {
+                Session::open(&dialer, &Login::Device(&credentials), &Progress::silent()).await.unwrap()
+            });
         }
         let mut sessions = opening.join_all().await;
         for round in 1..=2 {

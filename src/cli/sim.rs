@@ -60,7 +60,7 @@ pub(super) struct SimArgs {
     #[arg(long, value_name = "DIR", default_value = "./tbprov-sim")]
     dir: PathBuf,
     /// The names and addresses in a new server certificate [default: localhost, 127.0.0.1, ::1].
-    #[arg(long = "name", value_name = "NAME|IP", value_parser = clap_host)]
+    #[arg(long = "name", value_name = "NAME|IP", value_parser = |text: &str| clap_host(text).map(|host| host.to_string()))]
     names: Vec<String>,
     /// Keep the devices in this file, tokens included; else they are forgotten at the end.
     #[arg(long, value_name = "FILE")]

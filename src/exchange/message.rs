@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::hidden::hide;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::{Credentials, CredentialsType};
 use crate::mqtt::LARGEST_PACKET;
@@ -82,6 +83,16 @@ impl ProvisionRequest<'_> {
             Error::new(ErrorCode::Bug, "the request could not be written as JSON").source(error)
         })?;
         Ok(json)
+    }
+
+    /// What nobody may see of the request.
+    pub(super) fn secrets(&self) -> Vec<&Secret> {
+        let own = match self.credentials {
+            Credentials::X509(_) => None,
+            Credentials::AccessToken(token) => Some(token),
+            Credentials::MqttBasic(basic) => Some(&basic.password),
+        };
+        std::iter::once(self.provision_secret).chain(own).collect()
     }
 }
 
@@ -195,6 +206,18 @@ impl Answer {
             credentials_type: body.credentials_type,
             credentials_value: body.credentials_value,
         })
+    }
+
+    /// Replaces `secrets` by `[hidden]` in every text that may be shown.
+    pub(super) fn hide(&mut self, secrets: &[&Secret]) {
+        let status = match &mut self.status {
+            Status::Other(word) => Some(word),
+            _ => None,
+        };
+        let texts = [status, self.error_message.as_mut(), self.credentials_type.as_mut()];
+        for text in texts.into_iter().flatten() {
+            *text = hide(text, secrets);
+        }
     }
 
     /// The type named by the answer, as one of ours.

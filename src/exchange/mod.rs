@@ -1,8 +1,9 @@
 //! The provisioning conversation: one request, one answer, over one connection without a client certificate.
 
+mod hidden;
 mod message;
 mod run;
 
 pub(crate) use message::malformed;
 pub use message::{Answer, ProvisionRequest, Status, Value};
-pub use run::{Outcome, run};
+pub use run::{Reply, run};

@@ -1,9 +1,8 @@
 //! One request, one answer, one connection.
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
-use super::message::Answer;
+use super::message::{Answer, ProvisionRequest};
 use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Progress};
@@ -20,56 +19,71 @@ const LONGEST_STATUS: usize = 40;
 
 /// What is known after the request may have left.
 #[derive(Debug)]
-pub enum Outcome {
-    /// The server answered, and the answer could be read.
+pub enum Reply {
+    /// The server answered, and the answer could be read. What was secret in the request is hidden in its texts.
     Answered(Answer),
     /// No readable answer came, and why: the server may or may not have made the device.
     Lost(Error),
 }
 
-/// Sends `request`, made by [`ProvisionRequest::to_json`](super::ProvisionRequest::to_json), and waits for its
-/// answer.
+/// Sends `request` and waits for its answer.
 ///
 /// `before_send` runs between CONNACK and the request: it records on disk that the request may have left.
 /// The answer's PUBLISH is the only answer there is: ThingsBoard acknowledges requests that it then drops,
-/// and up to 3.8 never acknowledges the subscription.
+/// and up to 3.8 never acknowledges the subscription. What came before the request was written answers nothing.
 ///
 /// # Errors
-/// Whatever happens before the request left. Afterwards nothing is an error: see [`Outcome::Lost`].
+/// Whatever happens before the request left. Afterwards nothing is an error: see [`Reply::Lost`].
 pub async fn run(
     dialer: &Dialer,
-    request: Zeroizing<Vec<u8>>,
+    request: &ProvisionRequest<'_>,
     progress: &Progress,
     before_send: impl FnOnce() -> Result<()>,
-) -> Result<Outcome> {
+) -> Result<Reply> {
+    let payload = Bytes::from_owner(request.to_json()?);
     let mut session = Session::open(dialer, &Login::Provision, progress).await?;
     progress.begin(Step::Exchange);
-    session.subscribe(RESPONSE_TOPIC).await?;
+    subscribe(&mut session, dialer).await?;
     before_send()?;
-    if let Err(error) = session.publish(REQUEST_TOPIC, Bytes::from_owner(request)).await {
-        return Ok(Outcome::Lost(error));
+    if let Err(error) = session.publish(REQUEST_TOPIC, payload).await {
+        return Ok(Reply::Lost(error));
     }
-    progress.event(&Event::RequestSent);
-    progress.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });
-    let received = tokio::time::timeout(dialer.timeout, answer(&mut session)).await;
+    let received = tokio::time::timeout(dialer.timeout, answer(&mut session, progress)).await;
     session.close().await;
-    Ok(match received {
-        Ok(Ok(answer)) => {
-            progress
-                .event(&Event::AnswerReceived { status: one_line(answer.status.as_str(), LONGEST_STATUS) });
-            Outcome::Answered(answer)
-        }
-        Ok(Err(error)) => Outcome::Lost(error),
-        Err(_) => Outcome::Lost(no_answer(dialer)),
-    })
+    let mut answer = match received {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Ok(Reply::Lost(error)),
+        Err(_) => return Ok(Reply::Lost(no_answer(dialer))),
+    };
+    answer.hide(&request.secrets());
+    progress.event(&Event::AnswerReceived { status: one_line(answer.status.as_str(), LONGEST_STATUS) });
+    Ok(Reply::Answered(answer))
 }
 
-async fn answer(session: &mut Session) -> Result<Answer> {
+/// Subscribes, and lets what has arrived be read before the request is written.
+async fn subscribe(session: &mut Session, dialer: &Dialer) -> Result<()> {
+    session.subscribe(RESPONSE_TOPIC).await?;
+    let written = async {
+        while !matches!(session.next().await?, Incoming::Subscribed) {}
+        Ok(())
+    };
+    tokio::time::timeout(dialer.timeout, written).await.map_err(|_| dialer.timed_out("MQTT"))?
+}
+
+async fn answer(session: &mut Session, progress: &Progress) -> Result<Answer> {
+    let mut asked = false;
     loop {
-        if let Incoming::Message { topic, payload } = session.next().await?
-            && topic == RESPONSE_TOPIC
-        {
-            return Answer::parse(&payload);
+        match session.next().await? {
+            Incoming::Sent(_) => {
+                asked = true;
+                progress.event(&Event::RequestSent);
+                let what = "the server's answer".to_owned();
+                progress.event(&Event::Started { step: Step::Exchange, what });
+            }
+            Incoming::Message { topic, payload } if asked && topic == RESPONSE_TOPIC => {
+                return Answer::parse(&payload);
+            }
+            _ => {}
         }
     }
 }

@@ -293,22 +293,22 @@ impl Run<'_> {
     /// Sends the request and judges its answer.
     async fn ask(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Conclusion> {
         let plan = self.plan;
+        let name = device.record.device.clone();
         let request = ProvisionRequest {
-            device_name: device.record.device.as_deref(),
+            device_name: name.as_deref(),
             provision_key: &plan.provision_key,
             provision_secret: &plan.provision_secret,
             credentials,
             gateway: plan.gateway,
-        }
-        .to_json()?;
+        };
         self.progress.begin(Step::Exchange);
         let started = Instant::now();
         let outcome =
-            exchange::run(&plan.dialer, request, self.progress, || self.reach(device, State::Sent)).await?;
+            exchange::run(&plan.dialer, &request, self.progress, || self.reach(device, State::Sent)).await?;
         self.timings.exchange = started.elapsed();
         let refusal = match outcome {
-            exchange::Outcome::Lost(error) => error.stamped(Step::Exchange),
-            exchange::Outcome::Answered(answer) => match verify::answer(&answer, credentials) {
+            exchange::Reply::Lost(error) => error.stamped(Step::Exchange),
+            exchange::Reply::Answered(answer) => match verify::answer(&answer, credentials) {
                 Ok(()) => return self.accepted(device, credentials).await,
                 Err(error) if error.code.kind() == ErrorKind::Refused => error.stamped(Step::Exchange),
                 Err(error) => error.stamped(Step::Verify),

@@ -6,14 +6,16 @@ use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
 
 use crate::error::{Error, ErrorCode};
-use crate::tls;
+use crate::tls::{self, ClientCertificate};
 
-/// What `error` means at `step`; `peer` is `host:port`.
-pub(super) fn translate(error: ConnectionError, peer: &str) -> Error {
+/// What `error` means; `peer` is `host:port`, `client` what became of the client certificate on this connection.
+pub(super) fn translate(error: ConnectionError, peer: &str, client: ClientCertificate) -> Error {
     match error {
         ConnectionError::ConnectionRefused(code) => refused(code, peer),
-        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => closed(error, peer),
-        ConnectionError::MqttState(StateError::Deserialization(error)) => packet(error, peer),
+        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
+            closed(error, peer, client)
+        }
+        ConnectionError::MqttState(StateError::Deserialization(error)) => packet(error, peer, client),
         ConnectionError::MqttState(StateError::ConnectionAborted) | ConnectionError::RequestsDone => {
             Error::new(ErrorCode::NetworkClosed, format!("{peer} closed the connection"))
         }
@@ -27,9 +29,9 @@ pub(super) fn translate(error: ConnectionError, peer: &str) -> Error {
     }
 }
 
-fn packet(error: PacketError, peer: &str) -> Error {
+fn packet(error: PacketError, peer: &str, client: ClientCertificate) -> Error {
     match error {
-        PacketError::Io(error) => closed(error, peer),
+        PacketError::Io(error) => closed(error, peer, client),
         PacketError::InvalidConnectReturnCode(code) => {
             let message = format!(
                 "{peer} refused the connection with return code {code}, which MQTT 3.1.1 does not know"
@@ -52,8 +54,8 @@ fn protocol(what: String, peer: &str) -> Error {
     Error::new(ErrorCode::NetworkProtocol, format!("{peer} sent something that is not MQTT 3.1.1: {what}"))
 }
 
-fn closed(error: io::Error, peer: &str) -> Error {
-    if let Some(error) = tls::translate(&error, peer) {
+fn closed(error: io::Error, peer: &str, client: ClientCertificate) -> Error {
+    if let Some(error) = tls::translate(&error, peer, client) {
         return error;
     }
     // rustls explains a missing close_notify at length; to people it is just the end.

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Progress};
 use crate::identity::Credentials;
 use crate::secret::Secret;
+use crate::tls::ClientCertificate;
 
 /// The user name that opens a provisioning session: compared exactly by ThingsBoard (`MqttTransportHandler`).
 const PROVISION_USER: &str = "provision";
@@ -51,6 +52,8 @@ pub enum Incoming {
         /// Its payload.
         payload: Bytes,
     },
+    /// The SUBSCRIBE was written.
+    Subscribed,
     /// The next message in the order of [`Session::publish`] was written, under this packet id.
     Sent(u16),
     /// The PUBACK of the message with this packet id.
@@ -64,6 +67,7 @@ pub struct Session {
     incoming: mpsc::Receiver<Result<Incoming, ConnectionError>>,
     peer: String,
     tls_version: &'static str,
+    client_certificate: ClientCertificate,
 }
 
 impl Session {
@@ -79,7 +83,7 @@ impl Session {
         let link = dialer.dial(identity, progress).await?;
         progress.begin(Step::Connect);
         let session = Self::over(link, dialer, login).await?;
-        progress.event(&Event::Connected { mutual_tls: identity.is_some() });
+        progress.event(&Event::Connected { mutual_tls: session.certificate_presented() });
         Ok(session)
     }
 
@@ -89,7 +93,7 @@ impl Session {
     /// As [`Session::open`], from CONNECT on.
     pub async fn over(link: Link, dialer: &Dialer, login: &Login<'_>) -> Result<Self> {
         let peer = dialer.server.to_string();
-        let tls_version = link.tls_version;
+        let Link { tls_version, client_certificate, .. } = link;
         let (client, mut events) =
             AsyncClient::builder(options(link, dialer, login)?).capacity(usize::from(IN_FLIGHT)).build();
         // Each step has its deadline here; the crate's own, in whole seconds, must not come first.
@@ -98,17 +102,27 @@ impl Session {
         events.set_network_options(network);
         match tokio::time::timeout(dialer.timeout, events.poll()).await {
             Err(_) => return Err(dialer.timed_out("MQTT (no CONNACK)")),
-            Ok(Err(error)) => return Err(failure::translate(error, &peer)),
+            Ok(Err(error)) => return Err(failure::translate(error, &peer, client_certificate)),
             Ok(Ok(_connack)) => {}
         }
         let (sender, incoming) = mpsc::channel(usize::from(IN_FLIGHT) * 4);
         tokio::spawn(drive(events, sender));
-        Ok(Self { client, incoming, peer, tls_version })
+        Ok(Self { client, incoming, peer, tls_version, client_certificate })
     }
 
     /// `TLSv1.2` or `TLSv1.3`.
     pub const fn tls_version(&self) -> &'static str {
         self.tls_version
+    }
+
+    /// Whether the server, which was authenticated, asked for the client certificate on this very connection.
+    pub fn certificate_asked(&self) -> bool {
+        self.client_certificate.was_asked()
+    }
+
+    /// Whether the server was given the client certificate.
+    pub fn certificate_presented(&self) -> bool {
+        self.client_certificate.was_presented()
     }
 
     /// Subscribes, and does not wait for the SUBACK: in a provisioning session ThingsBoard sends none before 3.9.
@@ -134,7 +148,7 @@ impl Session {
     pub async fn next(&mut self) -> Result<Incoming> {
         match self.incoming.recv().await {
             Some(Ok(incoming)) => Ok(incoming),
-            Some(Err(error)) => Err(failure::translate(error, &self.peer)),
+            Some(Err(error)) => Err(failure::translate(error, &self.peer, self.client_certificate)),
             None => Err(self.ended()),
         }
     }
@@ -189,6 +203,7 @@ async fn tell(
             Incoming::Message { topic, payload: message.payload }
         }
         ClientEvent::Incoming(Packet::PubAck(ack)) => Incoming::Acknowledged(ack.pkid),
+        ClientEvent::Outgoing(Outgoing::Subscribe(_)) => Incoming::Subscribed,
         ClientEvent::Outgoing(Outgoing::Publish(id)) => Incoming::Sent(id),
         _ => return Ok(()),
     };

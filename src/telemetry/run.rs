@@ -181,7 +181,7 @@ impl<'a> Sender<'a> {
     /// Whether it was the PUBACK of a message.
     fn take_in(&mut self, incoming: Incoming, flight: &mut Flight) -> bool {
         let number = match incoming {
-            Incoming::Message { .. } => return false,
+            Incoming::Message { .. } | Incoming::Subscribed => return false,
             Incoming::Sent(packet_id) => {
                 if let Some(number) = flight.unsent.pop_front() {
                     flight.by_packet_id.insert(packet_id, number);

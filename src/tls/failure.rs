@@ -6,41 +6,52 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
 use time::OffsetDateTime;
 
 use super::trust::TrustSource;
+use super::witness::ClientCertificate;
 use crate::error::{Error, ErrorCode, Hint};
 
 /// Why the server was not believed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrustFailure {
-    #[error("the server's certificate expired on {}", .0.date())]
-    Expired(OffsetDateTime),
-    #[error("the server's certificate is for {}, not for {wanted}", list(.held))]
+    #[error("{whose} expired on {}", .on.date())]
+    Expired { whose: String, on: OffsetDateTime },
+    #[error("{}", other_name(.wanted, .held))]
     Name { wanted: String, held: Vec<String> },
-    #[error("the server's certificate is valid only from {}", .0.date())]
-    NotYetValid(OffsetDateTime),
+    #[error("{whose} is valid only from {}", .from.date())]
+    NotYetValid { whose: String, from: OffsetDateTime },
     #[error("the server's certificate cannot be read")]
     Unreadable,
-    #[error("{}; it presented '{subject}' (SHA-256 {sha256})", untrusted(.believed))]
-    Untrusted { believed: TrustSource, subject: String, sha256: String },
+    #[error("{}; it presented '{subject}' (SHA-256 {sha256})", untrusted(.believed, .limit))]
+    Untrusted { believed: TrustSource, limit: Option<&'static str>, subject: String, sha256: String },
 }
 
 impl TrustFailure {
     const fn code(&self) -> ErrorCode {
         match self {
-            Self::Expired(_) | Self::NotYetValid(_) => ErrorCode::TlsExpired,
+            Self::Expired { .. } | Self::NotYetValid { .. } => ErrorCode::TlsExpired,
             Self::Name { .. } => ErrorCode::TlsName,
             Self::Unreadable | Self::Untrusted { .. } => ErrorCode::TlsUntrusted,
         }
     }
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") }
+fn other_name(wanted: &str, held: &[String]) -> String {
+    if held.iter().any(|name| name.eq_ignore_ascii_case(wanted)) {
+        return format!(
+            "the server's certificate has {wanted} not where it counts: an authority's certificates name hosts in \
+             subjectAltName, by DNS name or by IP address"
+        );
+    }
+    let held = if held.is_empty() { "no name at all".to_owned() } else { held.join(", ") };
+    format!("the server's certificate is for {held}, not for {wanted}")
 }
 
-fn untrusted(source: &TrustSource) -> String {
+fn untrusted(source: &TrustSource, limit: &Option<&str>) -> String {
+    if let Some(limit) = limit {
+        return format!("the server's certificate cannot be believed: {limit}");
+    }
     match source {
         TrustSource::File(path) => {
-            format!("the server's certificate is not the certificate in {}, nor signed by it", path.display())
+            format!("the server's certificate is not in {}, nor signed by an authority in it", path.display())
         }
         TrustSource::System => {
             "the server's certificate is not signed by an authority that this system trusts".to_owned()
@@ -48,13 +59,14 @@ fn untrusted(source: &TrustSource) -> String {
     }
 }
 
-/// Turns an I/O error of a TLS stream into one of ours, if it is about TLS. `peer` is `host:port`.
-pub(crate) fn translate(error: &io::Error, peer: &str) -> Option<Error> {
+/// Turns an I/O error of a TLS stream into one of ours, if it is about TLS. `peer` is `host:port`; `client` is what
+/// became of the client certificate on this connection.
+pub(crate) fn translate(error: &io::Error, peer: &str, client: ClientCertificate) -> Option<Error> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(explain(error, peer).source(error.clone()))
+    Some(explain(error, peer, client).source(error.clone()))
 }
 
-fn explain(error: &rustls::Error, peer: &str) -> Error {
+fn explain(error: &rustls::Error, peer: &str, client: ClientCertificate) -> Error {
     use rustls::Error as Tls;
     match error {
         Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
@@ -68,7 +80,7 @@ fn explain(error: &rustls::Error, peer: &str) -> Error {
                 format!("{peer} could not prove that it holds its certificate's key, or the key is too weak");
             Error::new(ErrorCode::TlsUntrusted, message)
         }
-        Tls::AlertReceived(alert) => alert_received(*alert, peer),
+        Tls::AlertReceived(alert) => alert_received(*alert, peer, client),
         Tls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             handshake(format!("{peer} does not speak TLS")).hint(Hint::PlainPort)
         }
@@ -78,9 +90,15 @@ fn explain(error: &rustls::Error, peer: &str) -> Error {
 
 /// ThingsBoard up to 3.4 answers an unknown client certificate with certificate_unknown (46), on TLS 1.3
 /// only after the client's handshake is done; other servers use the neighbouring alerts.
-fn alert_received(alert: AlertDescription, peer: &str) -> Error {
+///
+/// An alert says something about the client certificate only where an authenticated server got it: before, an alert
+/// may be anybody's, and without, it is about something else.
+fn alert_received(alert: AlertDescription, peer: &str, client: ClientCertificate) -> Error {
     use AlertDescription as Alert;
     match alert {
+        _ if !client.was_presented() => {
+            handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert)))
+        }
         Alert::AccessDenied
         | Alert::BadCertificate
         | Alert::CertificateExpired
@@ -92,7 +110,7 @@ fn alert_received(alert: AlertDescription, peer: &str) -> Error {
             let message = format!("{peer} refused the client certificate (TLS alert {alert:?})");
             Error::new(ErrorCode::TlsClientCertificate, message)
         }
-        _ => handshake(format!("{peer} ended the TLS handshake (alert {alert:?})")),
+        _ => handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert))),
     }
 }
 

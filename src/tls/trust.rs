@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls_pki_types::TrustAnchor;
+use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::identity::{Certificate, read_certificates};
@@ -23,13 +25,13 @@ pub enum TrustSource {
 pub struct Trust {
     /// Where the certificates came from.
     pub source: TrustSource,
-    /// The certificates of the file: each a pin and, where it can be one, a trust anchor. Empty for
+    /// The certificates of the file: each a pin, and the authorities among them trust anchors. Empty for
     /// [`TrustSource::System`].
     pub certificates: Vec<Certificate>,
     /// Whether the host's name is left unchecked. With a pin that is safe; with an authority it accepts any
     /// certificate of that authority.
     pub skip_name_check: bool,
-    pub(super) roots: Arc<RootCertStore>,
+    pub(super) anchors: Anchors,
 }
 
 impl Trust {
@@ -49,10 +51,8 @@ impl Trust {
         source: TrustSource,
         skip_name_check: bool,
     ) -> Self {
-        let mut roots = RootCertStore::empty();
-        // One that cannot be an anchor (version 1, for example) is still a pin.
-        roots.add_parsable_certificates(certificates.iter().map(|certificate| certificate.der().clone()));
-        Self { source, certificates, skip_name_check, roots: Arc::new(roots) }
+        let authorities = certificates.iter().filter_map(Authority::new).collect();
+        Self { source, certificates, skip_name_check, anchors: Anchors::OfFile(authorities) }
     }
 
     /// Trusts what the operating system trusts.
@@ -71,7 +71,65 @@ impl Trust {
             source: TrustSource::System,
             certificates: Vec::new(),
             skip_name_check,
-            roots: Arc::new(roots),
+            anchors: Anchors::OfSystem(Arc::new(roots)),
         })
+    }
+}
+
+/// What a chain may end in.
+#[derive(Debug, Clone)]
+pub(super) enum Anchors {
+    /// The authorities of the file; the dates of each count.
+    OfFile(Vec<Authority>),
+    /// The system's roots, whose dates are the system's business.
+    OfSystem(Arc<RootCertStore>),
+}
+
+impl Anchors {
+    /// Those that are valid at `now`.
+    pub(super) fn valid_at(&self, now: OffsetDateTime) -> Arc<RootCertStore> {
+        match self {
+            Self::OfFile(authorities) => Arc::new(
+                authorities
+                    .iter()
+                    .filter(|authority| authority.certificate.validity.contains(now))
+                    .map(|authority| authority.anchor.clone())
+                    .collect(),
+            ),
+            Self::OfSystem(roots) => Arc::clone(roots),
+        }
+    }
+
+    /// The authorities that are not valid at `now`.
+    pub(super) fn out_of_date(&self, now: OffsetDateTime) -> impl Iterator<Item = &Authority> {
+        let authorities: &[Authority] = match self {
+            Self::OfFile(authorities) => authorities,
+            Self::OfSystem(_) => &[],
+        };
+        authorities.iter().filter(move |authority| !authority.certificate.validity.contains(now))
+    }
+}
+
+/// A certificate that may sign others.
+#[derive(Debug, Clone)]
+pub(super) struct Authority {
+    pub(super) certificate: Certificate,
+    anchor: TrustAnchor<'static>,
+}
+
+impl Authority {
+    /// Only CA:TRUE makes an authority; version 1 has no way to say so, and is one by being trusted. Any other
+    /// certificate of the file, such as a server's own, is a pin and no more.
+    fn new(certificate: &Certificate) -> Option<Self> {
+        if !certificate.is_ca && certificate.version != 1 {
+            return None;
+        }
+        let anchor = webpki::anchor_from_trusted_cert(certificate.der()).ok()?.to_owned();
+        Some(Self { certificate: certificate.clone(), anchor })
+    }
+
+    /// This one alone.
+    pub(super) fn alone(&self) -> RootCertStore {
+        std::iter::once(self.anchor.clone()).collect()
     }
 }

@@ -13,22 +13,22 @@ use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, Unix
 use time::OffsetDateTime;
 
 use super::failure::TrustFailure;
-use super::trust::{Trust, TrustSource};
-use crate::identity::Certificate;
+use super::trust::{Anchors, Trust, TrustSource};
+use crate::identity::{Certificate, Validity};
 
 /// Verifies a server in this order:
 ///
 /// 1. The presented leaf equals, byte for byte, a certificate of the file: its dates are checked, then its
 ///    name (subjectAltName where it has one, else the common name). This is what makes
 ///    `openssl req -x509 -subj /CN=localhost` work, which webpki refuses (an authority as a leaf, no names).
-/// 2. Otherwise the chain to a trust anchor, then the name.
+/// 2. Otherwise the chain to a trust anchor, the dates of the anchor included, then the name.
 ///
 /// The handshake's signature is verified in both cases.
 #[derive(Debug)]
 pub(super) struct PinThenChain {
     pins: Vec<Certificate>,
     source: TrustSource,
-    roots: Arc<RootCertStore>,
+    anchors: Anchors,
     skip_name_check: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -38,7 +38,7 @@ impl PinThenChain {
         Self {
             pins: trust.certificates.clone(),
             source: trust.source.clone(),
-            roots: Arc::clone(&trust.roots),
+            anchors: trust.anchors.clone(),
             skip_name_check: trust.skip_name_check,
             algorithms: provider.signature_verification_algorithms,
         }
@@ -54,13 +54,7 @@ impl PinThenChain {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), TrustFailure> {
-        let now = instant(now);
-        if now < pin.validity.not_before {
-            return Err(TrustFailure::NotYetValid(pin.validity.not_before));
-        }
-        if now > pin.validity.not_after {
-            return Err(TrustFailure::Expired(pin.validity.not_after));
-        }
+        out_of_date(pin, SERVERS_OWN, instant(now)).map_or(Ok(()), Err)?;
         if !self.skip_name_check && !names_match(pin, name) {
             return Err(TrustFailure::Name { wanted: name.to_str().into_owned(), held: names_held(pin) });
         }
@@ -74,34 +68,55 @@ impl PinThenChain {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), TrustFailure> {
-        // The dates may be those of an authority on the way.
-        let untrusted = |why: rustls::Error| match why {
-            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-                TrustFailure::Expired(instant(not_after))
-            }
-            rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
-                not_before, ..
-            }) => TrustFailure::NotYetValid(instant(not_before)),
-            _ => summary(leaf).map_or(TrustFailure::Unreadable, |leaf| TrustFailure::Untrusted {
-                believed: self.source.clone(),
-                subject: leaf.subject.clone(),
-                sha256: leaf.sha256(),
-            }),
+        let parsed = ParsedCertificate::try_from(leaf).map_err(|_| TrustFailure::Unreadable)?;
+        let ends_in = |roots: &RootCertStore| {
+            verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, self.algorithms.all)
         };
-        let parsed = ParsedCertificate::try_from(leaf).map_err(untrusted)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )
-        .map_err(untrusted)?;
+        if let Err(why) = ends_in(&self.anchors.valid_at(instant(now))) {
+            let expired = self.anchors.out_of_date(instant(now)).find(|one| ends_in(&one.alone()).is_ok());
+            return Err(match expired {
+                Some(authority) => self.authority_out_of_date(&authority.certificate, instant(now)),
+                None => self.chain_failed(&why, leaf, intermediates, instant(now)),
+            });
+        }
         if self.skip_name_check || verify_server_name(&parsed, name).is_ok() {
             return Ok(());
         }
         let held = summary(leaf).map(|leaf| names_held(&leaf)).unwrap_or_default();
         Err(TrustFailure::Name { wanted: name.to_str().into_owned(), held })
+    }
+
+    fn authority_out_of_date(&self, authority: &Certificate, now: OffsetDateTime) -> TrustFailure {
+        let whose = match &self.source {
+            TrustSource::File(path) => format!("the authority '{}' in {}", authority.subject, path.display()),
+            TrustSource::System => format!("the authority '{}'", authority.subject),
+        };
+        out_of_date(authority, &whose, now).unwrap_or(TrustFailure::Unreadable)
+    }
+
+    /// Why there is no chain to an anchor. The dates may be those of an authority on the way.
+    fn chain_failed(
+        &self,
+        why: &rustls::Error,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: OffsetDateTime,
+    ) -> TrustFailure {
+        let Some(own) = summary(leaf) else { return TrustFailure::Unreadable };
+        if is_about_dates(why) {
+            let above = intermediates.iter().filter_map(summary).find_map(|authority| {
+                out_of_date(&authority, &format!("the authority '{}' of its chain", authority.subject), now)
+            });
+            if let Some(failure) = out_of_date(&own, SERVERS_OWN, now).or(above) {
+                return failure;
+            }
+        }
+        TrustFailure::Untrusted {
+            believed: self.source.clone(),
+            limit: limit(why),
+            sha256: own.sha256(),
+            subject: own.subject,
+        }
     }
 
     fn verify_signature(
@@ -196,6 +211,44 @@ fn is_pkcs1(scheme: SignatureScheme) -> bool {
             | SignatureScheme::RSA_PKCS1_SHA384
             | SignatureScheme::RSA_PKCS1_SHA512
     )
+}
+
+/// How messages call the leaf.
+const SERVERS_OWN: &str = "the server's certificate";
+
+fn out_of_date(certificate: &Certificate, whose: &str, now: OffsetDateTime) -> Option<TrustFailure> {
+    let Validity { not_before, not_after } = certificate.validity;
+    let whose = whose.to_owned();
+    if now < not_before {
+        return Some(TrustFailure::NotYetValid { whose, from: not_before });
+    }
+    (now > not_after).then_some(TrustFailure::Expired { whose, on: not_after })
+}
+
+fn is_about_dates(why: &rustls::Error) -> bool {
+    use CertificateError as Why;
+    matches!(
+        why,
+        rustls::Error::InvalidCertificate(
+            Why::Expired | Why::ExpiredContext { .. } | Why::NotValidYet | Why::NotValidYetContext { .. }
+        )
+    )
+}
+
+/// What an authority that could be followed does not allow, in words.
+fn limit(why: &rustls::Error) -> Option<&'static str> {
+    let rustls::Error::InvalidCertificate(why) = why else { return None };
+    match why {
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Some("it is not meant for a server (extendedKeyUsage)")
+        }
+        CertificateError::Other(OtherError(other)) => match other.downcast_ref::<webpki::Error>()? {
+            webpki::Error::NameConstraintViolation => Some("its authority may not sign for its name"),
+            webpki::Error::PathLenConstraintViolated => Some("its chain is longer than its authority allows"),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn instant(time: UnixTime) -> OffsetDateTime {

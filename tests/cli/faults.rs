@@ -1,8 +1,8 @@
 //! What servers and networks do wrong, how `provision` ends, and how a rerun ends once the server is well.
 
+use tbprov::Secret;
 use tbprov::identity::BasicCredentials;
 use tbprov::sim::{Fault, HeldCredentials, PreProvisioned, Strategy};
-use tbprov::{ErrorCode, Secret};
 
 use crate::support::{KEY, NAME, Server, World, certificate_of, fixture_text, for_each_row, same};
 

@@ -91,8 +91,15 @@ impl World {
     }
 
     pub(crate) fn command(&self) -> assert_cmd::Command {
-        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_tbprov"));
-        command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).timeout(PATIENCE);
+        let mut command = assert_cmd::Command::from_std(self.process());
+        command.timeout(PATIENCE);
+        command
+    }
+
+    /// The same, to be started and not waited for.
+    pub(crate) fn process(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tbprov"));
+        command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
         // Windows finds its sockets by it.
         if let Some(root) = std::env::var_os("SystemRoot") {
             command.env("SystemRoot", root);

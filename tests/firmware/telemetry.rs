@@ -82,6 +82,7 @@ fn a_lost_connection_is_made_again() {
     assert!(emulated.stdout.contains("[network/closed]"), "{}", emulated.stdout);
 }
 
+#[cfg(unix)]
 #[test]
 fn ctrl_c_ends_it_and_leaves_no_copy_of_the_key() {
     let Some(elf) = firmware() else { return };

@@ -40,7 +40,7 @@ impl InspectArgs {
         let path = Path::new(&self.what);
         let (certificates, tls) = match self.what.rsplit_once(':') {
             Some((host, port)) if !path.exists() => {
-                let (chain, tls) = self.dialer(host, port)?.peer_certificates().await?;
+                let (chain, tls) = self.dialer(host, port)?.peer_certificates(&context.progress).await?;
                 (chain, Some(tls))
             }
             _ if self.save.is_some() => {

@@ -1,0 +1,27 @@
+//! What the command says, word for word: each help, each result and each error, compared with `snapshots/`.
+//!
+//! `SNAPSHOTS=overwrite cargo test --test golden` writes them anew; the difference is what a reviewer reads.
+
+#![cfg(feature = "cli")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![cfg_attr(not(unix), allow(dead_code, reason = "paths and signals are Unix's in all but the help"))]
+
+mod help;
+mod redactions;
+mod reference;
+mod snapshot;
+
+#[cfg(unix)]
+mod coverage;
+#[cfg(unix)]
+mod errors;
+#[cfg(unix)]
+mod firmware;
+#[cfg(unix)]
+mod place;
+#[cfg(unix)]
+mod results;
+
+#[allow(dead_code, reason = "another crate's")]
+#[path = "../cli/support.rs"]
+mod support;
