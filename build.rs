@@ -60,13 +60,13 @@ fn table(root: &Path, files: &[PathBuf]) -> io::Result<String> {
     Ok(text)
 }
 
-/// The sections `[profile.…]` of a manifest.
+/// The sections `[profile.…]` of a manifest, but for those about single packages, which the firmware does not have.
 fn profiles(manifest: &str) -> String {
     let mut inside = false;
     let mut text = String::new();
     for line in manifest.lines() {
         if line.starts_with('[') {
-            inside = line.starts_with("[profile.");
+            inside = line.starts_with("[profile.") && !line.contains(".package");
         }
         if inside && !line.starts_with('#') && !line.is_empty() {
             let gap = if line.starts_with('[') { "\n" } else { "" };

@@ -4,12 +4,12 @@
 use std::fmt::Write as _;
 
 use crate::clock;
-use crate::device::State;
+use crate::device::{DeviceId, State};
 use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::Progress;
 use crate::identity::{Certificate, Credentials};
-use crate::ledger::folder::Store;
+use crate::ledger::{Entry, Ledger, Which};
 use crate::mqtt::{Login, Session};
 
 /// Days before a certificate's end from which it is worth a word.
@@ -140,39 +140,40 @@ async fn with_what_is_presented(mut error: Error, dialer: &Dialer) -> Error {
 }
 
 /// Looks at every device of the store.
-pub fn check_store(store: &Store, mut tell: impl FnMut(Check)) {
-    let devices = match store.devices() {
-        Ok(devices) => devices,
+pub async fn check_store(ledger: &dyn Ledger, mut tell: impl FnMut(Check)) {
+    let entries = match ledger.list().await {
+        Ok(entries) => entries,
         Err(error) => return tell(Check { name: "store", finding: Finding::Failed(error) }),
     };
-    let summary = match devices.len() {
-        0 => format!("{} has no device yet", store.root().display()),
-        1 => format!("{} has one device", store.root().display()),
-        count => format!("{} has {count} devices", store.root().display()),
+    let (store, count) = (ledger.shown(), entries.len());
+    let summary = match count {
+        0 => format!("{store} has no device yet"),
+        1 => format!("{store} has one device"),
+        count => format!("{store} has {count} devices"),
     };
     tell(Check { name: "store", finding: Finding::Passed(summary) });
-    for (folder, device) in devices {
-        let finding = match device.and_then(|device| Ok((device.credentials()?, device))) {
-            Ok((credentials, device)) => look_at(&folder, &credentials, device.record.state),
+    for (id, entry) in entries {
+        let finding = match entry {
+            Ok(entry) => look_at(&id, &entry, ledger).await.unwrap_or_else(Finding::Failed),
             Err(error) => Finding::Failed(error),
         };
         tell(Check { name: "device", finding });
     }
 }
 
-fn look_at(folder: &str, credentials: &Credentials, state: State) -> Finding {
+async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Finding> {
+    let credentials = ledger.key(entry, Which::Current).await?.open(&entry.place())?;
     let days = credentials.x509().map(|identity| days_left(&identity.leaf));
-    match (state, days) {
-        (_, Some(days)) if days < 0 => Finding::Warning(format!("{folder}: its certificate has expired")),
+    Ok(match (entry.record.state(), days) {
+        (_, Some(days)) if days < 0 => Finding::Warning(format!("{id}: its certificate has expired")),
         (_, Some(days)) if days < SOON => {
-            Finding::Warning(format!("{folder}: its certificate expires in {days} days"))
+            Finding::Warning(format!("{id}: its certificate expires in {days} days"))
         }
-        (State::Proved, _) => Finding::Passed(format!("{folder}: proved")),
-        (state, _) => Finding::Warning(format!(
-            "{folder}: {}; run 'tbprov provision' again to finish it",
-            state.as_str()
-        )),
-    }
+        (State::Proved, _) => Finding::Passed(format!("{id}: proved")),
+        (state, _) => {
+            Finding::Warning(format!("{id}: {}; run 'tbprov provision' again to finish it", state.as_str()))
+        }
+    })
 }
 
 fn days_left(certificate: &Certificate) -> i64 {

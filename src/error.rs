@@ -130,6 +130,12 @@ error_codes! {
     AnswerOtherCredentials = "answer/other-credentials", Verification;
     /// The answer said SUCCESS, and the identity was refused at connect all the same.
     VerifyRefused = "verify/refused", Verification;
+    /// The server let the device in without asking for its certificate, so it does not know who it is.
+    VerifyNotAsked = "verify/not-asked", Verification;
+    /// The server lets everybody in, so that a connect proves nothing.
+    VerifyAnonymous = "verify/anonymous", Verification;
+    /// The certificate that was given is a device's on this server already.
+    VerifyTaken = "verify/already-registered", Verification;
 
     /// The store has no such device.
     StoreNotFound = "store/not-found", Files;
@@ -137,6 +143,12 @@ error_codes! {
     StoreExists = "store/exists", Files;
     /// Another tbprov works on this device.
     StoreLocked = "store/locked", Files;
+    /// The device is not as it was read: another program has changed it meanwhile.
+    StoreChanged = "store/changed", Files;
+    /// The lock under which the device was changed is gone.
+    StoreLeaseLost = "store/lease-lost", Files;
+    /// A key of the store can be read by others, or is another user's.
+    StoreReadableKey = "store/readable-key", Files;
     /// The device's identity was never proved by a connect.
     StoreNotProved = "store/not-proved", Files;
     /// A file of the store is damaged or missing.
@@ -273,6 +285,8 @@ pub enum Hint {
     AnswerLost,
     /// The application is for another chip, or for none.
     ApplicationOfChip,
+    /// A host's name outside ASCII has to be given in its ASCII form.
+    AsciiHost,
     /// Attributes are one JSON object.
     AttributesExample,
     /// The firmware needs the certificate that issued the server's.
@@ -285,6 +299,8 @@ pub enum Hint {
     BoardGone,
     /// Flashing was interrupted.
     BoardHalfWritten,
+    /// The device changed while the board was written, so that its record does not say what the board has.
+    DeviceChanged,
     /// The board has the identity, and only the record does not say so.
     BoardIsAhead,
     /// The connection breaks each time at the same message.
@@ -303,8 +319,6 @@ pub enum Hint {
     DifferingOption,
     /// The store has no device.
     EmptyStore,
-    /// The emulated board takes no image.
-    EmulateVirt,
     /// The emulated board did not do in time what was awaited.
     EmulatorGaveUp,
     /// The firmware takes only some key types.
@@ -321,6 +335,8 @@ pub enum Hint {
     KeyElsewhere,
     /// The certificate may not sign others.
     MakeAuthority,
+    /// A file that nobody named has to be named, or to be this user's own.
+    NameConfig,
     /// The chip that an image is for has to be named.
     NameChip,
     /// The store has several devices.
@@ -345,6 +361,8 @@ pub enum Hint {
     OtherStateFile,
     /// The record was written by another version.
     OtherVersion,
+    /// Others may write to the folder of the store, or have put something there.
+    OthersInStore,
     /// The output file is there already.
     OutputExists,
     /// The partition table cannot be used.
@@ -391,6 +409,12 @@ pub enum Hint {
     TwoReadersOfStdin,
     /// The firmware's sources could not be written.
     WriteSources,
+    /// The common name cannot be used, and can be another one than the device's.
+    GiveCommonName,
+    /// The connect was to register the device, and the server refused it.
+    NotRegistered,
+    /// The device was never sent to the server, and its certificate cannot be used any more.
+    ReplaceStaged(String),
     /// The value was not given, and can be given in one of these ways.
     GiveBy(&'static str),
     /// Something of the system is missing; the text is what installs it.

@@ -17,6 +17,13 @@ use crate::keys::KeyType;
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
+    /// A file that nobody named was found in the current folder, and is used.
+    FileFound {
+        /// `config` or `server-cert`.
+        purpose: &'static str,
+        /// The file.
+        file: PathBuf,
+    },
     /// A step begins that may take a while (a key of this type, an answer of the server).
     Started {
         /// The step.
@@ -73,8 +80,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The server refused credentials that nobody gave it, so that accepting the device's own means something.
+    StrangerRefused,
     /// The saved identity was accepted by the server.
     Proved,
+    /// Something was asked for that the device does not have, and that cannot be changed any more.
+    Ignored {
+        /// What.
+        wish: Ignored,
+    },
     /// One telemetry message was acknowledged by its PUBACK.
     Acknowledged {
         /// How many so far.
@@ -137,6 +151,18 @@ pub enum Event {
     },
 }
 
+/// What a run on a device that is registered already does not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ignored {
+    /// For how long the certificate is valid.
+    Days,
+    /// Whether the device is a gateway.
+    Gateway,
+    /// The device profile, by its provision key.
+    ProvisionKey,
+}
+
 fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
 }
@@ -186,6 +212,12 @@ impl Progress {
     #[must_use]
     pub fn another(&self) -> Self {
         Self { step: Arc::new(Mutex::new(Step::Plan)), held: false, ..self.clone() }
+    }
+
+    /// The same run, whose events nobody hears.
+    #[must_use]
+    pub fn unheard(&self) -> Self {
+        Self { observer: Arc::new(()), ..self.clone() }
     }
 
     /// Tells what happened.

@@ -9,7 +9,7 @@
 //! # A worked example
 //!
 //! Provisions a device against the [simulator](sim) and sends a reading. Against a real ThingsBoard, only the
-//! dialer, the key and the secret differ.
+//! server, the key and the secret differ.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -17,8 +17,8 @@
 //!
 //! use tbprov::dial::Dialer;
 //! use tbprov::event::Progress;
-//! use tbprov::flow::{self, IdentityPlan, Outcome, ProvisionPlan};
-//! use tbprov::ledger::folder::Store;
+//! use tbprov::flow::{self, IdentityPlan, Outcome, ProvisionPlan, Prover, RegistrationPlan, Run};
+//! use tbprov::ledger::folder::Folders;
 //! use tbprov::server::Server;
 //! use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
 //! use tbprov::tls::{Trust, TrustSource};
@@ -29,19 +29,25 @@
 //! # let folder = tempfile::tempdir()?;
 //! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
 //! // A server to talk to, and the certificate by which it is recognised.
-//! let server = sim::Simulator::start(sim::Config::new("key", Secret::new("secret")), Arc::new(())).await?;
-//! let pin = vec![server.certificate().clone()];
+//! let simulator = sim::Simulator::start(sim::Config::new("key", Secret::new("secret")), Arc::new(())).await?;
+//! let pin = vec![simulator.certificate().clone()];
 //! let trust = Trust::from_certificates(pin, TrustSource::File("server.pem".into()), false);
+//! let server =
+//!     Server { host: "localhost".parse()?, port: simulator.address().port(), trust: Arc::new(trust) };
 //!
-//! let at = Server { host: "localhost".parse()?, port: server.address().port(), trust: Arc::new(trust) };
+//! let prover = Prover::new(Arc::new(Dialer::new(server, Duration::from_secs(15))));
+//! let ledger = Folders::new(folder.path().join("devices"));
+//! let (interrupt, progress) = (CancellationToken::new(), Progress::silent());
+//! let run = Run { ledger: &ledger, prover: &prover, interrupt: &interrupt, progress: &progress };
 //!
 //! let plan = ProvisionPlan {
-//!     dialer: Arc::new(Dialer::new(at, Duration::from_secs(15))),
-//!     provision_key: "key".to_owned(),
-//!     provision_secret: Secret::new("secret"),
 //!     device_name: DeviceName::parse("sensor-01")?,
-//!     identity: IdentityPlan::Generate { key_type: None, days: 3650 },
-//!     gateway: false,
+//!     registration: RegistrationPlan::ByRequest {
+//!         provision_key: "key".to_owned(),
+//!         provision_secret: Secret::new("secret"),
+//!         gateway: false,
+//!     },
+//!     identity: IdentityPlan::Generate { key_type: None, days: None },
 //!     verify_connect: true,
 //!     telemetry: Some(TelemetryPlan {
 //!         topic: TELEMETRY_TOPIC.to_owned(),
@@ -50,16 +56,15 @@
 //!         interval: Duration::ZERO,
 //!         attributes: None,
 //!     }),
-//!     store: Store::new(folder.path().join("devices")),
 //! };
-//! let done = flow::provision(&plan, &CancellationToken::new(), &Progress::silent()).await?;
+//! let done = flow::provision(&plan, run).await?;
 //!
 //! assert_eq!(done.outcome, Outcome::Provisioned);
-//! assert!(done.device.directory.join("key.pem").exists());
-//! assert_eq!(server.devices()[0].telemetry, 1);
+//! assert!(folder.path().join("devices/sensor-01/key.pem").exists());
+//! assert_eq!(simulator.devices()[0].telemetry, 1);
 //!
 //! // A rerun never asks for a second device.
-//! let again = flow::provision(&plan, &CancellationToken::new(), &Progress::silent()).await?;
+//! let again = flow::provision(&plan, run).await?;
 //! assert_eq!(again.outcome, Outcome::Verified);
 //! # Ok::<(), tbprov::Error>(())
 //! # })?;
@@ -69,11 +74,12 @@
 //!
 //! # The map
 //!
-//! Each module may use those above it, none below:
-//! [`error`], [`secret`], `text` · [`identity`], [`device`], [`event`] · [`tls`] · [`mqtt`] · [`exchange`] · [`verify`]
-//! · [`store`] · [`telemetry`] · [`plan`] · [`pipeline`]; beside them, on the same core and never on each
-//! other, [`sim`], [`firmware`] and [`doctor`].
+//! Each module may use those above it, none below and none in its own row; `docs/architecture.md` says what each is for:
+//! `text` · [`error`] · [`secret`], [`clock`], `blocking` · [`device`] · [`files`] · [`keys`] · [`identity`] · [`event`] ·
+//! [`tls`] · [`server`] · [`dial`] · [`mqtt`], [`ledger`] · [`exchange`], [`telemetry`] · [`flow`] · [`firmware`],
+//! [`doctor`], [`sim`].
 
+pub mod blocking;
 pub mod clock;
 pub mod device;
 pub mod dial;
@@ -93,9 +99,10 @@ pub mod secret;
 pub mod server;
 pub mod sim;
 pub mod telemetry;
-mod text;
+pub mod text;
 pub mod tls;
 
+pub use blocking::blocking;
 pub use device::{DeviceId, DeviceName, State};
 pub use error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 pub use secret::Secret;

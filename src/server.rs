@@ -9,7 +9,11 @@ use rustls_pki_types::{DnsName, ServerName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorCode, Hint};
+use crate::text::one_line;
 use crate::tls::Trust;
+
+/// Characters of a wrong host that are shown; no right one is longer.
+const LONGEST_SHOWN: usize = 253;
 
 /// A host: a DNS name in lower case, or an IP address in its canonical form. An IPv6 address may have a zone.
 ///
@@ -87,15 +91,25 @@ impl FromStr for Host {
         }
         if let Some((address, zone)) = bare.split_once('%')
             && let Ok(address) = address.parse()
-            && !zone.is_empty()
-            && zone.bytes().all(|byte| byte.is_ascii_graphic())
+            && is_zone(zone)
         {
             return Ok(Self(Kind::Zoned(address, zone.to_owned())));
         }
+        if !bare.is_ascii() {
+            let message = format!("'{}' has characters outside ASCII", one_line(text, LONGEST_SHOWN));
+            return Err(Error::new(ErrorCode::UsageInvalid, message).hint(Hint::AsciiHost));
+        }
         let name = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
-        DnsName::try_from(name.as_str()).map_err(|_| not_a_host(text))?;
+        if name.ends_with('.') || DnsName::try_from(name.as_str()).is_err() {
+            return Err(not_a_host(text));
+        }
         Ok(Self(Kind::Name(name)))
     }
+}
+
+/// A zone is the name or the number of a network interface.
+fn is_zone(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 impl TryFrom<String> for Host {
@@ -113,6 +127,7 @@ impl From<Host> for String {
 }
 
 fn not_a_host(text: &str) -> Error {
+    let text = one_line(text, LONGEST_SHOWN);
     let message = format!("'{text}' is neither a host name nor an IP address");
     Error::new(ErrorCode::UsageInvalid, message).hint(Hint::BareHost)
 }
@@ -155,14 +170,37 @@ mod tests {
             ("0:0:0:0:0:0:0:1", "::1"),
             ("127.0.0.1", "127.0.0.1"),
             ("fe80::1%eth0", "fe80::1%eth0"),
+            ("[FE80:0::1%eth0]", "fe80::1%eth0"),
+            ("MQTT.Example.com.", "mqtt.example.com"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
         ] {
             assert_eq!(written.parse::<Host>().unwrap().to_string(), canonical);
         }
     }
 
     #[test]
+    fn a_name_outside_ascii_is_told_from_nonsense() {
+        let error = "bücher.example".parse::<Host>().unwrap_err();
+        assert_eq!((error.code, error.hint), (ErrorCode::UsageInvalid, Some(Hint::AsciiHost)));
+    }
+
+    #[test]
+    fn a_port_follows_an_ipv6_address_in_brackets() {
+        for (host, shown) in [
+            ("LOCALHOST.", "localhost:1"),
+            ("127.0.0.1", "127.0.0.1:1"),
+            ("::1", "[::1]:1"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:1"),
+        ] {
+            assert_eq!(host.parse::<Host>().unwrap().with_port(1).to_string(), shown);
+        }
+    }
+
+    #[test]
     fn what_is_no_host_is_refused() {
-        for written in ["", "https://x", "x:8883", "a b", "fe80::1%", "[::1", "-x-/", "x\ny"] {
+        for written in
+            ["", "https://x", "x:8883", "a b", "fe80::1%", "fe80::1%/x", "[::1", "-x-/", "x\ny", ".", "x.."]
+        {
             assert_eq!(written.parse::<Host>().unwrap_err().code, ErrorCode::UsageInvalid, "{written}");
         }
     }

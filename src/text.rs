@@ -1,22 +1,57 @@
-//! Text that comes from elsewhere, made harmless to show.
+//! Text that comes from elsewhere (a server, a client, a file, a board), made harmless to show: what could steer a
+//! terminal, hide, or pass for a line of ours is escaped, and nothing is ever dropped.
 
-/// The replacement character of Unicode.
-const REPLACEMENT: char = '\u{FFFD}';
-
-/// `text` on one line, at most `longest` characters: control characters (line ends too) and those that turn
-/// the direction of writing are replaced, so that what a server or a file says can neither steer a terminal
-/// nor pass for a line of ours. Nothing is removed, so a harmless text never comes out of another one.
-pub(crate) fn one_line(text: &str, longest: usize) -> String {
-    text.chars()
-        .take(longest)
-        .map(|character| if is_harmless(character) { character } else { REPLACEMENT })
-        .collect()
+/// `text` on one line. Control characters (line ends too), line and paragraph separators, and characters that turn
+/// the direction of writing or cannot be seen appear as in a Rust string: `\n`, `\u{202e}`.
+///
+/// ```
+/// assert_eq!(tbprov::text::escaped("x\n✓ prod\u{202e}"), r"x\n✓ prod\u{202e}");
+/// ```
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            _ if character.is_control() => shown.extend(character.escape_debug()),
+            _ if is_unseen(character) => shown.extend(character.escape_unicode()),
+            _ => shown.push(character),
+        }
+    }
+    shown
 }
 
-fn is_harmless(character: char) -> bool {
-    let turns_direction = matches!(character, '\u{061C}' | '\u{200E}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    let breaks_line = matches!(character, '\u{2028}' | '\u{2029}');
-    !(character.is_control() || turns_direction || breaks_line)
+/// As [`escaped`], for a text whose line ends are ours.
+pub fn escaped_lines(text: &str) -> String {
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// As [`escaped`], and no more than the first `longest` characters of `text`.
+pub(crate) fn one_line(text: &str, longest: usize) -> String {
+    let end = text.char_indices().nth(longest).map_or(text.len(), |(end, _)| end);
+    escaped(&text[..end])
+}
+
+/// Separators of lines, and what has no shape of its own: marks of direction, joiners, fillers, tags (Unicode's
+/// category Cf without the Arabic and other signs that are drawn, and the Hangul fillers).
+pub(crate) const fn is_unseen(character: char) -> bool {
+    matches!(
+        character,
+        '\u{AD}'
+            | '\u{34F}'
+            | '\u{61C}'
+            | '\u{115F}'..='\u{1160}'
+            | '\u{17B4}'..='\u{17B5}'
+            | '\u{180E}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{3164}'
+            | '\u{FEFF}'
+            | '\u{FFA0}'
+            | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E007F}'
+    )
 }
 
 #[cfg(test)]
@@ -26,18 +61,38 @@ mod tests {
     #[test]
     fn forged_lines_stay_on_their_line() {
         assert_eq!(
-            one_line("x\n\u{2713} SUCCESS\u{202E}\x1b[1m", 40),
-            "x\u{FFFD}\u{2713} SUCCESS\u{FFFD}\u{FFFD}[1m"
+            escaped("x\r\n\u{2713} SUCCESS\u{202E}\u{2029}\x1b[1m\u{9b}31m\0\t"),
+            r"x\r\n✓ SUCCESS\u{202e}\u{2029}\u{1b}[1m\u{9b}31m\0\t"
         );
+    }
+
+    /// Whatever it is, it is seen: two texts that differ look different.
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        for unseen in
+            ['\u{AD}', '\u{34F}', '\u{200B}', '\u{200D}', '\u{2066}', '\u{3164}', '\u{FEFF}', '\u{E0041}']
+        {
+            let shown = escaped(&format!("a{unseen}b"));
+            assert_eq!(shown, format!("a\\u{{{:x}}}b", u32::from(unseen)));
+        }
     }
 
     #[test]
     fn ordinary_text_stays_as_it_is() {
-        assert_eq!(one_line("CN=传感器-01, O=Küche", 40), "CN=传感器-01, O=Küche");
+        for text in ["CN=传感器-01, O=Küche", r#"C:\devices {"a":'1'}"#, "e\u{301}", "🌡"] {
+            assert_eq!(escaped(text), text);
+        }
+    }
+
+    #[test]
+    fn line_ends_of_ours_stay() {
+        assert_eq!(escaped_lines("one\n  two\r\x07\n"), "one\n  two\\r\\u{7}\n");
     }
 
     #[test]
     fn length_has_an_end() {
         assert_eq!(one_line("abc", 2), "ab");
+        assert_eq!(one_line("\u{202e}bc", 2), r"\u{202e}b");
+        assert_eq!(one_line("ab", usize::MAX), "ab");
     }
 }

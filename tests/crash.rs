@@ -1,7 +1,14 @@
 //! `kill -9` at any moment of a provisioning: the rerun ends with one device on the server and its key on disk.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -72,7 +79,7 @@ fn finish(
     expected: impl Fn(&Left) -> &'static [&'static str],
 ) {
     let left = Left::by(sandbox, server, name);
-    let result = run(&mut sandbox.provision(server, name)).succeeded();
+    let result = run(&mut sandbox.provision(server, name)).done();
     let outcome = result["outcome"].as_str().unwrap();
     assert!(expected(&left).contains(&outcome), "{name}: {outcome} after {:?}", left.state);
     assert_whole(sandbox, server, name);
@@ -89,7 +96,7 @@ fn finish(
 fn events(sandbox: &Sandbox, server: &Server) -> Vec<String> {
     let mut command = sandbox.tbprov_for(server, &["provision", "--events", "--device-name", "undisturbed"]);
     let ended = run(&mut command);
-    ended.succeeded();
+    ended.done();
     let name = |line: &str| -> String {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         let state = event["state"].as_str().map(|state| format!(" {state}")).unwrap_or_default();
@@ -180,7 +187,7 @@ fn kill_at_moments(lane: usize, release: Release, devices: usize) {
     }
     println!("{release}: {devices} devices, moments within {window:?}, left as {left:?}");
     assert_eq!(server.devices().len(), devices + 1);
-    let listed = run(&mut sandbox.tbprov(&["devices", "list", "--json"])).succeeded();
+    let listed = run(&mut sandbox.tbprov(&["devices", "list", "--json"])).done();
     assert_eq!(listed["devices"].as_array().unwrap().len(), devices + 1);
 }
 
@@ -195,7 +202,7 @@ fn a_kill_does_not_lose_a_device_without_a_name() {
         let mut running = Running::start(&mut sandbox.tbprov_for(&server, &arguments));
         running.until(event);
         running.kill();
-        let result = run(&mut sandbox.tbprov_for(&server, &arguments)).succeeded();
+        let result = run(&mut sandbox.tbprov_for(&server, &arguments)).done();
         assert_eq!(result["outcome"], "recovered");
         assert_eq!(server.devices().len(), before + 1, "after {event}");
         let names = entries(&sandbox.path("devices"));

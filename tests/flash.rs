@@ -4,7 +4,14 @@
 //! told in one line, and is a failure where `TBPROV_REQUIRE_PEERS` is set.
 
 #![cfg(all(unix, feature = "cli"))]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -57,7 +64,7 @@ fn has_image(sandbox: &Sandbox, chip: u16, bytes: usize) -> Vec<u8> {
     image
 }
 
-fn flash(sandbox: &Sandbox, arguments: &[&str]) -> Ended {
+fn flash(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
     let mut command = sandbox.tbprov(&["firmware", "flash", "--json", "--port", "port"]);
     run(command.args(arguments))
 }
@@ -66,12 +73,12 @@ fn flash(sandbox: &Sandbox, arguments: &[&str]) -> Ended {
 fn identity_of(sandbox: &Sandbox, device: &str) -> Vec<u8> {
     let file = format!("{device}.identity");
     let arguments = ["firmware", "identity", "--json", "--device", device, "--out", &file];
-    run(&mut sandbox.tbprov(&arguments)).succeeded();
+    run(&mut sandbox.tbprov(&arguments)).done();
     std::fs::read(sandbox.path(&file)).unwrap()
 }
 
 fn flashed(sandbox: &Sandbox, device: &str) -> Value {
-    run(&mut sandbox.tbprov(&["devices", "show", "--json", device])).succeeded()["flashed"].clone()
+    run(&mut sandbox.tbprov(&["devices", "show", "--json", device])).done()["flashed"].clone()
 }
 
 #[track_caller]
@@ -85,7 +92,7 @@ fn a_whole_flash_is_the_image_and_the_identity_byte_for_byte() {
     let Some(_board) = Board::start(&sandbox, &[]) else { return };
     sandbox.provisioned(&server, "sensor");
     let image = has_image(&sandbox, ESP32C3, 300_001);
-    let result = flash(&sandbox, &["--image", "image.bin", "--device", "sensor"]).succeeded();
+    let result = flash(&sandbox, &["--image", "image.bin", "--device", "sensor"]).done();
     assert_eq!(result["outcome"], "flashed");
     assert_eq!((&result["chip"], &result["device"]), (&"esp32c3".into(), &"sensor".into()), "{result}");
     let names: Vec<_> = result["parts"].as_array().unwrap().iter().map(|part| &part["name"]).collect();
@@ -112,8 +119,8 @@ fn an_image_without_an_identity_leaves_the_boards_own() {
     let Some(_board) = Board::start(&sandbox, &[]) else { return };
     sandbox.provisioned(&server, "sensor");
     let image = has_image(&sandbox, ESP32C3, 20_000);
-    flash(&sandbox, &["--image", "image.bin", "--device", "sensor"]).succeeded();
-    let result = flash(&sandbox, &["--image", "image.bin"]).succeeded();
+    flash(&sandbox, &["--image", "image.bin", "--device", "sensor"]).done();
+    let result = flash(&sandbox, &["--image", "image.bin"]).done();
     assert_eq!(result["device"], Value::Null);
     assert!(flash_of(&sandbox)[IDENTITY] == identity_of(&sandbox, "sensor"));
     assert!(flash_of(&sandbox)[APPLICATION..image.len()] == image[APPLICATION..]);
@@ -127,9 +134,9 @@ fn the_identity_alone_goes_where_the_boards_own_table_has_it_and_goes_again() {
     let error = flash(&sandbox, &["--identity-only"]).failed(7, "firmware/identity");
     assert_says(&error, "message", "no partition table");
     let image = has_image(&sandbox, ESP32C3, 20_000);
-    flash(&sandbox, &["--image", "image.bin"]).succeeded();
+    flash(&sandbox, &["--image", "image.bin"]).done();
 
-    let result = flash(&sandbox, &["--identity-only"]).succeeded();
+    let result = flash(&sandbox, &["--identity-only"]).done();
     assert_eq!(result["parts"], serde_json::json!([{"name": "identity", "offset": 0x9000, "bytes": 0x6000}]));
     let mut expected = image;
     expected[IDENTITY].copy_from_slice(&identity_of(&sandbox, "sensor"));
@@ -137,7 +144,7 @@ fn the_identity_alone_goes_where_the_boards_own_table_has_it_and_goes_again() {
     let record = flashed(&sandbox, "sensor");
     assert!(record.get("image_sha256").is_none() && record["mac"] == result["mac"], "{record}");
 
-    let result = flash(&sandbox, &["--erase-identity"]).succeeded();
+    let result = flash(&sandbox, &["--erase-identity"]).done();
     assert_eq!(result["outcome"], "erased");
     assert!(flash_of(&sandbox)[IDENTITY].iter().all(|byte| *byte == 0xff));
     assert!(flash_of(&sandbox)[APPLICATION..expected.len()] == expected[APPLICATION..]);
@@ -181,7 +188,7 @@ fn a_cable_that_is_pulled_is_said_so_and_a_rerun_mends_it() {
     assert_eq!(flashed(&sandbox, "sensor"), Value::Null);
     assert_whole(&sandbox, &server, "sensor");
     board.is_ready();
-    flash(&sandbox, &arguments).succeeded();
+    flash(&sandbox, &arguments).done();
     assert!(flash_of(&sandbox)[APPLICATION..image.len()] == image[APPLICATION..]);
     assert!(flashed(&sandbox, "sensor").is_object());
 }
@@ -197,7 +204,7 @@ fn control_c_ends_between_two_blocks_and_a_rerun_mends_it() {
     running.signal("INT");
     let error = running.end().failed(130, "interrupted");
     assert_says(&error, "help", "half written");
-    flash(&sandbox, &["--image", "image.bin"]).succeeded();
+    flash(&sandbox, &["--image", "image.bin"]).done();
     assert!(flash_of(&sandbox)[APPLICATION..image.len()] == image[APPLICATION..]);
 }
 
@@ -238,7 +245,7 @@ fn an_answer_that_lacks_a_byte_is_an_error_and_no_panic() {
         let Some(_board) = Board::start(&sandbox, &["--lose", command]) else { return };
         has_image(&sandbox, ESP32C3, 20_000);
         flash(&sandbox, arguments).failed(7, "firmware/flash");
-        flash(&sandbox, &["--image", "image.bin"]).succeeded();
+        flash(&sandbox, &["--image", "image.bin"]).done();
     }
 }
 
@@ -253,7 +260,7 @@ fn another_chip_is_refused_before_anything_is_written() {
         // It was stopped to be asked what it is, and goes on.
         let says = "tbprov firmware on a board";
         let watch = ["firmware", "monitor", "--json", "--port", "port", "--until", says, "--timeout", "10s"];
-        run(&mut sandbox.tbprov(&watch)).succeeded();
+        run(&mut sandbox.tbprov(&watch)).done();
     }
     assert!(flash_of(&sandbox).iter().all(|byte| *byte == 0xff));
     let wrong = ["--image", "image.bin", "--chip", "esp32c6"];
@@ -266,7 +273,7 @@ fn every_chip_with_a_firmware_is_known() {
         let sandbox = Sandbox::new();
         let Some(_board) = Board::start(&sandbox, &["--chip", chip]) else { return };
         let image = has_image(&sandbox, number, 20_000);
-        let result = flash(&sandbox, &["--image", "image.bin"]).succeeded();
+        let result = flash(&sandbox, &["--image", "image.bin"]).done();
         assert_eq!(result["chip"], chip);
         assert!(flash_of(&sandbox)[..image.len()] == image, "{chip}");
     }
@@ -310,7 +317,7 @@ fn a_device_that_was_never_proved_needs_force() {
     let arguments = ["--image", "image.bin", "--device", "sensor"];
     flash(&sandbox, &arguments).failed(5, "store/not-proved");
     assert!(flash_of(&sandbox).iter().all(|byte| *byte == 0xff));
-    flash(&sandbox, &[&arguments[..], &["--force"]].concat()).succeeded();
+    flash(&sandbox, &[&arguments[..], &["--force"]].concat()).done();
 }
 
 #[test]

@@ -1,7 +1,14 @@
 //! Several `tbprov` on one device: one works, the others wait, or are told who works.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -19,7 +26,7 @@ fn race(server: &Server, sandbox: &Sandbox, count: usize) -> Vec<String> {
     let mut outcomes: Vec<_> = children
         .into_iter()
         .map(|child| {
-            ended(child.wait_with_output().unwrap()).succeeded()["outcome"].as_str().unwrap().to_owned()
+            Ran::from(child.wait_with_output().unwrap()).done()["outcome"].as_str().unwrap().to_owned()
         })
         .collect();
     outcomes.sort();
@@ -69,7 +76,7 @@ fn the_second_says_for_whom_it_waits_and_goes_on_when_the_first_is_killed() {
 fn adding_a_device_that_is_being_provisioned_names_the_process() {
     let server = Server::start(|config| config.faults = vec![Fault::NoAnswer]);
     let sandbox = Sandbox::new();
-    run(&mut sandbox.tbprov(&["certs", "gen", "--name", "sensor", "--out", "made", "--json"])).succeeded();
+    run(&mut sandbox.tbprov(&["certs", "gen", "--name", "sensor", "--out", "made", "--json"])).done();
     let arguments = ["provision", "--events", "--timeout", "60s", "--device-name", "sensor"];
     let mut first = Running::start(&mut sandbox.tbprov_for(&server, &arguments));
     first.until("request-sent");
@@ -98,7 +105,7 @@ fn adding_a_device_that_is_being_provisioned_names_the_process() {
         "--no-verify-connect",
         "--json",
     ];
-    run(&mut sandbox.tbprov_for(&server, &arguments)).succeeded();
+    run(&mut sandbox.tbprov_for(&server, &arguments)).done();
     first.kill();
 }
 
@@ -111,7 +118,7 @@ fn different_devices_are_provisioned_side_by_side() {
             let (server, sandbox) = (&server, &sandbox);
             // The pin is written by the first that needs it.
             let mut command = sandbox.provision(server, &format!("sensor {number}"));
-            scope.spawn(move || assert_eq!(run(&mut command).succeeded()["outcome"], "provisioned"));
+            scope.spawn(move || assert_eq!(run(&mut command).done()["outcome"], "provisioned"));
         }
     });
     assert_eq!(server.devices().len(), 8);
@@ -124,11 +131,11 @@ fn several_connects_of_an_unproved_device_all_end_well() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     for round in 0..3 {
         let name = format!("sensor {round}");
-        run(sandbox.provision(&server, &name).arg("--no-verify-connect")).succeeded();
+        run(sandbox.provision(&server, &name).arg("--no-verify-connect")).done();
         assert_eq!(record_state(&sandbox, &name).as_deref(), Some("accepted"));
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| run(&mut sandbox.connect(&[&name])).succeeded());
+                scope.spawn(|| run(&mut sandbox.connect(&[&name])).done());
             }
         });
         assert_whole(&sandbox, &server, &name);

@@ -13,10 +13,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use tbprov::dial::Dialer;
 use tbprov::event::Progress;
-use tbprov::flow::{self, IdentityPlan, Outcome, ProvisionPlan};
+use tbprov::flow::{self, IdentityPlan, Outcome, Prover, ProvisionPlan, RegistrationPlan, Run};
 use tbprov::identity::{Issue, Profile, SoftwareIdentity, Validity, issue};
 use tbprov::keys::{Exportable as _, KeyType, SoftwareKey};
-use tbprov::ledger::folder::Store;
+use tbprov::ledger::folder::Folders;
 use tbprov::server::Server;
 use tbprov::tls::{Trust, TrustSource};
 use tbprov::{DeviceName, Secret, sim};
@@ -140,36 +140,40 @@ fn a_key_that_was_made_written_read_and_used_leaves_nothing_behind() {
     }
 }
 
-fn provision(plan: &ProvisionPlan, expected: Outcome) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let done = runtime.block_on(flow::provision(plan, &CancellationToken::new(), &Progress::silent()));
-    assert_eq!(done.unwrap().outcome, expected);
-}
-
 #[test]
 fn a_provisioning_and_a_connect_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = sim::Config::new("key", Secret::new("secret"));
-    let server = runtime.block_on(sim::Simulator::start(config, Arc::new(()))).unwrap();
-    let pin = vec![server.certificate().clone()];
-    let trust = Trust::from_certificates(pin, TrustSource::File("server.pem".into()), false);
-    let at =
-        Server { host: "localhost".parse().unwrap(), port: server.address().port(), trust: trust.into() };
-    let plan = ProvisionPlan {
-        dialer: Arc::new(Dialer::new(at, Duration::from_secs(15))),
-        provision_key: "key".to_owned(),
-        provision_secret: Secret::new("secret"),
-        device_name: DeviceName::parse("sensor").unwrap(),
-        identity: IdentityPlan::Generate { key_type: None, days: 1 },
-        gateway: false,
-        verify_connect: true,
-        telemetry: None,
-        store: Store::new(folder.path().join("devices")),
+    let simulator = runtime.block_on(sim::Simulator::start(config, Arc::new(()))).unwrap();
+    let provision = |expected| {
+        let pin = vec![simulator.certificate().clone()];
+        let trust = Trust::from_certificates(pin, TrustSource::File("server.pem".into()), false);
+        let (host, port) = ("localhost".parse().unwrap(), simulator.address().port());
+        let server = Server { host, port, trust: Arc::new(trust) };
+        let prover = Prover::new(Arc::new(Dialer::new(server, Duration::from_secs(15))));
+        let ledger = Folders::new(folder.path().join("devices"));
+        let (interrupt, progress) = (CancellationToken::new(), Progress::silent());
+        let run = Run { ledger: &ledger, prover: &prover, interrupt: &interrupt, progress: &progress };
+        let plan = ProvisionPlan {
+            device_name: DeviceName::parse("sensor").unwrap(),
+            registration: RegistrationPlan::ByRequest {
+                provision_key: "key".to_owned(),
+                provision_secret: Secret::new("secret"),
+                gateway: false,
+            },
+            identity: IdentityPlan::Generate { key_type: None, days: None },
+            verify_connect: true,
+            telemetry: None,
+        };
+        // A runtime of its own, whose threads end with it.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        assert_eq!(runtime.block_on(flow::provision(&plan, run)).unwrap().outcome, expected);
     };
-    provision(&plan, Outcome::Provisioned);
+    provision(Outcome::Provisioned);
     let pieces = Pieces::of(&folder.path().join("devices/sensor/key.pem"), KeyType::EcP256);
     assert_eq!(pieces.found(), 0, "after the provisioning");
-    provision(&plan, Outcome::Verified);
+    provision(Outcome::Verified);
     assert_eq!(pieces.found(), 0, "after a connect with the saved key");
 }

@@ -1,7 +1,7 @@
 //! `tbprov firmware monitor` on a pseudo-terminal.
 
 #![cfg(all(unix, feature = "cli"))]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 
@@ -81,7 +81,7 @@ fn the_awaited_line_ends_it() {
     assert_eq!(ended.stdout, "I (31) boot: tbprov firmware\nCONNACK 0\n");
     board.says(b"one\nCONNACK 5");
     let arguments = monitor(&path, &["--json", "--until", "^CONNACK 5$", "--timeout", "1s"]);
-    let result = run(&mut sandbox.tbprov(&arguments)).succeeded();
+    let result = run(&mut sandbox.tbprov(&arguments)).done();
     assert_eq!(
         (&result["outcome"], &result["matched"]),
         (&"matched".into(), &"CONNACK 5".into()),
@@ -102,7 +102,7 @@ fn a_line_that_does_not_come_in_time_is_a_failure() {
     assert!(error["message"].as_str().unwrap().contains("'CONNACK' in time; 1 came"), "{error}");
     board.free();
     let only_watched = monitor(&path, &["--json", "--timeout", "100ms"]);
-    assert_eq!(run(&mut sandbox.tbprov(&only_watched)).succeeded()["outcome"], "timed-out");
+    assert_eq!(run(&mut sandbox.tbprov(&only_watched)).done()["outcome"], "timed-out");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn the_log_has_every_line_with_its_time_and_overwrites_nothing() {
     board.says(b"first\nend\n");
     let path = board.path();
     let arguments = monitor(&path, &["--json", "--until", "end", "--log", "board.log"]);
-    let result = run(&mut sandbox.tbprov(&arguments)).succeeded();
+    let result = run(&mut sandbox.tbprov(&arguments)).done();
     assert_eq!(result["log"], "board.log");
     let log = sandbox.read("board.log");
     let lines: Vec<_> = log.lines().map(|line| line.split_once("Z ").unwrap()).collect();

@@ -1,7 +1,14 @@
 //! The conversation on a terminal, as a person sees it.
 
 #![cfg(all(unix, feature = "cli"))]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -21,7 +28,7 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 /// `provision` with all but the five answers.
 fn provision(sandbox: &Sandbox, server: &Server) -> Terminal {
     if !sandbox.path("mqttserver.pub.pem").exists() {
-        sandbox.write("mqttserver.pub.pem", &server.certificate.to_pem());
+        sandbox.write("mqttserver.pub.pem", server.certificate().to_pem());
     }
     Terminal::run(sandbox, &["provision"])
 }
@@ -38,7 +45,7 @@ fn answer(terminal: &mut Terminal, answers: &[&str]) {
 fn the_conversation_in_its_order_ends_with_a_device() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     let mut terminal = provision(&sandbox, &server);
-    let port = server.address.port().to_string();
+    let port = server.address().port().to_string();
     answer(&mut terminal, &["127.0.0.1", &port, KEY, SECRET, "sensor"]);
     terminal.see("saved it in");
     terminal.see("provisioned");
@@ -53,7 +60,7 @@ fn the_conversation_in_its_order_ends_with_a_device() {
 #[test]
 fn enter_takes_the_default() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
-    sandbox.write("mqttserver.pub.pem", &server.certificate.to_pem());
+    sandbox.write("mqttserver.pub.pem", server.certificate().to_pem());
     let mut terminal = Terminal::run(&sandbox, &["provision", "--dry-run", "--json"]);
     answer(&mut terminal, &["", "", KEY, SECRET, ""]);
     terminal.see(r#""host":"mqtt.thingsboard.cloud""#);
@@ -66,7 +73,7 @@ fn enter_takes_the_default() {
 fn a_wrong_answer_is_refused_at_once_and_asked_again() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     let mut terminal = provision(&sandbox, &server);
-    let port = server.address.port().to_string();
+    let port = server.address().port().to_string();
     let wrong: [(&str, Pairs<'_>, &str); 5] = [
         ("ThingsBoard host", &[("http://localhost/", "neither a host name nor an IP address")], "127.0.0.1"),
         ("TLS port", &[("65536", "is no port"), ("0", "is no port"), ("mqtt", "is no port")], &port),
@@ -91,7 +98,7 @@ fn a_wrong_answer_is_refused_at_once_and_asked_again() {
 #[test]
 fn control_c_at_any_question_ends_cleanly_and_leaves_nothing() {
     let server = Server::start(|_| {});
-    let port = server.address.port().to_string();
+    let port = server.address().port().to_string();
     let answers = ["127.0.0.1", &port, KEY, SECRET];
     for count in 0..=answers.len() {
         let sandbox = Sandbox::new();
@@ -123,7 +130,7 @@ fn control_c_during_the_wait_for_an_answer_can_be_resumed() {
     let delay = Fault::Delay(Duration::from_secs(20));
     let (server, sandbox) = (Server::start(|config| config.faults = vec![delay]), Sandbox::new());
     let mut terminal = provision(&sandbox, &server);
-    let port = server.address.port().to_string();
+    let port = server.address().port().to_string();
     answer(&mut terminal, &["127.0.0.1", &port, KEY, SECRET, "sensor"]);
     // The spinner, after a while.
     terminal.see("the server's answer");
@@ -131,7 +138,7 @@ fn control_c_during_the_wait_for_an_answer_can_be_resumed() {
     let shown = terminal.end(130);
     assert!(shown.contains("interrupted") && shown.contains("run the same command again"), "{shown}");
     assert_eq!(record_state(&sandbox, "sensor").as_deref(), Some("sent"));
-    let result = run(&mut sandbox.provision(&server, "sensor")).succeeded();
+    let result = run(&mut sandbox.provision(&server, "sensor")).done();
     assert_eq!(result["outcome"], "recovered");
     assert_whole(&sandbox, &server, "sensor");
 }
@@ -151,7 +158,7 @@ fn a_spinner_turns_on_a_terminal_alone() {
 #[test]
 fn without_input_nobody_is_asked() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
-    sandbox.write("mqttserver.pub.pem", &server.certificate.to_pem());
+    sandbox.write("mqttserver.pub.pem", server.certificate().to_pem());
     let mut terminal = Terminal::run(&sandbox, &["provision", "--no-input"]);
     terminal.see("error[usage/missing-value]");
     terminal.see("--host");

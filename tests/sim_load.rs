@@ -2,7 +2,15 @@
 //! `cargo test --release --test sim_load -- --ignored --nocapture --test-threads 1`
 //! (and `ulimit -n 20000` for the connections).
 
-#![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 #[path = "sim_wire/client.rs"]
 mod client;

@@ -1,7 +1,14 @@
 //! Telemetry from outside: every source, every fault in the middle, each message counted once.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -34,14 +41,14 @@ fn lines(count: usize) -> String {
 }
 
 /// Runs `command` with `input` on stdin.
-fn run_with_input(command: &mut Command, input: &str) -> Ended {
+fn run_with_input(command: &mut Command, input: &str) -> Ran {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
     // A command that fails early does not read all of it.
     let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-    let ended = ended(child.wait_with_output().unwrap());
+    let ended = Ran::from(child.wait_with_output().unwrap());
     writer.join().unwrap();
     ended
 }
@@ -72,12 +79,12 @@ fn every_source_arrives_in_order() {
     sandbox.write("readings", &text);
     for (arguments, expected) in cases {
         let before = server.telemetry("sensor").len();
-        let result = run_with_input(&mut sandbox.connect(arguments), &text).succeeded();
+        let result = run_with_input(&mut sandbox.connect(arguments), &text).done();
         assert_counts(&result, expected.len() as u64, expected.len() as u64);
         assert_eq!(server.telemetry("sensor")[before..], **expected, "{arguments:?}");
     }
     let mut command = sandbox.provision(&server, "other");
-    let result = run(command.args(["--send-telemetry", "--count", "2", "--interval", "0"])).succeeded();
+    let result = run(command.args(["--send-telemetry", "--count", "2", "--interval", "0"])).done();
     assert_counts(&result, 2, 2);
     assert_eq!(server.telemetry("other"), samples);
 }
@@ -86,7 +93,7 @@ fn every_source_arrives_in_order() {
 fn nothing_to_send_is_no_failure() {
     let (server, sandbox) = sensor(&[]);
     for input in ["", "\n", " \r\n\n"] {
-        let result = run_with_input(&mut sandbox.connect(&["--send-telemetry=-"]), input).succeeded();
+        let result = run_with_input(&mut sandbox.connect(&["--send-telemetry=-"]), input).done();
         assert_counts(&result, 0, 0);
     }
     assert!(server.telemetry("sensor").is_empty());
@@ -97,7 +104,7 @@ fn attributes_are_sent_and_not_counted() {
     let (server, sandbox) = sensor(&[]);
     let arguments = ["--send-telemetry=-", "--attributes", r#"{"firmware":"1.2.0"}"#];
     for (input, count) in [(lines(3), 3), (String::new(), 0)] {
-        let result = run_with_input(&mut sandbox.connect(&arguments), &input).succeeded();
+        let result = run_with_input(&mut sandbox.connect(&arguments), &input).done();
         assert_counts(&result, count, count);
     }
     let device = server.device("sensor");
@@ -112,7 +119,7 @@ fn a_broken_connection_loses_no_line_and_counts_none_twice() {
     for fault in [Fault::Reset(1), Fault::Reset(500), Fault::Reset(1000), Fault::ResetAlways(150)] {
         let (server, sandbox) = sensor(&[fault]);
         let mut command = sandbox.connect(&["--send-telemetry=-"]);
-        let result = run_with_input(&mut command, &input).succeeded();
+        let result = run_with_input(&mut command, &input).done();
         assert_counts(&result, 1000, 1000);
         assert!(result["telemetry"]["reconnects"].as_u64() >= Some(1), "{fault}: {result}");
         let seen: BTreeSet<_> = server.telemetry("sensor").into_iter().collect();
@@ -124,7 +131,7 @@ fn a_broken_connection_loses_no_line_and_counts_none_twice() {
 #[test]
 fn a_rate_limit_slows_down_and_loses_nothing() {
     let (server, sandbox) = sensor(&[Fault::RateLimit(60)]);
-    let result = run_with_input(&mut sandbox.connect(&["--send-telemetry=-"]), &lines(150)).succeeded();
+    let result = run_with_input(&mut sandbox.connect(&["--send-telemetry=-"]), &lines(150)).done();
     assert_counts(&result, 150, 150);
     assert!(result["telemetry"]["reconnects"].as_u64() >= Some(1), "{result}");
     let seen: BTreeSet<_> = server.telemetry("sensor").into_iter().collect();
@@ -161,7 +168,7 @@ fn a_slow_stdin_is_sent_line_by_line() {
         until("the line", || server.telemetry("sensor").len() == number + 1);
     }
     drop(stdin);
-    assert_counts(&ended(child.wait_with_output().unwrap()).succeeded(), 3, 3);
+    assert_counts(&Ran::from(child.wait_with_output().unwrap()).done(), 3, 3);
 }
 
 /// A line that is half written when a message is acknowledged is not lost or cut.
@@ -179,7 +186,7 @@ fn a_line_that_comes_in_pieces_stays_whole() {
     until("the first line", || server.telemetry("sensor").len() == 1);
     stdin.write_all(b"true}\n").unwrap();
     drop(stdin);
-    assert_counts(&ended(child.wait_with_output().unwrap()).succeeded(), 2, 2);
+    assert_counts(&Ran::from(child.wait_with_output().unwrap()).done(), 2, 2);
     assert_eq!(server.telemetry("sensor")[1], r#"{"whole":true}"#);
 }
 
@@ -225,7 +232,7 @@ impl<'a> Restartable<'a> {
             "--provision-key",
             KEY,
         ]);
-        run(command.env("TBPROV_PROVISION_SECRET", SECRET)).succeeded();
+        run(command.env("TBPROV_PROVISION_SECRET", SECRET)).done();
         let mut command = self.sandbox.tbprov(&["connect", "--events", "--send-telemetry=-"]);
         let mut sending = Running::start(command.stdin(Stdio::piped()));
         let mut stdin = sending.child.stdin.take().unwrap();
@@ -246,7 +253,7 @@ fn a_server_that_is_restarted_is_found_again() {
     server.again(&["--state", "state.json"]);
     sending.until("acknowledged");
     drop(stdin);
-    assert_counts(&sending.end().succeeded(), 2, 2);
+    assert_counts(&sending.end().done(), 2, 2);
     assert!(server.running.until("\"number\\\":2").contains("sensor"));
 }
 
@@ -278,7 +285,7 @@ mod interrupted {
                 sending.until("\"acknowledged\"");
             }
             sending.signal(signal);
-            let result = sending.end().succeeded();
+            let result = sending.end().done();
             assert_eq!(result["outcome"], "interrupted");
             let sent = result["telemetry"]["sent"].as_u64().unwrap();
             assert_counts(&result, sent, sent);
@@ -315,7 +322,7 @@ mod interrupted {
         let (_server, sandbox) = sensor(&[]);
         let forever = format!("{}s", u64::MAX);
         let arguments = ["connect", "--json", "--send-telemetry", "--count", "1", "--interval", &forever];
-        assert_counts(&run(&mut sandbox.tbprov(&arguments)).succeeded(), 1, 1);
+        assert_counts(&run(&mut sandbox.tbprov(&arguments)).done(), 1, 1);
     }
 
     /// While the connection is being made, the first time or again.
@@ -362,9 +369,9 @@ fn identity(name: &str) -> (Credentials, PreProvisioned) {
 }
 
 fn dialer(server: &Server) -> Dialer {
-    let pin = vec![server.certificate.clone()];
+    let pin = vec![server.certificate().clone()];
     let trust = Trust::from_certificates(pin, TrustSource::File("server.pem".into()), false);
-    let (host, port) = (server.address.ip().to_string().parse().unwrap(), server.address.port());
+    let (host, port) = (server.address().ip().to_string().parse().unwrap(), server.address().port());
     Dialer::new(tbprov::server::Server { host, port, trust: Arc::new(trust) }, PATIENCE)
 }
 

@@ -24,6 +24,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         }
         Hint::AttributesExample => r#"for example --attributes '{"firmware":"1.2.0"}'"#,
         Hint::AuthorityForFirmware => "give the authority's certificate, PEM, with --server-cert",
+        Hint::AsciiHost => {
+            "give each part of the name with such characters in its ASCII form, which begins with xn-- (IDNA), as name servers have it"
+        }
         Hint::BareHost => "give the bare host, such as mqtt.example.com: no scheme, no port, no path",
         Hint::BlockedOrNotTls => {
             "ThingsBoard closes at once when it has blocked this address after wrong credentials (60 s by default); otherwise the port is not MQTT over TLS, or a firewall cuts it"
@@ -37,6 +40,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::BoardIsAhead => {
             "the board has the identity, only the record does not say so; check the folder's permissions and the free space of the disk"
         }
+        Hint::DeviceChanged => {
+            "the board has the identity that the device had before: run the same command again"
+        }
         Hint::BreaksAtSameMessage => {
             "the connection breaks each time at the same message: a rate limit of the tenant, a device profile with another payload type (Protobuf) or transport type, or the same identity connected elsewhere"
         }
@@ -47,13 +53,12 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::ChipsWithBootloader => "'tbprov firmware build --help' lists the chips that have one",
         Hint::ChoosePort => "choose one with --port or TBPROV_SERIAL_PORT",
         Hint::DeletedAtServer => {
-            "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store and run the same command again"
+            "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store ('tbprov devices remove NAME') and run the same command again"
         }
         Hint::DifferingOption => {
             "drop the differing option to go on with the saved identity, or choose another --device-name or --store"
         }
         Hint::EmptyStore => "make one with 'tbprov provision', or adopt one with 'tbprov devices add'",
-        Hint::EmulateVirt => "'tbprov firmware emulate' runs it; name a chip with --chip for an image",
         Hint::EmulatorGaveUp => "read the log above; a longer --give-up-after helps with a slow machine",
         Hint::FirmwareKeyTypes => "provision the device with --key-type ec-p256 (the default) or rsa-2048",
         Hint::FlashFirmwareFirst => "put the firmware on it first: tbprov firmware flash --device NAME",
@@ -66,6 +71,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "let the device itself connect, or use a device whose key is a file of the store"
         }
         Hint::MakeAuthority => "make an authority with 'tbprov certs ca'",
+        Hint::NameConfig => {
+            "nobody named this file, so it may not do that; read it, and if you trust it say so with --config tbprov.toml"
+        }
         Hint::NameChip => {
             "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP"
         }
@@ -84,6 +92,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::OtherName => "choose another name",
         Hint::OtherStateFile => "name another file, or remove this one",
         Hint::OtherVersion => "it was written by another version of tbprov: use that one",
+        Hint::OthersInStore => {
+            "only you may be able to write to the store's folder: 'chmod go-w DIR', or take another with --store; a lock file holds nothing, and may be removed while no tbprov runs"
+        }
         Hint::OutputExists => "name another file, or move it away; tbprov never overwrites a file",
         Hint::PartitionTable => {
             "see partitions.csv in the firmware's sources; 'tbprov firmware init DIR' gives an unchanged one"
@@ -124,6 +135,18 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::TwoReadersOfStdin => "put the secret in a file or in TBPROV_PROVISION_SECRET",
         Hint::WriteSources => {
             "check the folder's permissions and the free space of the disk, and run the same command again"
+        }
+        Hint::GiveCommonName => {
+            "give another with --common-name NAME; the profile's pattern has to find the device's name in it"
+        }
+        Hint::NotRegistered => {
+            "the usual causes: the profile's certificate is another authority's (its provision key has to be the credentialsId of --ca-cert), its pattern does not find the common name, creating devices is off, or a device of that name has other credentials or another profile"
+        }
+        Hint::ReplaceStaged(name) => {
+            return format!(
+                "check this machine's clock first. If it is right: the server never heard of this identity, so 'tbprov devices remove {name}' and provisioning anew loses nothing"
+            )
+            .into();
         }
         Hint::GiveBy(ways) => return format!("give it with {ways}").into(),
         Hint::Install(command) => return command.clone().into(),
@@ -209,11 +232,27 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::VerifyRefused => {
             "compare the credentialsId with the device's in ThingsBoard; a load balancer that terminates TLS or a clock that is off has the same effect; then run the same command again"
         }
+        ErrorCode::VerifyNotAsked => {
+            "the server does not ask for client certificates: a load balancer or proxy in front of ThingsBoard terminates TLS, or it is another broker; connect to ThingsBoard's own port, or let the balancer pass TCP through"
+        }
+        ErrorCode::VerifyAnonymous => {
+            "this broker accepts any client, so it is not ThingsBoard's own port, or a proxy stands in front of it; 'tbprov doctor' shows what answers there"
+        }
+        ErrorCode::VerifyTaken => {
+            "if it is this device's, take it in with 'tbprov devices add NAME --cert FILE --key FILE'; else give each device a key and a certificate of its own"
+        }
         ErrorCode::StoreNotFound => "'tbprov devices list' shows what the store holds; --store names another",
         ErrorCode::StoreExists => {
             "choose another device name or another --store; tbprov never overwrites an identity"
         }
         ErrorCode::StoreLocked => "wait for the other tbprov to end",
+        ErrorCode::StoreChanged => "run the same command again: it goes on from what is there now",
+        ErrorCode::StoreLeaseLost => {
+            "somebody removed the store's folder .locks: leave it alone, and run the same command again"
+        }
+        ErrorCode::StoreReadableKey => {
+            "whoever could read the key can be the device. If you trust them: chmod 600 (and chown) the file; else remove the device ('tbprov devices remove NAME') and provision it anew"
+        }
         ErrorCode::StoreNotProved => {
             "finish it with 'tbprov provision', or prove it with 'tbprov connect'; --force uses it as it is"
         }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use tbprov::error::Hint;
+use tbprov::event::{Event, Progress};
+use tbprov::files;
 use tbprov::identity::CredentialsType;
 use tbprov::keys::KeyType;
 use tbprov::{Error, ErrorCode, Result, Secret};
@@ -42,35 +45,73 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the file at `path`, or the default one where it exists.
-    pub(super) fn read(path: Option<&Path>) -> Result<Self> {
-        let file = path.unwrap_or(Path::new(DEFAULT));
-        let invalid = |why: String| {
-            let message = format!("the configuration file {} cannot be used: {why}", file.display());
-            Error::new(ErrorCode::ConfigInvalid, message)
-        };
+    /// Reads the file that `--config` or its variable names.
+    pub(super) fn read(file: &Path) -> Result<Self> {
+        Self::parse(file, &read(file).map_err(|error| invalid(file, &error.to_string()))?)
+    }
+
+    /// Reads the file of the current folder, where there is one, and says so. Nobody named it: whoever can write to
+    /// the folder may have put it there. So it is of this user, and names no file outside its folder.
+    pub(super) fn find(progress: &Progress) -> Result<Self> {
+        let file = Path::new(DEFAULT);
         let text = match read(file) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
-            Err(error) => return Err(invalid(error.to_string())),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(invalid(file, &error.to_string())),
         };
+        if let Some(owner) = files::other_owner(file).map_err(|error| invalid(file, &error.to_string()))? {
+            let why = format!("it belongs to another user ({owner})");
+            return Err(invalid(file, &why).hint(Hint::NameConfig));
+        }
+        let config = Self::parse(file, &text)?;
+        for (name, named) in
+            [("provision-secret-file", &config.provision_secret_file), ("server-cert", &config.server_cert)]
+        {
+            if named.as_deref().is_some_and(lies_elsewhere) {
+                let why = format!("its {name} lies outside the folder");
+                return Err(invalid(file, &why).hint(Hint::NameConfig));
+            }
+        }
+        progress.event(&Event::FileFound { purpose: "config", file: Path::new(".").join(file) });
+        Ok(config)
+    }
+
+    fn parse(file: &Path, text: &str) -> Result<Self> {
         // toml's own text quotes the line, which may be the one with the secret.
-        let config: Self = toml::from_str(&text).map_err(|error| {
+        let config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let why = error.message().lines().next().unwrap_or_default().to_owned();
-            invalid(format!("line {line}: {}", without_values(&why)))
+            invalid(file, &format!("line {line}: {}", without_values(&why)))
         })?;
         if config.provision_secret.is_some() && config.provision_secret_file.is_some() {
-            return Err(invalid("it has both provision-secret and provision-secret-file".to_owned()));
+            return Err(invalid(file, "it has both provision-secret and provision-secret-file"));
         }
         Ok(config)
     }
 }
 
+fn invalid(file: &Path, why: &str) -> Error {
+    let message = format!("the configuration file {} cannot be used: {why}", file.display());
+    Error::new(ErrorCode::ConfigInvalid, message)
+}
+
+/// All of a file, which may be a pipe.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
     Ok(text)
+}
+
+/// Whether the file `named`, links followed, is not beneath the current folder. One that is not there is nowhere;
+/// `-` is standard input.
+fn lies_elsewhere(named: &Path) -> bool {
+    let (Ok(file), Ok(folder)) = (named.canonicalize(), Path::new(".").canonicalize()) else {
+        return false;
+    };
+    named != Path::new("-") && !file.starts_with(folder)
 }
 
 /// serde's messages on a wrong type quote the value: `invalid type: string "…", expected u16`.

@@ -3,22 +3,21 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::context::Context;
+use super::key_file::KeyFileArgs;
+use super::results::ServerResult;
 use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or_default};
 use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
-use tbprov::event::Event;
-use tbprov::flow;
-use tbprov::flow::verify;
-use tbprov::identity::{Credentials, X509Identity};
-use tbprov::ledger::folder::Device;
+use tbprov::flow::{self, ConnectPlan, Prover, Reached};
+use tbprov::identity::Credentials;
 use tbprov::server::Host;
-use tbprov::telemetry::{self, Report};
 use tbprov::{Error, ErrorCode, Result, State};
 
 /// Connect with a saved identity over mutual TLS, and send telemetry.
@@ -42,89 +41,46 @@ pub(super) struct ConnectArgs {
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Identity")]
     key: Option<PathBuf>,
     #[command(flatten)]
+    key_file: KeyFileArgs,
+    #[command(flatten)]
     telemetry: TelemetryArgs,
 }
 
 impl ConnectArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let (plan, dialer) = self.plan(context).await?;
+        let prover = Prover::new(Arc::new(dialer));
+        let reached = flow::connect(&plan, context.run(&prover)).await?;
+        context.output.result("connect", &ConnectResult::new(&plan, &prover, &reached));
+        Ok(exit_code(plan.telemetry.as_ref(), reached.telemetry))
+    }
+
+    async fn plan(&self, context: &Context) -> Result<(ConnectPlan, Dialer)> {
         let telemetry = self.telemetry.plan()?;
-        let mut subject = self.subject(context)?;
-        let report = match &telemetry {
-            None => {
-                let proof = verify::connect(&subject.dialer, &subject.credentials, &context.progress);
-                subject.tls = Some(context.interruptible(proof).await?.tls_version);
-                None
-            }
-            Some(plan) => {
-                let Subject { dialer, credentials, .. } = &subject;
-                let report =
-                    telemetry::run(dialer, credentials, plan, &context.interrupt, &context.progress).await?;
-                subject.tls = Some(report.tls_version);
-                Some(report)
-            }
-        };
-        subject.now_proved(context, report);
-        context.output.result("connect", &ConnectResult::new(&subject, report));
-        Ok(exit_code(telemetry.as_ref(), report))
-    }
-
-    fn subject(&self, context: &Context) -> Result<Subject> {
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
-            return self.for_files(context, certificate, key);
+            let identity = self.key_file.read_pair(context, certificate, key)?;
+            identity.leaf.check_dates(&certificate.display().to_string())?;
+            let Some(host) = host_if_named(self.host.as_ref(), context)? else {
+                return Err(Error::new(ErrorCode::UsageMissing, "--cert needs to know the server")
+                    .hint(Hint::ServerOfFiles));
+            };
+            let dialer = self.trust.dialer(context, host, port_or_default(self.port, context))?;
+            let credentials = Credentials::X509(identity.into());
+            return Ok((ConnectPlan { device: None, credentials, telemetry }, dialer));
         }
-        let device = match &self.device {
-            Some(name) => context.store.open(name)?,
-            None => context.store.only()?,
-        };
-        let credentials = device.credentials()?;
+        let device = context.device(self.device.as_deref()).await?;
+        let credentials = context.credentials(&device).await?;
         if let Some(identity) = credentials.x509() {
-            identity.leaf.check_dates(&device.directory.display().to_string())?;
+            identity.leaf.check_dates(&device.place())?;
         }
-        if device.record.state != State::Proved {
-            let message = format!(
-                "'{}' is {}, not proved: run 'tbprov provision' again to finish it",
-                device.shown_name(),
-                device.record.state.as_str()
-            );
-            context.progress.event(&Event::Warning { message });
+        if device.record.state() != State::Proved {
+            let (name, state) = (device.shown_name(), device.record.state().as_str());
+            context
+                .progress
+                .warn(format!("'{name}' is {state}, not proved: run 'tbprov provision' again to finish it"));
         }
-        let dialer = self.trust.dialer_for(context, &device, self.host.clone(), self.port)?;
-        Ok(Subject { device: Some(device), dialer, credentials, tls: None })
-    }
-
-    fn for_files(
-        &self,
-        context: &Context,
-        certificate: &std::path::Path,
-        key: &std::path::Path,
-    ) -> Result<Subject> {
-        let identity = X509Identity::read(certificate, key)?;
-        identity.leaf.check_dates(&certificate.display().to_string())?;
-        let Some(host) = host_if_named(self.host.as_ref(), context)? else {
-            return Err(Error::new(ErrorCode::UsageMissing, "--cert needs to know the server")
-                .hint(Hint::ServerOfFiles));
-        };
-        let dialer = self.trust.dialer(context, host, port_or_default(self.port, context))?;
-        Ok(Subject { device: None, dialer, credentials: Credentials::X509(identity), tls: None })
-    }
-}
-
-/// Who connects where.
-struct Subject {
-    device: Option<Device>,
-    dialer: Dialer,
-    credentials: Credentials,
-    tls: Option<&'static str>,
-}
-
-impl Subject {
-    /// A connect is a proof: an identity whose provisioning was cut short is finished by it.
-    fn now_proved(&mut self, context: &Context, report: Option<Report>) {
-        let Some(device) = &mut self.device else { return };
-        let elsewhere = !self.dialer.server.is_at(&device.record.host, device.record.port);
-        if !elsewhere && report.is_none_or(|report| report.acknowledged > 0) {
-            flow::record_proof(&context.store, device, &self.dialer, &context.progress);
-        }
+        let dialer = self.trust.dialer_for(context, &device, self.host.clone(), self.port).await?;
+        Ok((ConnectPlan { device: Some(device), credentials, telemetry }, dialer))
     }
 }
 
@@ -138,29 +94,15 @@ struct ConnectResult {
     telemetry: TelemetryResult,
 }
 
-#[derive(Serialize)]
-struct ServerResult {
-    host: Host,
-    port: u16,
-    tls: Option<&'static str>,
-}
-
 impl ConnectResult {
-    fn new(subject: &Subject, report: Option<Report>) -> Self {
+    fn new(plan: &ConnectPlan, prover: &Prover, reached: &Reached) -> Self {
+        let was_interrupted = reached.telemetry.is_some_and(|report| report.interrupted);
         Self {
-            outcome: if report.is_some_and(|report| report.interrupted) {
-                "interrupted"
-            } else {
-                "connected"
-            },
-            device: subject.device.as_ref().map(Device::shown_name),
-            credentials_id: subject.credentials.x509().map(|identity| identity.leaf.credentials_id()),
-            server: ServerResult {
-                host: subject.dialer.server.host.clone(),
-                port: subject.dialer.server.port,
-                tls: subject.tls,
-            },
-            telemetry: TelemetryResult::from(report),
+            outcome: if was_interrupted { "interrupted" } else { "connected" },
+            device: plan.device.as_ref().map(|device| device.shown_name().to_owned()),
+            credentials_id: plan.credentials.x509().map(|identity| identity.leaf.credentials_id()),
+            server: ServerResult::new(&prover.dialer.server, Some(reached.tls_version)),
+            telemetry: TelemetryResult::from(reached.telemetry),
         }
     }
 }
@@ -168,7 +110,8 @@ impl ConnectResult {
 impl fmt::Display for ConnectResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = self.device.as_deref().unwrap_or("the certificate");
-        writeln!(formatter, "{device}: {} at {}:{}", self.outcome, self.server.host, self.server.port)?;
+        let server = self.server.host.with_port(self.server.port);
+        writeln!(formatter, "{device}: {} at {server}", self.outcome)?;
         if self.telemetry.is_any() {
             writeln!(formatter, "telemetry: {}", self.telemetry)?;
         }

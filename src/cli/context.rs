@@ -1,6 +1,7 @@
 //! What every command is given: where to say things, the configuration, the store, and Ctrl-C.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,13 +10,16 @@ use super::config::Config;
 use super::terminal;
 use crate::output::Output;
 use tbprov::event::Progress;
-use tbprov::ledger::folder::Store;
+use tbprov::flow::{Prover, Run};
+use tbprov::identity::Credentials;
+use tbprov::ledger::folder::Folders;
+use tbprov::ledger::{Entry, Ledger, Which};
 use tbprov::{Error, ErrorCode, Result};
 
 pub(super) struct Context {
     pub(super) output: Output,
     pub(super) config: Config,
-    pub(super) store: Store,
+    pub(super) store: Folders,
     pub(super) progress: Progress,
     /// Cancelled by the first Ctrl-C, SIGTERM or hangup of the terminal; the second ends the process at once.
     pub(super) interrupt: CancellationToken,
@@ -26,19 +30,46 @@ pub(super) struct Context {
 impl Context {
     /// Reads the configuration and begins to listen for Ctrl-C.
     pub(super) fn new(global: &GlobalArgs, output: Output) -> Result<Self> {
-        let config = Config::read(global.config.as_deref())?;
+        let progress = Progress::new(output.observer());
+        let config = match &global.config {
+            Some(file) => Config::read(file)?,
+            None => Config::find(&progress)?,
+        };
         let root =
             global.store.clone().or_else(|| config.store.clone()).unwrap_or_else(|| "./devices".into());
         let interrupt = CancellationToken::new();
         listen(interrupt.clone())?;
         Ok(Self {
-            progress: Progress::new(output.observer()),
+            store: Folders::told_to(root, progress.clone()),
+            progress,
             output,
             config,
-            store: Store::new(root),
             interrupt,
             may_ask: !global.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         })
+    }
+
+    /// Where devices are kept.
+    pub(super) fn ledger(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.store.clone())
+    }
+
+    /// What a run of the library works with.
+    pub(super) fn run<'a>(&'a self, prover: &'a Prover) -> Run<'a> {
+        Run { ledger: &self.store, prover, interrupt: &self.interrupt, progress: &self.progress }
+    }
+
+    /// The device called `name`, else the store's only one.
+    pub(super) async fn device(&self, name: Option<&str>) -> Result<Entry> {
+        match name {
+            Some(name) => self.store.open(name).await,
+            None => self.store.only().await,
+        }
+    }
+
+    /// The credentials of a device of the store.
+    pub(super) async fn credentials(&self, entry: &Entry) -> Result<Credentials> {
+        self.store.key(entry, Which::Current).await?.open(&entry.place())
     }
 
     /// Cancelled when the user interrupts, or when nobody reads stdout any more: for what goes on for ever.
@@ -110,14 +141,23 @@ impl Signals {
     }
 }
 
-/// Whether a closed terminal shall end this program. `nohup` says no by ignoring the signal; only Linux tells.
+/// Whether a closed terminal shall end this program. `nohup` says no by ignoring the signal.
 #[cfg(unix)]
 fn may_hang_up() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let status = std::fs::read_to_string("/proc/self/status").ok();
+    let shown = std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
+    hears_hangup(status.as_deref(), shown)
+}
+
+/// Linux tells which signals are ignored. Elsewhere only unsafe code could ask; but `nohup` leaves neither stdout nor
+/// stderr on a terminal, so where one of them is, it was not there. Where none is, the signal keeps what it does: it
+/// ends this program at once, or is ignored.
+#[cfg(unix)]
+fn hears_hangup(status: Option<&str>, on_terminal: bool) -> bool {
+    let ignored = status.and_then(|status| status.lines().find_map(|line| line.strip_prefix("SigIgn:")));
     let ignored = ignored.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok());
     // SIGHUP is the first signal.
-    ignored.is_some_and(|signals| signals & 1 == 0)
+    ignored.map_or(on_terminal, |signals| signals & 1 == 0)
 }
 
 #[cfg(not(unix))]
@@ -131,5 +171,20 @@ impl Signals {
 
     async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::hears_hangup;
+
+    #[test]
+    fn a_closed_terminal_is_heard_unless_nohup_says_no() {
+        let linux = |signals: &str| format!("Name:\ttbprov\nSigIgn:\t{signals}\n");
+        for terminal in [true, false] {
+            assert!(hears_hangup(Some(&linux("0000000000001000")), terminal));
+            assert!(!hears_hangup(Some(&linux("0000000000000001")), terminal));
+            assert_eq!(hears_hangup(None, terminal), terminal);
+        }
     }
 }

@@ -12,9 +12,10 @@ use serde::Serialize;
 use super::context::Context;
 use tbprov::DeviceName;
 use tbprov::dial::Dialer;
-use tbprov::flow::{self, Provisioned};
-use tbprov::flow::{DEFAULT_DAYS, DEFAULT_TIMEOUT, IdentityPlan, ProvisionPlan};
-use tbprov::ledger::folder::Store;
+use tbprov::flow::{
+    self, DEFAULT_TIMEOUT, IdentityPlan, Prover, ProvisionPlan, Provisioned, RegistrationPlan, Run,
+};
+use tbprov::ledger::folder::Folders;
 use tbprov::server::Server;
 use tbprov::sim::{Config, Simulator};
 use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
@@ -65,33 +66,34 @@ pub(super) async fn provisioned(
         "A ThingsBoard-compatible server runs on localhost:{} for this demonstration.",
         simulator.address().port()
     ));
-    let plan = plan(&simulator, directory, key, secret, telemetry)?;
-    let provisioned = flow::provision(&plan, &context.interrupt, &context.progress).await?;
+    let prover = Prover::new(Arc::new(dialer(&simulator)?));
+    let ledger = Folders::new(directory.join("devices"));
+    let plan = plan(key, secret, telemetry)?;
+    let run = Run { ledger: &ledger, ..context.run(&prover) };
+    let provisioned = flow::provision(&plan, run).await?;
     Ok((simulator, provisioned))
 }
 
-fn plan(
-    simulator: &Simulator,
-    directory: &Path,
-    provision_key: String,
-    provision_secret: Secret,
-    telemetry: Option<TelemetryPlan>,
-) -> Result<ProvisionPlan> {
+fn dialer(simulator: &Simulator) -> Result<Dialer> {
     let source = TrustSource::File(PathBuf::from("server.pem"));
     let trust = Trust::from_certificates(vec![simulator.certificate().clone()], source, false);
     let server =
         Server { host: "localhost".parse()?, port: simulator.address().port(), trust: Arc::new(trust) };
+    Ok(Dialer::new(server, DEFAULT_TIMEOUT))
+}
+
+fn plan(
+    provision_key: String,
+    provision_secret: Secret,
+    telemetry: Option<TelemetryPlan>,
+) -> Result<ProvisionPlan> {
     Ok(ProvisionPlan {
-        dialer: Arc::new(Dialer::new(server, DEFAULT_TIMEOUT)),
-        provision_key,
-        provision_secret,
         // A new name each time: the server of an earlier demonstration, which knew its device, is gone.
         device_name: DeviceName::parse(&format!("demo-{}", Secret::random(6)?.expose().to_lowercase()))?,
-        identity: IdentityPlan::Generate { key_type: None, days: DEFAULT_DAYS },
-        gateway: false,
+        registration: RegistrationPlan::ByRequest { provision_key, provision_secret, gateway: false },
+        identity: IdentityPlan::Generate { key_type: None, days: None },
         verify_connect: true,
         telemetry,
-        store: Store::new(directory.join("devices")),
     })
 }
 
@@ -114,15 +116,15 @@ struct ServerHas {
 impl DemoResult {
     /// Compares both sides: a demonstration that did not arrive is a failure.
     fn new(simulator: &Simulator, done: &Provisioned) -> Result<Self> {
-        let device = done.device.shown_name();
-        let id = done.device.record.credentials_id.clone().unwrap_or_default();
+        let device = done.entry.shown_name().to_owned();
+        let id = done.entry.record.identity.credentials_id.clone().unwrap_or_default();
         let seen = simulator.devices().into_iter().find(|seen| seen.credentials_id.as_ref() == Some(&id));
         let acknowledged = done.telemetry.map_or(0, |report| report.acknowledged);
         match seen {
             Some(seen) if seen.telemetry == READINGS && acknowledged == READINGS => Ok(Self {
                 device,
                 credentials_id: id,
-                directory: done.device.directory.clone(),
+                directory: done.entry.directory.clone().unwrap_or_default(),
                 acknowledged,
                 server_has: ServerHas { telemetry: seen.telemetry, last_telemetry: seen.last_telemetry },
             }),

@@ -40,7 +40,7 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         let mut report = Report { context, checks: Vec::new(), exit_code: 0 };
-        match self.subject(context) {
+        match self.subject(context).await {
             Ok(Some((dialer, identity))) => {
                 doctor::check_server(&dialer, identity.as_ref(), |check| report.add(&check)).await;
             }
@@ -49,8 +49,8 @@ impl DoctorArgs {
             }
             Err(error) => report.add(&Check { name: "plan", finding: Finding::Failed(error) }),
         }
-        doctor::check_store(&context.store, |check| report.add(&check));
-        firmware::checks(context).await.iter().for_each(|check| report.add(check));
+        doctor::check_store(&context.store, |check| report.add(&check)).await;
+        firmware::checks().await.iter().for_each(|check| report.add(check));
         let exit_code = report.exit_code;
         if context.output.format() != Format::Human {
             context.output.result(
@@ -61,11 +61,11 @@ impl DoctorArgs {
         Ok(ExitCode::from(exit_code))
     }
 
-    fn subject(&self, context: &Context) -> Result<Option<(Dialer, Option<Credentials>)>> {
+    async fn subject(&self, context: &Context) -> Result<Option<(Dialer, Option<Credentials>)>> {
         if let Some(name) = &self.device {
-            let device = context.store.open(name)?;
-            let dialer = self.trust.dialer_for(context, &device, None, self.port)?;
-            return Ok(Some((dialer, Some(device.credentials()?))));
+            let device = context.device(Some(name)).await?;
+            let dialer = self.trust.dialer_for(context, &device, None, self.port).await?;
+            return Ok(Some((dialer, Some(context.credentials(&device).await?))));
         }
         let host = self
             .host

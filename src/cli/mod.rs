@@ -11,9 +11,12 @@ mod demo;
 mod devices;
 mod doctor;
 mod firmware;
+mod key_file;
 mod man;
+mod new_file;
 mod prompt;
 mod provision;
+mod results;
 mod secret_file;
 mod server_args;
 mod sim;
@@ -32,7 +35,7 @@ use tbprov::{Error, ErrorCode, Result};
 
 /// Gives IoT devices an X.509 identity in ThingsBoard: key, certificate, provisioning, proof, telemetry.
 #[derive(Debug, Parser)]
-#[command(name = "tbprov", version, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(name = "tbprov", bin_name = "tbprov", version, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalArgs,

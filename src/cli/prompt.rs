@@ -1,7 +1,7 @@
 //! The conversation: each question with its default, checked at once. Asked on a thread of its own, so that
 //! Ctrl-C ends it.
 
-use dialoguer::{Input, Password};
+use dialoguer::{Confirm, Input, Password};
 
 use super::context::Context;
 use tbprov::error::Hint;
@@ -59,6 +59,23 @@ impl Question {
         })
         .await?;
         Ok(Secret::new(answer))
+    }
+}
+
+/// A question that is answered with yes or no.
+pub(super) struct Confirmation {
+    pub(super) text: String,
+    /// The flag that answers it without a terminal.
+    pub(super) otherwise: &'static str,
+}
+
+impl Confirmation {
+    pub(super) async fn ask(self, context: &Context) -> Result<bool> {
+        if !context.may_ask {
+            let message = "a confirmation is needed, and there is no terminal to ask on";
+            return Err(Error::new(ErrorCode::UsageMissing, message).hint(Hint::GiveBy(self.otherwise)));
+        }
+        in_background(context, move || Confirm::new().with_prompt(self.text).default(false).interact()).await
     }
 }
 

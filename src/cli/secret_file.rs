@@ -1,16 +1,17 @@
 //! A secret that a flag gives, or that a file or stdin holds.
 
 use std::convert::Infallible;
-use std::io::{BufRead, Read as _};
+use std::io::{self, BufRead, ErrorKind, Read as _};
 use std::path::Path;
 
 use super::context::Context;
+use tbprov::error::Hint;
 use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Bytes of a provision secret's line, at the most; ThingsBoard's own have 20.
 const LONGEST_SECRET: usize = 4096;
 
-/// For clap: a secret that no `Debug` of the arguments shows.
+/// For clap, which would show a value of another type.
 pub(super) fn clap_secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text))
 }
@@ -27,24 +28,43 @@ pub(super) async fn read(context: &Context, path: &Path, what: &str) -> Result<S
                 .map_err(|error| Error::new(ErrorCode::Bug, format!("reading {what} failed")).source(error))
         })
         .await?;
-    read.map_err(|error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound {
-            ErrorCode::FileNotFound
-        } else {
-            ErrorCode::FileIo
-        };
-        let message = format!("cannot read {what} from {}: {error}", path.display());
-        Error::new(code, message).source(error)
-    })
+    read.map_err(|error| unreadable(path, what, error))
 }
 
-fn first_line(path: &Path) -> std::io::Result<Secret> {
+fn unreadable(path: &Path, what: &str, error: io::Error) -> Error {
+    let path = path.display();
+    let failed = |code, why: &str| Error::new(code, format!("cannot read {what} from {path}: {why}"));
+    match error.kind() {
+        ErrorKind::NotFound => failed(ErrorCode::FileNotFound, &error.to_string()).source(error),
+        ErrorKind::InvalidData => {
+            failed(ErrorCode::FileIo, "its encoding is not UTF-8").hint(Hint::PlainText).source(error)
+        }
+        ErrorKind::FileTooLarge => {
+            let why = format!("its first line has more than {LONGEST_SECRET} bytes");
+            failed(ErrorCode::UsageInvalid, &why)
+        }
+        _ => failed(ErrorCode::FileIo, &error.to_string()).source(error),
+    }
+}
+
+fn first_line(path: &Path) -> io::Result<Secret> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
+        Box::new(io::stdin().lock())
     } else {
-        Box::new(std::io::BufReader::new(std::fs::File::open(path)?))
+        Box::new(io::BufReader::new(std::fs::File::open(path)?))
     };
-    let mut line = zeroize::Zeroizing::new(String::with_capacity(LONGEST_SECRET));
-    reader.take(LONGEST_SECRET as u64).read_line(&mut line)?;
-    Ok(Secret::new(line.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')))
+    // With its end, and in one allocation, so that no copy of it is left behind by growing.
+    let most = LONGEST_SECRET + "\r\n".len();
+    let mut line = zeroize::Zeroizing::new(Vec::with_capacity(most + 1));
+    reader.take(most as u64 + 1).read_until(b'\n', &mut line)?;
+    let line = str::from_utf8(&line).map_err(|_| ErrorKind::InvalidData)?;
+    // What Windows' editors call Unicode has a byte of zero beside each letter.
+    if line.contains('\0') {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    let line = line.trim_end_matches(['\r', '\n']);
+    if line.len() > LONGEST_SECRET {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(Secret::new(line.trim_start_matches('\u{feff}')))
 }

@@ -10,8 +10,9 @@ use clap::Args;
 use super::advice;
 use super::context::Context;
 use tbprov::dial::Dialer;
+use tbprov::event::Event;
 use tbprov::flow::{DEFAULT_PORT, DEFAULT_TIMEOUT};
-use tbprov::ledger::folder::Device;
+use tbprov::ledger::{Entry, Ledger as _};
 use tbprov::server::{Host, Server};
 use tbprov::tls::Trust;
 use tbprov::{Error, ErrorCode, Result};
@@ -60,28 +61,33 @@ impl BeliefArgs {
     pub(super) fn customary(&self, context: &Context) -> Result<Trust> {
         let customary = Path::new(CUSTOMARY_SERVER_CERT);
         let skip = self.skips_name_check(context);
-        if customary.exists() { Trust::from_file(customary, skip) } else { Trust::system(skip) }
+        if !customary.exists() {
+            return Trust::system(skip);
+        }
+        let trust = Trust::from_file(customary, skip)?;
+        let file = customary.to_owned();
+        context.progress.event(&Event::FileFound { purpose: "server-cert", file });
+        Ok(trust)
     }
 
     /// The server of a device of the store, believed as the device does unless a certificate is named.
-    pub(super) fn dialer_for(
+    pub(super) async fn dialer_for(
         &self,
         context: &Context,
-        device: &Device,
+        device: &Entry,
         host: Option<Host>,
         port: Option<u16>,
     ) -> Result<Dialer> {
+        let record = &device.record;
+        let (host, port) = (host.unwrap_or_else(|| record.host.clone()), port.unwrap_or(record.port));
+        let is_its_own = host == record.host && port == record.port;
         let mut trust = match &self.server_cert {
-            Some(_) => self.trust(context)?,
-            None => device.trust()?,
+            // What a record believes is for its own server alone.
+            None if is_its_own => context.store.trust(device).await?,
+            _ => self.trust(context)?,
         };
         trust.skip_name_check |= self.skip_name_check;
-        let server = Server {
-            host: host.unwrap_or_else(|| device.record.host.clone()),
-            port: port.unwrap_or(device.record.port),
-            trust: Arc::new(trust),
-        };
-        Ok(Dialer::new(server, DEFAULT_TIMEOUT))
+        Ok(Dialer::new(Server { host, port, trust: Arc::new(trust) }, DEFAULT_TIMEOUT))
     }
 
     pub(super) const fn skips_name_check(&self, context: &Context) -> bool {
@@ -91,15 +97,16 @@ impl BeliefArgs {
 
 impl TrustArgs {
     /// See [`BeliefArgs::dialer_for`].
-    pub(super) fn dialer_for(
+    pub(super) async fn dialer_for(
         &self,
         context: &Context,
-        device: &Device,
+        device: &Entry,
         host: Option<Host>,
         port: Option<u16>,
     ) -> Result<Dialer> {
         let timeout = self.timeout(context)?;
-        Ok(Dialer::new(self.belief.dialer_for(context, device, host, port)?.server, timeout))
+        let dialer = self.belief.dialer_for(context, device, host, port).await?;
+        Ok(Dialer::new(dialer.server, timeout))
     }
 
     pub(super) fn timeout(&self, context: &Context) -> Result<Duration> {

@@ -10,14 +10,16 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::context::Context;
-use super::secret_file;
-use super::server_args::{clap_host, clap_port};
+use super::secret_file::clap_secret;
+use super::server_args::clap_host;
 use crate::output::{Format, Mark, Output};
 use tbprov::error::Hint;
 use tbprov::files::{self, Access};
-use tbprov::identity::read_certificates;
-use tbprov::keys::{Exportable as _, SoftwareKey, pem};
-use tbprov::sim::{self, Config, Event, Fault, PreProvisioned, Release, ServerIdentity, Simulator, Strategy};
+use tbprov::identity::{Certificate, read_certificates};
+use tbprov::keys::pem;
+use tbprov::sim::{
+    self, Config, Event, Fault, NamePattern, PreProvisioned, Release, ServerIdentity, Simulator, Strategy,
+};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Characters of a provision key or secret that is made up, as ThingsBoard's web form makes them.
@@ -35,8 +37,8 @@ pub(super) struct SimArgs {
     /// The port of MQTT over TLS; 0 takes any free one.
     #[arg(long, value_name = "PORT", default_value_t = tbprov::flow::DEFAULT_PORT)]
     port: u16,
-    /// Also listen for plain MQTT on this port.
-    #[arg(long, value_name = "PORT", value_parser = clap_port)]
+    /// Also listen for plain MQTT on this port; 0 takes any free one.
+    #[arg(long, value_name = "PORT")]
     plain_port: Option<u16>,
     /// The ThingsBoard release to behave as: 3.2, 3.4, 3.6, 3.8 or 4.3.
     #[arg(long, value_name = "RELEASE", default_value_t = Release::default())]
@@ -47,6 +49,15 @@ pub(super) struct SimArgs {
     /// The device profile's provisioning strategy.
     #[arg(long, value_name = "STRATEGY", default_value = "allow-create")]
     strategy: StrategyArg,
+    /// With --strategy chain: the authority that a device has to send with its certificate.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// With --strategy chain: the regular expression whose first group, found in the common name, is the device's name.
+    #[arg(long, value_name = "REGEX")]
+    name_pattern: Option<String>,
+    /// With --strategy chain: create no devices; those that exist get other certificates all the same.
+    #[arg(long)]
+    no_create: bool,
     /// A device that exists from the start (with a random token); may be given several times.
     #[arg(long = "device", value_name = "NAME")]
     devices: Vec<String>,
@@ -54,7 +65,7 @@ pub(super) struct SimArgs {
     #[arg(long, env = "TBPROV_SIM_PROVISION_KEY", value_name = "KEY")]
     provision_key: Option<String>,
     /// The provision secret [default: made up].
-    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", value_parser = secret_file::clap_secret, hide_env_values = true)]
+    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", value_parser = clap_secret, hide_env_values = true)]
     provision_secret: Option<Secret>,
     /// The folder of the server's certificate and key (server.pem, server_key.pem); made when they are not there.
     #[arg(long, value_name = "DIR", default_value = "./tbprov-sim")]
@@ -76,6 +87,8 @@ enum StrategyArg {
     AllowCreate,
     /// The device must exist, and keeps the credentials it has.
     PreProvisioned,
+    /// A connect with a certificate of an authority creates the device, or gives it that certificate (from 3.5 on).
+    Chain,
 }
 
 fn faults_help() -> String {
@@ -86,42 +99,21 @@ fn faults_help() -> String {
     text
 }
 
+/// What a run does. Nothing was made or written for it.
+struct SimPlan {
+    config: Config,
+    /// What clients will be told, without the ports, which are known once they are open.
+    ready: Ready,
+    ready_file: Option<PathBuf>,
+}
+
 impl SimArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
-        let key = match self.provision_key {
-            Some(key) => key,
-            None => Secret::random(SECRET_LENGTH)?.expose().to_owned(),
-        };
-        let secret = match self.provision_secret {
-            Some(secret) => secret,
-            None => Secret::random(SECRET_LENGTH)?,
-        };
-        let mut config = Config::new(key.clone(), secret.clone());
-        config.bind = SocketAddr::new(self.bind, self.port);
-        config.plain = self.plain_port.map(|port| SocketAddr::new(self.bind, port));
-        config.release = self.release;
-        config.faults = self.fault;
-        config.strategy = match self.strategy {
-            StrategyArg::AllowCreate => Strategy::AllowCreate,
-            StrategyArg::PreProvisioned => Strategy::PreProvisioned,
-        };
-        config.pre_provisioned = self.devices.iter().map(PreProvisioned::new).collect();
+        let SimPlan { config, ready, ready_file } = self.plan(context)?;
         context.progress.begin(Step::Serve);
-        config.server = Some(server_identity(&self.dir, &self.names)?);
-        config.state = self.state;
         let simulator = Simulator::start(config, observer(&context.output)).await?;
-        let ready = Ready {
-            host: host_to_connect_to(simulator.address().ip()),
-            port: simulator.address().port(),
-            plain_port: simulator.plain_address().map(|address| address.port()),
-            provision_key: key,
-            provision_secret: secret.expose().to_owned(),
-            server_cert: std::path::absolute(self.dir.join(CERTIFICATE))
-                .unwrap_or_else(|_| self.dir.join(CERTIFICATE)),
-            release: self.release.as_str(),
-            process: std::process::id(),
-        };
-        if let Some(path) = &self.ready_file {
+        let ready = ready.at(&simulator);
+        if let Some(path) = &ready_file {
             files::replace(path, &ready.to_json()?, Access::Owner)?;
         }
         context.output.result("sim", &ready);
@@ -129,36 +121,76 @@ impl SimArgs {
         simulator.stop().await;
         Ok(ExitCode::SUCCESS)
     }
+
+    fn plan(self, context: &Context) -> Result<SimPlan> {
+        let strategy = self.strategy(context)?;
+        let made_up = || Secret::random(SECRET_LENGTH);
+        let key = self.provision_key.map_or_else(|| Ok(made_up()?.expose().to_owned()), Ok::<_, Error>)?;
+        let secret = self.provision_secret.map_or_else(made_up, Ok)?;
+        let certificate = ServerIdentity::certificate_file(&self.dir);
+        let ready =
+            Ready::new(&key, &secret, &certificate, self.release, self.ca.as_deref(), self.name_pattern);
+        let config = Config {
+            bind: SocketAddr::new(self.bind, self.port),
+            plain: self.plain_port.map(|port| SocketAddr::new(self.bind, port)),
+            release: self.release,
+            faults: self.fault,
+            strategy,
+            pre_provisioned: self.devices.into_iter().map(PreProvisioned::new).collect(),
+            directory: Some(self.dir),
+            hosts: self.names,
+            state: self.state,
+            ..Config::new(key, secret)
+        };
+        config.check()?;
+        Ok(SimPlan { config, ready, ready_file: self.ready_file })
+    }
+
+    fn strategy(&self, context: &Context) -> Result<Strategy> {
+        let of_chain = self.ca.is_some() || self.name_pattern.is_some() || self.no_create;
+        match self.strategy {
+            StrategyArg::Chain => self.chain(context),
+            _ if of_chain => {
+                let message = "--ca, --name-pattern and --no-create belong to --strategy chain";
+                Err(Error::new(ErrorCode::UsageConflict, message))
+            }
+            StrategyArg::AllowCreate => Ok(Strategy::AllowCreate),
+            StrategyArg::PreProvisioned => Ok(Strategy::PreProvisioned),
+        }
+    }
+
+    fn chain(&self, context: &Context) -> Result<Strategy> {
+        let (Some(ca), Some(pattern)) = (&self.ca, &self.name_pattern) else {
+            let message = "the certificate chain strategy needs an authority and a pattern for names";
+            return Err(
+                Error::new(ErrorCode::UsageMissing, message).hint(Hint::GiveBy("--ca and --name-pattern"))
+            );
+        };
+        if self.provision_key.is_some() || self.provision_secret.is_some() {
+            context.output.warn(
+                "the certificate chain strategy uses no provision key and secret; those given are not used",
+            );
+        }
+        let name_pattern = NamePattern::new(pattern);
+        if let Some(problem) = name_pattern.problem() {
+            context.output.warn(&format!("{problem}; every device will be refused, as by ThingsBoard"));
+        }
+        let authority = first_certificate(ca)?;
+        Ok(Strategy::Chain { authority, name_pattern, allow_create: !self.no_create })
+    }
+}
+
+/// As ThingsBoard takes it from what is pasted into a device profile.
+fn first_certificate(path: &Path) -> Result<Certificate> {
+    let shown = path.display().to_string();
+    let first = read_certificates(&pem::read_file(path)?, &shown)?.into_iter().next();
+    first.ok_or_else(|| Error::new(ErrorCode::FileNotPem, format!("{shown} holds no certificate")))
 }
 
 /// The name that the certificate holds for loopback, else the address itself.
 fn host_to_connect_to(address: IpAddr) -> String {
     let is_localhost = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
     if is_localhost || address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
-}
-
-const KEY: &str = "server_key.pem";
-const CERTIFICATE: &str = "server.pem";
-
-/// The certificate and key in `directory`, so that a pinned certificate stays the right one over restarts.
-fn server_identity(directory: &Path, names: &[String]) -> Result<ServerIdentity> {
-    let (key_path, certificate_path) = (directory.join(KEY), directory.join(CERTIFICATE));
-    if !key_path.exists() {
-        // A certificate alone is what a killed run left: the key comes last.
-        let _ = std::fs::remove_file(&certificate_path);
-        let new = sim::own_identity(names)?;
-        files::create_directory(directory)?;
-        files::write_new(&certificate_path, new.chain_pem().as_bytes(), Access::Everybody)?;
-        files::write_new(&key_path, new.key.to_pem().expose().as_bytes(), Access::Owner)?;
-    } else if !names.is_empty() {
-        let message =
-            format!("{} exists already, so --name would have no effect", certificate_path.display());
-        return Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::OtherDirectory));
-    }
-    let chain =
-        read_certificates(&pem::read_file(&certificate_path)?, &certificate_path.display().to_string())?;
-    let key = SoftwareKey::from_pem(&pem::read_file(&key_path)?, &key_path.display().to_string())?;
-    Ok(ServerIdentity { chain, key: Arc::new(key) })
 }
 
 /// What a client needs to know; also the content of the ready file. The secret is the simulator's own: it
@@ -169,14 +201,53 @@ struct Ready {
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     plain_port: Option<u16>,
-    provision_key: String,
-    provision_secret: String,
+    #[serde(flatten)]
+    registration: Registration,
     server_cert: PathBuf,
     release: &'static str,
     process: u32,
 }
 
+/// What registers a device.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Registration {
+    /// A provision request.
+    Request { provision_key: String, provision_secret: String },
+    /// A certificate of this authority.
+    Chain { ca_cert: PathBuf, name_pattern: String },
+}
+
 impl Ready {
+    fn new(
+        key: &str,
+        secret: &Secret,
+        certificate: &Path,
+        release: Release,
+        ca: Option<&Path>,
+        name_pattern: Option<String>,
+    ) -> Self {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let registration = match (ca, name_pattern) {
+            (Some(ca), Some(name_pattern)) => Registration::Chain { ca_cert: absolute(ca), name_pattern },
+            _ => Registration::Request {
+                provision_key: key.to_owned(),
+                provision_secret: secret.expose().to_owned(),
+            },
+        };
+        let (server_cert, release, process) = (absolute(certificate), release.as_str(), std::process::id());
+        Self { host: String::new(), port: 0, plain_port: None, registration, server_cert, release, process }
+    }
+
+    fn at(self, simulator: &Simulator) -> Self {
+        Self {
+            host: host_to_connect_to(simulator.address().ip()),
+            port: simulator.address().port(),
+            plain_port: simulator.plain_address().map(|address| address.port()),
+            ..self
+        }
+    }
+
     fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self)
             .map_err(|error| Error::new(ErrorCode::Bug, "the ready file could not be written").source(error))
@@ -189,22 +260,41 @@ impl fmt::Display for Ready {
         if let Some(port) = self.plain_port {
             writeln!(formatter, "plain MQTT        {}:{port}", self.host)?;
         }
-        writeln!(formatter, "provision key     {}", self.provision_key)?;
-        writeln!(formatter, "provision secret  {}", self.provision_secret)?;
-        writeln!(formatter, "certificate       {}", self.server_cert.display())?;
+        match &self.registration {
+            Registration::Request { provision_key, provision_secret } => {
+                writeln!(formatter, "provision key     {provision_key}")?;
+                writeln!(formatter, "provision secret  {provision_secret}")?;
+            }
+            Registration::Chain { ca_cert, name_pattern } => {
+                writeln!(formatter, "authority         {}", ca_cert.display())?;
+                writeln!(formatter, "name pattern      {name_pattern}")?;
+            }
+        }
+        let server = self.server_cert.display();
+        writeln!(formatter, "certificate       {server}")?;
         writeln!(formatter, "\nIn another terminal:")?;
-        writeln!(
-            formatter,
-            "  TBPROV_PROVISION_SECRET={} tbprov provision --host {} --port {} --provision-key {} --server-cert {} --device-name sensor-01",
-            self.provision_secret,
-            self.host,
-            self.port,
-            self.provision_key,
-            self.server_cert.display()
-        )?;
+        let at = format!("--host {} --port {}", self.host, self.port);
+        match &self.registration {
+            Registration::Request { provision_key: key, provision_secret: secret } => writeln!(
+                formatter,
+                "  TBPROV_PROVISION_SECRET={secret} tbprov provision {at} --provision-key {key} --server-cert {server} --device-name sensor-01"
+            )?,
+            Registration::Chain { ca_cert, .. } => writeln!(
+                formatter,
+                "  tbprov provision {at} --ca-cert {} --ca-key {} --server-cert {server} --device-name sensor-01",
+                ca_cert.display(),
+                key_beside(ca_cert).display()
+            )?,
+        }
         writeln!(formatter, "  tbprov connect sensor-01 --send-telemetry --count 4")?;
         writeln!(formatter, "\nCtrl-C ends it.")
     }
+}
+
+/// Where `tbprov certs ca` puts the key of an authority.
+fn key_beside(certificate: &Path) -> PathBuf {
+    let name = certificate.file_stem().unwrap_or_default().to_string_lossy();
+    certificate.with_file_name(format!("{name}_key.pem"))
 }
 
 /// Shows the simulator's events: NDJSON where that was asked for, else a line for what matters.
@@ -232,6 +322,14 @@ impl sim::Observer for Talk {
         match event {
             Event::Connected { device: Some(device), .. } => {
                 self.0.told(Mark::Passed, &format!("{device} connected"))
+            }
+            Event::Registered { device, replaced, .. } => {
+                let what = if *replaced {
+                    "has another certificate now"
+                } else {
+                    "is registered by its certificate"
+                };
+                self.0.told(Mark::Passed, &format!("{device} {what}"))
             }
             Event::Refused { code, reason, .. } => {
                 self.0.told(Mark::Failed, &format!("refused with CONNACK {code}: {reason}"))

@@ -38,13 +38,13 @@ pub async fn run(
     dialer: &Dialer,
     request: &ProvisionRequest<'_>,
     progress: &Progress,
-    before_send: impl FnOnce() -> Result<()>,
+    before_send: impl Future<Output = Result<()>>,
 ) -> Result<Reply> {
     let payload = Bytes::from_owner(request.to_json()?);
     let mut session = Session::open(dialer, &Login::Provision, progress).await?;
     progress.begin(Step::Exchange);
     subscribe(&mut session, dialer).await?;
-    before_send()?;
+    before_send.await?;
     if let Err(error) = session.publish(REQUEST_TOPIC, payload).await {
         return Ok(Reply::Lost(error));
     }

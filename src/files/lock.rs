@@ -1,37 +1,37 @@
 //! One tbprov on a device at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
 
-use super::io_error;
-use crate::error::{Error, ErrorCode, Result};
+use super::{Failure, create_directory};
+use crate::error::{Error, ErrorCode, Hint, Result};
+
+/// The bits of a mode by which others may write.
+const EVERYBODY: u32 = 0o002;
+const GROUP: u32 = 0o020;
 
 /// Held while this process works on a device; the operating system frees it when the process ends, however
 /// it ends. The file itself stays: removing it would let two processes hold 'the' lock.
 #[derive(Debug)]
 pub struct DeviceLock {
-    _file: File,
-    folder: String,
+    file: File,
+    path: PathBuf,
 }
 
 impl DeviceLock {
+    /// Takes the lock `.locks/<folder>.lock` of the store `root`; `device` is its name in messages.
+    ///
+    /// Nothing is written before the file is known to be the lock: a regular file of this user with one name, in a
+    /// folder that nobody else writes to.
     pub(crate) fn take(root: &Path, folder: &str, device: &str) -> Result<Self> {
         let locks = root.join(".locks");
-        super::create_directory(&locks)?;
+        create_directory(&locks).map_err(Failure::in_store)?;
+        refuse_a_folder_of_others(root, EVERYBODY)?;
+        refuse_a_folder_of_others(&locks, EVERYBODY | GROUP)?;
         let path = locks.join(format!("{folder}.lock"));
-        if path.is_symlink() {
-            let error =
-                std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is a link to somewhere else");
-            return Err(io_error("lock", &path, error));
-        }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|error| io_error("open", &path, error))?;
+        let mut file = open(&path).map_err(|error| Failure::new("open", &path, error).in_store())?;
+        refuse_another_file(&file, &path)?;
         match file.try_lock() {
             Ok(()) => {
                 // Only for the message that another process shows: not worth failing for.
@@ -39,16 +39,32 @@ impl DeviceLock {
                     .set_len(0)
                     .and_then(|()| file.rewind())
                     .and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(Self { _file: file, folder: folder.to_owned() })
+                Ok(Self { file, path })
             }
             Err(TryLockError::WouldBlock) => Err(held(file, device)),
-            Err(TryLockError::Error(error)) => Err(io_error("lock", &path, error)),
+            Err(TryLockError::Error(error)) => Err(Failure::new("lock", &path, error).in_store()),
         }
     }
 
-    pub(crate) fn folder(&self) -> &str {
-        &self.folder
+    /// Whether the lock is one no more: somebody removed or replaced its file, and may have taken the new one.
+    pub(crate) fn is_gone(&self) -> bool {
+        !is_the_file_at(&self.file, &self.path)
     }
+}
+
+#[cfg(unix)]
+fn is_the_file_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(held), Ok(there)) => held.dev() == there.dev() && held.ino() == there.ino(),
+        _ => false,
+    }
+}
+
+/// A file that is open cannot be removed here.
+#[cfg(not(unix))]
+fn is_the_file_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 fn held(file: File, device: &str) -> Error {
@@ -60,4 +76,141 @@ fn held(file: File, device: &str) -> Error {
     };
     let message = format!("another tbprov{holder} is working on the device '{device}'");
     Error::new(ErrorCode::StoreLocked, message)
+}
+
+fn refused(path: &Path, why: &str) -> Error {
+    let message = format!("cannot lock {}: {why}", path.display());
+    Error::new(ErrorCode::StoreIo, message).hint(Hint::OthersInStore)
+}
+
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(File::from(file)),
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link to somewhere else"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    if path.is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link to somewhere else"));
+    }
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// A second name of the file may be anything of this user's: nothing is written to it.
+#[cfg(unix)]
+fn refuse_another_file(file: &File, path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let known = file.metadata().map_err(|error| Failure::new("look at", path, error).in_store())?;
+    if !known.is_file() {
+        return Err(refused(path, "it is no regular file"));
+    }
+    if known.nlink() != 1 {
+        return Err(refused(path, "the file has another name as well"));
+    }
+    if !super::is_of_this_user(known.uid()) && modes_are_kept(path) {
+        return Err(refused(path, &format!("it belongs to another user ({})", known.uid())));
+    }
+    Ok(())
+}
+
+/// Whoever may write to a folder of the store may put other files in the place of the lock. A group may write to the
+/// store's own folder, as a user's private one does on many systems; and everybody to one like /tmp, where each has
+/// names of their own.
+#[cfg(unix)]
+fn refuse_a_folder_of_others(path: &Path, others: u32) -> Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let known = path.metadata().map_err(|error| Failure::new("look at", path, error).in_store())?;
+    let (writable, sticky) = (known.mode() & others != 0, known.mode() & 0o1000 != 0);
+    let why = if !super::is_of_this_user(known.uid()) {
+        format!("the folder belongs to another user ({})", known.uid())
+    } else if writable && !sticky {
+        format!("others may write to the folder (mode {:03o})", known.mode() & 0o7777)
+    } else {
+        return Ok(());
+    };
+    if super::privacy::keeps_modes(path) { Err(refused(path, &why)) } else { Ok(()) }
+}
+
+#[cfg(unix)]
+fn modes_are_kept(path: &Path) -> bool {
+    path.parent().is_none_or(super::privacy::keeps_modes)
+}
+
+#[cfg(not(unix))]
+fn refuse_another_file(_: &File, _: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn refuse_a_folder_of_others(_: &Path, _: u32) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn make_locks(store: &tempfile::TempDir) {
+        let _ = create_directory(&store.path().join(".locks"));
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let store = tempfile::tempdir().unwrap();
+        make_locks(&store);
+        let (victim, lock) = (store.path().join("victim"), store.path().join(".locks/d.lock"));
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &lock).unwrap();
+        assert_eq!(DeviceLock::take(store.path(), "d", "d").unwrap_err().code, ErrorCode::StoreIo);
+        fs::remove_file(&lock).unwrap();
+        fs::hard_link(&victim, &lock).unwrap();
+        let error = DeviceLock::take(store.path(), "d", "d").unwrap_err();
+        assert!(error.message.contains("another name"), "{}", error.message);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_lock() {
+        let store = tempfile::tempdir().unwrap();
+        make_locks(&store);
+        fs::create_dir(store.path().join(".locks/d.lock")).unwrap();
+        assert_eq!(DeviceLock::take(store.path(), "d", "d").unwrap_err().code, ErrorCode::StoreIo);
+    }
+
+    #[test]
+    fn a_folder_that_everybody_writes_to_is_refused() {
+        let store = tempfile::tempdir().unwrap();
+        make_locks(&store);
+        for (folder, mode, fine) in [
+            (".locks", 0o770, false),
+            (".locks", 0o700, true),
+            ("", 0o777, false),
+            ("", 0o1777, true),
+            ("", 0o775, true),
+        ] {
+            let folder = store.path().join(folder);
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            let taken = DeviceLock::take(store.path(), "d", "d");
+            assert_eq!(taken.is_ok(), fine, "{folder:?} {mode:o}");
+        }
+    }
+
+    #[test]
+    fn the_lock_is_for_its_owner_alone() {
+        let store = tempfile::tempdir().unwrap();
+        make_locks(&store);
+        let _lock = DeviceLock::take(store.path(), "d", "d").unwrap();
+        assert_eq!(fs::metadata(store.path().join(".locks/d.lock")).unwrap().mode() & 0o777, 0o600);
+    }
 }

@@ -10,19 +10,16 @@ use std::time::Duration;
 use espflash::command::{Command, CommandResponseValue, CommandType};
 use espflash::connection::{Connection, Port, ResetAfterOperation, ResetBeforeOperation};
 use espflash::flasher::Flasher;
-use espflash::target::{Chip, XtalFrequency};
 use flate2::Compression;
 use flate2::write::{ZlibDecoder, ZlibEncoder};
 use md5::{Digest as _, Md5};
 use serialport::SerialPort as _;
 use zeroize::Zeroizing;
 
-use super::board::Board;
+use super::board::{Chip, Crystal};
+use super::partitions::SECTOR;
 use super::serial::{BAUD, SerialPort};
 use crate::error::{Error, ErrorCode, Hint, Result};
-
-/// Bytes of flash that are erased at once.
-pub(super) const SECTOR: usize = 0x1000;
 
 /// Answers to earlier commands that are passed over while one is awaited.
 const STRAY_ANSWERS: usize = 100;
@@ -32,24 +29,23 @@ type Answer<T = ()> = std::result::Result<T, espflash::Error>;
 
 /// A board whose bootloader answers.
 #[derive(Debug)]
-pub struct Bootloader {
+pub(super) struct Bootloader {
     flasher: Flasher,
     port: SerialPort,
-    board: Board,
+    chip: Chip,
     mac: String,
-    crystal_megahertz: Option<u32>,
+    crystal: Option<Crystal>,
     /// Whether the port has the lines that reset a board; a pseudo-terminal has none.
     has_control_lines: bool,
 }
 
 impl Bootloader {
-    /// Brings the board at `port` into its bootloader, and then speaks at `baud`. Takes about a second; up to 15
-    /// where nothing answers.
+    /// Brings the board at `port`, opened as `serial` at [`BAUD`], into its bootloader, and then speaks at `baud`.
+    /// Takes about a second; up to 15 where nothing answers.
     ///
     /// # Errors
-    /// `firmware/port`; `firmware/chip` when nothing answers, or a chip that has no firmware.
-    pub fn connect(port: &SerialPort, baud: u32) -> Result<Self> {
-        let mut serial = port.open(BAUD)?;
+    /// `firmware/port` when the port goes away; `firmware/chip` when nothing answers, or a chip that has no firmware.
+    pub(super) fn connect(port: &SerialPort, mut serial: Port, baud: u32) -> Result<Self> {
         let has_control_lines = serial.read_data_set_ready().is_ok();
         let before = if has_control_lines {
             ResetBeforeOperation::DefaultReset
@@ -69,35 +65,37 @@ impl Bootloader {
             );
             return Err(Error::new(ErrorCode::FirmwareChip, message).hint(Hint::SecureBoot));
         }
-        let board = board_of(flasher.chip())?;
-        let chip = flasher.chip();
-        let mac = chip.mac_address(flasher.connection()).map_err(|error| not_connected(port, error))?;
-        // Only these two come with different crystals, and so with different bootloaders.
-        let crystal_megahertz = match board {
-            Board::Esp32 | Board::Esp32C2 => chip.xtal_frequency(flasher.connection()).ok().map(megahertz),
-            _ => None,
+        let target = flasher.chip();
+        let chip = Chip::of(target).ok_or_else(|| {
+            let message = format!("the board is an {target}, for which there is no firmware");
+            Error::new(ErrorCode::FirmwareChip, message).hint(Hint::ChipsWithBootloader)
+        })?;
+        let mac = target.mac_address(flasher.connection()).map_err(|error| not_connected(port, error))?;
+        let crystal = match chip.has_crystals() {
+            true => target.xtal_frequency(flasher.connection()).ok().map(Crystal),
+            false => None,
         };
         flasher.disable_watchdog().map_err(|error| not_connected(port, error))?;
-        Ok(Self { flasher, port: port.clone(), board, mac, crystal_megahertz, has_control_lines })
+        Ok(Self { flasher, port: port.clone(), chip, mac, crystal, has_control_lines })
     }
 
     /// Which chip it is.
-    pub const fn board(&self) -> Board {
-        self.board
+    pub(super) const fn chip(&self) -> Chip {
+        self.chip
     }
 
     /// Its address, which is the chip's name for ever: `24:0a:c4:00:00:00`.
-    pub fn mac(&self) -> &str {
+    pub(super) fn mac(&self) -> &str {
         &self.mac
     }
 
-    /// The board's crystal in MHz, for those chips whose bootloader depends on it.
-    pub const fn crystal_megahertz(&self) -> Option<u32> {
-        self.crystal_megahertz
+    /// The board's crystal, for those chips whose bootloader depends on it.
+    pub(super) const fn crystal(&self) -> Option<Crystal> {
+        self.crystal
     }
 
     /// The port.
-    pub const fn port(&self) -> &SerialPort {
+    pub(super) const fn port(&self) -> &SerialPort {
         &self.port
     }
 
@@ -105,7 +103,7 @@ impl Bootloader {
     ///
     /// # Errors
     /// `firmware/port` when the port has gone away.
-    pub fn restart(mut self) -> Result<Port> {
+    pub(super) fn restart(mut self) -> Result<Port> {
         let connection = self.flasher.connection();
         let done = if self.has_control_lines {
             connection.reset()
@@ -138,7 +136,7 @@ impl Bootloader {
             offset,
             supports_encryption: false,
         };
-        self.ask(begin, content.len().next_multiple_of(SECTOR))?;
+        self.ask(begin, content.len().next_multiple_of(SECTOR as usize))?;
         // The chip needs its time for what a block becomes, not for the block. What that is may be a private key, of
         // which no further copy is kept.
         let mut unpacked = ZlibDecoder::new(std::io::sink());
@@ -173,8 +171,7 @@ impl Bootloader {
 
     /// Reads the flash, and checks what came by its MD5.
     pub(super) fn read(&mut self, offset: u32, length: usize) -> Answer<Vec<u8>> {
-        let command =
-            Command::ReadFlash { offset, size: size(length), block_size: size(SECTOR), max_in_flight: 1 };
+        let command = Command::ReadFlash { offset, size: size(length), block_size: SECTOR, max_in_flight: 1 };
         self.ask(command, length)?;
         let connection = self.flasher.connection();
         let mut content = Vec::with_capacity(length);
@@ -261,22 +258,4 @@ fn not_connected(port: &SerialPort, error: espflash::Error) -> Error {
         _ => (ErrorCode::FirmwareChip, format!("what answers at {path} does not speak as a bootloader does")),
     };
     Error::new(code, message).source(error)
-}
-
-const fn megahertz(crystal: XtalFrequency) -> u32 {
-    match crystal {
-        XtalFrequency::_26Mhz => 26,
-        XtalFrequency::_32Mhz => 32,
-        XtalFrequency::_48Mhz => 48,
-        _ => 40,
-    }
-}
-
-/// The board whose firmware runs on `chip`.
-fn board_of(chip: Chip) -> Result<Board> {
-    let name = chip.to_string();
-    Board::ALL.iter().copied().find(|board| board.name() == name).ok_or_else(|| {
-        let message = format!("the board is an {name}, for which there is no firmware");
-        Error::new(ErrorCode::FirmwareChip, message).hint(Hint::ChipsWithBootloader)
-    })
 }

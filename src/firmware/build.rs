@@ -9,9 +9,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::board::Board;
+use super::elf::read_elf;
 use super::program::without_our_variables;
 use super::sources::Sources;
-use super::toolchain::{Library, Toolchain, linker_variable};
+use super::toolchain::{Library, Machine, Toolchain, linker_variable};
+use crate::blocking;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Progress};
 
@@ -21,100 +23,147 @@ const PROFILE: &str = "firmware";
 /// What the firmware needs of the library, where that is built too.
 const LIBRARY: &str = "build-std=core,alloc";
 
-/// What is built, and by what.
+/// What is built, for whatever board.
 #[derive(Debug, Clone)]
-pub struct BuildPlan {
+pub struct Recipe {
     /// The firmware's sources.
     pub sources: Sources,
-    /// What it is built for.
-    pub board: Board,
+    /// Ethernet in the place of WiFi, for a chip that has the choice.
+    pub ethernet: bool,
     /// Features of the firmware beside the board's own.
     pub features: Vec<String>,
-    /// What builds it.
-    pub toolchain: Toolchain,
     /// Whether cargo may show its progress on stderr. Else it is silent, and what it said comes as an event if it
     /// fails.
     pub show_progress: bool,
 }
 
-/// Builds the firmware and tells the path of its ELF file. Dropping the future ends cargo and what it started.
-///
-/// # Errors
-/// `firmware/build` when the compiler refuses it, `firmware/toolchain` when cargo does not start.
-pub async fn build(plan: &BuildPlan, progress: &Progress) -> Result<PathBuf> {
-    if !plan.show_progress {
-        let what = format!("the firmware for {} by {}", plan.board, plan.toolchain.describe());
-        progress.event(&Event::Started { step: Step::Build, what });
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    /// What it is for.
+    pub board: Board,
+    /// Features beside the board's own.
+    pub features: Vec<String>,
+    /// What built it.
+    pub toolchain: Toolchain,
+    /// The ELF file.
+    pub elf: PathBuf,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Recipe {
+    /// Finds a compiler for `board` and builds. Dropping the future ends cargo and what it started.
+    ///
+    /// # Errors
+    /// `firmware/toolchain` when no compiler is there or cargo does not start, `firmware/build` when the compiler
+    /// refuses it.
+    pub async fn build(&self, board: Board, progress: &Progress) -> Result<Built> {
+        progress.begin(Step::Build);
+        let directory = self.sources.directory().to_owned();
+        let toolchain =
+            blocking(move || Toolchain::find(board, &Machine::from_environment(), &directory)).await?;
+        let ethernet = self.ethernet && matches!(board, Board::Chip(chip) if chip.has_wifi());
+        let ethernet = ethernet.then(|| "ethernet".to_owned());
+        let features: Vec<_> = ethernet.into_iter().chain(self.features.iter().cloned()).collect();
+        let elf =
+            Run { recipe: self, board, features: &features, toolchain: &toolchain }.cargo(progress).await?;
+        progress.begin(Step::Image);
+        let bytes = read_elf(&elf)?;
+        Ok(Built { board, features, toolchain, elf, bytes })
     }
-    let mut cargo = Group(command(plan).spawn().map_err(|error| {
-        let message = format!("{} cannot be started: {error}", plan.toolchain.cargo.display());
-        Error::new(ErrorCode::FirmwareToolchain, message).source(error)
-    })?);
-    let messages = cargo.0.stdout.take();
-    let talk = cargo.0.stderr.take();
-    let (elf, said) = tokio::join!(executable(messages), text(talk));
-    let status = cargo.0.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
-    if !status.success() {
-        if !said.is_empty() {
-            progress.event(&Event::CompilerOutput { text: said });
+}
+
+/// One run of cargo.
+struct Run<'a> {
+    recipe: &'a Recipe,
+    board: Board,
+    features: &'a [String],
+    toolchain: &'a Toolchain,
+}
+
+impl Run<'_> {
+    /// The path of the ELF file.
+    async fn cargo(&self, progress: &Progress) -> Result<PathBuf> {
+        let (board, toolchain) = (self.board, self.toolchain);
+        if !self.recipe.show_progress {
+            let what = format!("the firmware for {board} by {}", toolchain.describe());
+            progress.event(&Event::Started { step: Step::Build, what });
         }
-        let message = format!("the firmware for {} does not build: cargo ended with {status}", plan.board);
-        return Err(Error::new(ErrorCode::FirmwareBuild, message));
+        let mut cargo = Group(self.command().spawn().map_err(|error| {
+            let message = format!("{} cannot be started: {error}", toolchain.cargo.display());
+            Error::new(ErrorCode::FirmwareToolchain, message).source(error)
+        })?);
+        let messages = cargo.0.stdout.take();
+        let talk = cargo.0.stderr.take();
+        let (elf, said) = tokio::join!(executable(messages), text(talk));
+        let status = cargo.0.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
+        if !status.success() {
+            if !said.is_empty() {
+                progress.event(&Event::CompilerOutput { text: said });
+            }
+            let message = format!("the firmware for {board} does not build: cargo ended with {status}");
+            return Err(Error::new(ErrorCode::FirmwareBuild, message));
+        }
+        elf.ok_or_else(|| lost("cargo names no program"))
     }
-    elf.ok_or_else(|| lost("cargo names no program"))
+
+    fn command(&self) -> Command {
+        let (board, toolchain) = (self.board, self.toolchain);
+        let mut command = Command::new(&toolchain.cargo);
+        command
+            .current_dir(self.recipe.sources.directory())
+            .args(self.arguments())
+            .env("RUSTC", &toolchain.rustc);
+        without_our_variables(command.as_std_mut());
+        if toolchain.library == Library::FromSources {
+            // What makes a stable compiler build the library.
+            command.env("RUSTC_BOOTSTRAP", "1");
+        }
+        if let Some(linker) = &toolchain.linker {
+            command.env(linker_variable(board.target()), linker);
+        }
+        if let Some(path) = toolchain.tools.as_ref().and_then(|tools| path_with(tools)) {
+            command.env("PATH", path);
+        }
+        let talk = if self.recipe.show_progress { Stdio::inherit() } else { Stdio::piped() };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(talk).kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        command
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let target = self.board.target();
+        let mut features = vec![self.board.name().to_owned()];
+        features.extend(self.features.iter().cloned());
+        let features = features.join(",");
+        let given = [
+            "build",
+            "--package",
+            PACKAGE,
+            "--profile",
+            PROFILE,
+            "--features",
+            &features,
+            "--target",
+            target,
+            "--message-format",
+            "json-render-diagnostics",
+        ];
+        let mut arguments: Vec<String> = given.map(str::to_owned).into();
+        if self.toolchain.library == Library::FromSources {
+            arguments.extend(["-Z".to_owned(), LIBRARY.to_owned()]);
+        }
+        if let Some(home) = cargo_home() {
+            arguments.extend(["--config".to_owned(), without_path(target, &home)]);
+        }
+        arguments
+    }
 }
 
 fn lost(why: &str) -> Error {
     Error::new(ErrorCode::FirmwareBuild, format!("the firmware was built and not found: {why}"))
-}
-
-fn command(plan: &BuildPlan) -> Command {
-    let BuildPlan { board, toolchain, .. } = plan;
-    let mut command = Command::new(&toolchain.cargo);
-    command.current_dir(plan.sources.directory()).args(arguments(plan)).env("RUSTC", &toolchain.rustc);
-    without_our_variables(command.as_std_mut());
-    if toolchain.library == Library::FromSources {
-        // What makes a stable compiler build the library.
-        command.env("RUSTC_BOOTSTRAP", "1");
-    }
-    if let Some(linker) = &toolchain.linker {
-        command.env(linker_variable(board.target()), linker);
-    }
-    if let Some(path) = toolchain.tools.as_ref().and_then(|tools| path_with(tools)) {
-        command.env("PATH", path);
-    }
-    let talk = if plan.show_progress { Stdio::inherit() } else { Stdio::piped() };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(talk).kill_on_drop(true);
-    #[cfg(unix)]
-    command.process_group(0);
-    command
-}
-
-fn arguments(plan: &BuildPlan) -> Vec<String> {
-    let mut features = vec![plan.board.name().to_owned()];
-    features.extend(plan.features.iter().cloned());
-    let features = features.join(",");
-    let given = [
-        "build",
-        "--package",
-        PACKAGE,
-        "--profile",
-        PROFILE,
-        "--features",
-        &features,
-        "--target",
-        plan.board.target(),
-        "--message-format",
-        "json-render-diagnostics",
-    ];
-    let mut arguments: Vec<String> = given.map(str::to_owned).into();
-    if plan.toolchain.library == Library::FromSources {
-        arguments.extend(["-Z".to_owned(), LIBRARY.to_owned()]);
-    }
-    if let Some(home) = cargo_home() {
-        arguments.extend(["--config".to_owned(), without_path(plan.board.target(), &home)]);
-    }
-    arguments
 }
 
 /// Where cargo keeps the sources of dependencies.
@@ -165,7 +214,7 @@ struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Gone already when it was waited for.
+        // There is no id any more once cargo has ended and was waited for.
         #[cfg(unix)]
         if let Some(group) =
             self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)

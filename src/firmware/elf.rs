@@ -1,10 +1,35 @@
 //! The compiler's result: its sections.
 
+use std::path::Path;
+
 use object::elf::{EM_RISCV, EM_XTENSA, PT_LOAD, SHF_ALLOC, SHF_WRITE};
 use object::read::elf::{ElfFile32, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
 
 use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::files;
+
+/// Bytes of an ELF file, at the most; debug information is most of them.
+const LARGEST: u64 = 256 << 20;
+
+/// The bytes of an application's ELF file.
+///
+/// # Errors
+/// `file/not-found`, `file/io`.
+pub fn read_elf(path: &Path) -> Result<Vec<u8>> {
+    read_file(path, LARGEST)
+}
+
+/// The bytes of a file that becomes an image.
+pub(super) fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>> {
+    files::read(path, largest).map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
+            _ => ErrorCode::FileIo,
+        };
+        Error::new(code, format!("cannot read {}: {error}", path.display())).source(error)
+    })
+}
 
 /// A 32-bit ELF file for a processor that the firmware runs on.
 pub(super) struct Elf<'a> {

@@ -324,8 +324,8 @@ impl IdentityFile {
 
 impl Drop for IdentityFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_dir(&self.directory);
+        let _ = files::remove(&self.path);
+        let _ = files::remove_empty_directory(&self.directory);
     }
 }
 

@@ -7,10 +7,11 @@ use tbprov_contract::partition::{self as layout, PartitionError};
 use tbprov_contract::{Identity, Wifi};
 use zeroize::Zeroizing;
 
+use super::board::Chip;
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::identity::Certificate;
+use crate::identity::{Certificate, CredentialsType};
 use crate::keys::{Exportable as _, KeyType, Signer as _};
-use crate::ledger::folder::Device;
+use crate::ledger::{Entry, Ledger, Which};
 use crate::server::Server;
 use crate::tls::TrustSource;
 
@@ -50,11 +51,17 @@ impl Default for IdentityOptions {
 /// `firmware/identity` where the firmware cannot use the device's credentials or the server's certificates, or
 /// where they do not fit; `usage/invalid-value` for an option out of its bounds; what reading the device's files
 /// can fail with.
-pub fn partition(device: &Device, server: &Server, options: &IdentityOptions) -> Result<Zeroizing<Vec<u8>>> {
-    let name = device.shown_name();
-    let Some(x509) = device.exportable()? else {
+pub async fn partition(
+    ledger: &dyn Ledger,
+    entry: &Entry,
+    server: &Server,
+    options: &IdentityOptions,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let name = entry.shown_name().to_owned();
+    if entry.record.identity.credentials_type != CredentialsType::X509 {
         return Err(unusable(format!("'{name}' has no certificate: the firmware connects by X.509 only")));
-    };
+    }
+    let x509 = ledger.key(entry, Which::Current).await?.exportable(&entry.place())?;
     if x509.key.key_type() == KeyType::Ed25519 {
         return Err(unusable(format!(
             "the key of '{name}' is Ed25519, which the firmware's TLS does not know"
@@ -81,6 +88,14 @@ pub fn partition(device: &Device, server: &Server, options: &IdentityOptions) ->
             Error::new(ErrorCode::UsageInvalid, format!("the firmware cannot use {invalid}"))
         }
         other => unusable(other.to_string()).hint(Hint::SmallerIdentity),
+    })
+}
+
+/// The warning for a `chip` whose identity names no wireless network although its board may need one; `is_connected`
+/// says that it has one, or a cable.
+pub fn without_network(chip: Chip, is_connected: bool) -> Option<String> {
+    (chip.has_wifi() && !is_connected).then(|| {
+        format!("the identity names no wireless network: the {chip} finds none, unless it is on a cable")
     })
 }
 

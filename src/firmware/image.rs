@@ -6,13 +6,13 @@ use std::fmt;
 use espflash::flasher::{FlashData, FlashSettings, FlashSize};
 use espflash::image_format::Metadata;
 use espflash::image_format::idf::IdfBootloaderFormat;
-use espflash::target::{Chip, XtalFrequency};
+use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::board::Board;
+use super::board::{Chip, Crystal};
 use super::elf::{self, Elf};
 use super::partitions::{Partitions, TABLE_OFFSET};
-use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::identity::sha256_hex;
 
 /// What erased flash reads as, between the parts.
@@ -22,11 +22,59 @@ const DESCRIPTION: &str = ".flash.appdesc";
 /// The size of that description in bytes (ESP-IDF, `esp_app_desc_t`).
 const DESCRIPTION_SIZE: u64 = 256;
 
+/// The parts of a flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartName {
+    /// What the chip starts first.
+    Bootloader,
+    /// What lies where.
+    PartitionTable,
+    /// The firmware.
+    Application,
+    /// What makes the board a device.
+    Identity,
+}
+
+impl PartName {
+    /// The name in results and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bootloader => "bootloader",
+            Self::PartitionTable => "partition-table",
+            Self::Application => "application",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Serialize for PartName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Where a part lies in the flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The part.
+    pub name: PartName,
+    /// Its first byte's place.
+    pub offset: u32,
+    /// Its length in bytes.
+    pub bytes: usize,
+}
+
 /// Something that lies at one place of the flash.
 #[derive(Clone)]
 pub struct Part {
-    /// `bootloader`, `partition-table`, `application` or `identity`.
-    pub name: &'static str,
+    /// What it is.
+    pub name: PartName,
     /// Its first byte's place in the flash.
     pub offset: u32,
     /// What is there. An identity holds a private key, so all are wiped when they are dropped.
@@ -37,7 +85,7 @@ pub struct Part {
 #[derive(Debug, Clone)]
 pub struct Image {
     /// The chip that it is for.
-    pub board: Board,
+    pub chip: Chip,
     /// What lies where.
     pub partitions: Partitions,
     /// The parts, in the order of their places in the flash.
@@ -51,38 +99,34 @@ impl Image {
     /// # Errors
     /// `firmware/image`: the file is no application for this chip, the table cannot be used, or the application
     /// does not fit in its partition.
-    pub fn from_elf(elf: &[u8], board: Board, partitions: &str) -> Result<Self> {
-        Self::for_crystal(elf, board, partitions, None)
+    pub fn from_elf(elf: &[u8], chip: Chip, partitions: &str) -> Result<Self> {
+        Self::for_crystal(elf, chip, partitions, None)
     }
 
-    /// As [`Image::from_elf`] for a board whose crystal has `megahertz`, which matters to the bootloaders of ESP32
-    /// and ESP32-C2 (26 or 40).
+    /// As [`Image::from_elf`] for a board with this `crystal`; without, the usual one.
     ///
     /// # Errors
     /// As there, and when there is no bootloader for such a crystal.
-    pub fn for_crystal(elf: &[u8], board: Board, partitions: &str, megahertz: Option<u32>) -> Result<Self> {
-        let chip = chip(board)?;
-        check(&Elf::parse(elf)?, elf, board)?;
+    pub fn for_crystal(elf: &[u8], chip: Chip, partitions: &str, crystal: Option<Crystal>) -> Result<Self> {
+        check(&Elf::parse(elf)?, elf, chip)?;
         let partitions = Partitions::parse(partitions)?;
-        let crystal = match megahertz {
-            Some(megahertz) => crystal(megahertz, board)?,
-            None => chip.default_xtal_frequency(),
-        };
-        let settings = FlashSettings::new(None, Some(flash_size(&partitions)?), None);
-        let data = FlashData::new(settings, 0, None, chip, crystal);
-        // With espflash's own partition table, whose application partition is the whole flash: ours decides.
+        let crystal = crystal.unwrap_or_else(|| Crystal::usual(chip));
+        let settings = FlashSettings::new(None, Some(flash_size(&partitions)), None);
+        let data = FlashData::new(settings, 0, None, chip.target(), crystal.0);
         let format = IdfBootloaderFormat::new(elf, &data, None, None, Some(TABLE_OFFSET), None)
-            .map_err(|error| refused(board, &error.to_string()).source(error))?;
-        let mut segments = format.flash_segments();
-        let (Some(bootloader), Some(application)) = (segments.next(), segments.nth(1)) else {
-            return Err(Error::new(ErrorCode::Bug, "espflash made no application"));
+            .map_err(|error| refused(chip, &error.to_string()).source(error))?;
+        // Between the two is espflash's own partition table, whose application partition is the whole flash.
+        let segments: Vec<_> = format.flash_segments().collect();
+        let Ok([bootloader, _, application]) = <[_; 3]>::try_from(segments) else {
+            return Err(Error::new(ErrorCode::Bug, "espflash made other parts than three"));
         };
+        let (table, place) = (partitions.to_bytes(), partitions.application().start);
         let image = Self {
-            board,
+            chip,
             parts: vec![
-                Part::new("bootloader", bootloader.addr, bootloader.data.into_owned()),
-                Part::new("partition-table", TABLE_OFFSET, partitions.to_bytes()?),
-                Part::new("application", partitions.application().start, application.data.into_owned()),
+                Part::new(PartName::Bootloader, bootloader.addr, bootloader.data.into_owned()),
+                Part::new(PartName::PartitionTable, TABLE_OFFSET, table),
+                Part::new(PartName::Application, place, application.data.into_owned()),
             ],
             partitions,
         };
@@ -101,25 +145,25 @@ impl Image {
                 format!("an identity of {} bytes for a partition of {}", identity.len(), place.len());
             return Err(Error::new(ErrorCode::Bug, message));
         }
-        self.parts.retain(|part| part.name != IDENTITY);
-        self.parts.push(Part { name: IDENTITY, offset: place.start, bytes: identity });
+        self.parts.retain(|part| part.name != PartName::Identity);
+        self.parts.push(Part { name: PartName::Identity, offset: place.start, bytes: identity });
         self.parts.sort_by_key(|part| part.offset);
         Ok(self)
     }
 
     /// Whether it holds an identity, and so a private key.
     pub fn has_identity(&self) -> bool {
-        self.part(IDENTITY).is_some()
+        self.part(PartName::Identity).is_some()
     }
 
-    /// The part called `name`.
-    pub fn part(&self, name: &str) -> Option<&Part> {
+    /// The part called `name`, if the image has it.
+    pub fn part(&self, name: PartName) -> Option<&Part> {
         self.parts.iter().find(|part| part.name == name)
     }
 
     /// The bytes of the application alone.
     pub fn application_size(&self) -> usize {
-        self.part(APPLICATION).map_or(0, |part| part.bytes.len())
+        self.part(PartName::Application).map_or(0, |part| part.bytes.len())
     }
 
     /// One file with everything, to be written from the first byte of the flash on.
@@ -129,7 +173,7 @@ impl Image {
 
     /// The SHA-256 of that file without an identity, in lower-case hex: the same for every device.
     pub fn sha256(&self) -> String {
-        sha256_hex(&file(self.parts.iter().filter(|part| part.name != IDENTITY)))
+        sha256_hex(&file(self.parts.iter().filter(|part| part.name != PartName::Identity)))
     }
 
     fn fits(&self) -> Result<()> {
@@ -139,7 +183,7 @@ impl Image {
             let message = format!("the application has {size} bytes, its partition {room}");
             return Err(Error::new(ErrorCode::FirmwareImage, message));
         }
-        let bootloader = self.parts.first().map_or(0, |part| part.offset as usize + part.bytes.len());
+        let bootloader = self.part(PartName::Bootloader).map_or(0, Part::end);
         if bootloader > TABLE_OFFSET as usize {
             return Err(Error::new(ErrorCode::Bug, "the bootloader is too large"));
         }
@@ -147,13 +191,15 @@ impl Image {
     }
 }
 
-pub(super) const APPLICATION: &str = "application";
-pub(super) const IDENTITY: &str = "identity";
-
 impl Part {
     /// A part; its bytes are wiped when it is dropped.
-    pub fn new(name: &'static str, offset: u32, bytes: Vec<u8>) -> Self {
+    pub fn new(name: PartName, offset: u32, bytes: Vec<u8>) -> Self {
         Self { name, offset, bytes: Zeroizing::new(bytes) }
+    }
+
+    /// Where it lies.
+    pub fn place(&self) -> Place {
+        Place { name: self.name, offset: self.offset, bytes: self.bytes.len() }
     }
 
     /// The place behind its last byte.
@@ -183,77 +229,45 @@ fn file<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Zeroizing<Vec<u8>>
     bytes
 }
 
-/// espflash's name for a chip.
-///
-/// # Errors
-/// `firmware/image` for the emulated board, which has no flash.
-pub fn chip(board: Board) -> Result<Chip> {
-    match board {
-        Board::Esp32 => Ok(Chip::Esp32),
-        Board::Esp32C2 => Ok(Chip::Esp32c2),
-        Board::Esp32C3 => Ok(Chip::Esp32c3),
-        Board::Esp32C6 => Ok(Chip::Esp32c6),
-        Board::Esp32H2 => Ok(Chip::Esp32h2),
-        Board::Esp32S3 => Ok(Chip::Esp32s3),
-        Board::Virt => {
-            let message = "the board 'virt' has no flash, and so no image";
-            Err(Error::new(ErrorCode::FirmwareImage, message).hint(Hint::EmulateVirt))
-        }
-    }
-}
-
-fn crystal(megahertz: u32, board: Board) -> Result<XtalFrequency> {
-    match megahertz {
-        26 => Ok(XtalFrequency::_26Mhz),
-        32 => Ok(XtalFrequency::_32Mhz),
-        40 => Ok(XtalFrequency::_40Mhz),
-        _ => Err(refused(board, &format!("no bootloader is known for a crystal of {megahertz} MHz"))),
-    }
-}
-
 /// The smallest flash that has room for every partition.
-fn flash_size(partitions: &Partitions) -> Result<FlashSize> {
+fn flash_size(partitions: &Partitions) -> FlashSize {
     const MIB: u32 = 1 << 20;
     match partitions.end().div_ceil(MIB) {
-        0..=2 => Ok(FlashSize::_2Mb),
-        3..=4 => Ok(FlashSize::_4Mb),
-        5..=8 => Ok(FlashSize::_8Mb),
-        9..=16 => Ok(FlashSize::_16Mb),
-        _ => Err(Error::new(ErrorCode::FirmwareImage, "the partitions need more than 16 MiB of flash")),
+        0..=2 => FlashSize::_2Mb,
+        3..=4 => FlashSize::_4Mb,
+        5..=8 => FlashSize::_8Mb,
+        _ => FlashSize::_16Mb,
     }
 }
 
 /// Whether the file is an application for this chip.
-fn check(elf: &Elf<'_>, bytes: &[u8], board: Board) -> Result<()> {
-    if elf.is_xtensa() != board.is_xtensa() {
-        return Err(refused(board, "it is for a processor of another kind"));
+fn check(elf: &Elf<'_>, bytes: &[u8], chip: Chip) -> Result<()> {
+    if elf.is_xtensa() != chip.is_xtensa() {
+        return Err(refused(chip, "it is for a processor of another kind"));
     }
     match Metadata::from_bytes(Some(bytes)).chip_name() {
-        Some(name) if name != board.name() => return Err(refused(board, &format!("it is for {name}"))),
+        Some(name) if name != chip.name() => return Err(refused(chip, &format!("it is for {name}"))),
         Some(_) => {}
-        None => return Err(refused(board, "it does not say for which chip it is")),
+        None => return Err(refused(chip, "it does not say for which chip it is")),
     }
     let sections = elf.sections()?;
     let description = sections.iter().find(|section| section.name == DESCRIPTION);
     match description.filter(|section| section.size >= DESCRIPTION_SIZE) {
-        None => Err(refused(board, "it lacks the description that the bootloader reads")),
+        None => Err(refused(chip, "it lacks the description that the bootloader reads")),
         // espflash takes this for granted, and panics.
-        Some(section)
-            if !is_in_flash(section.address, board)? || !elf.is_loaded_in_place(section.address) =>
-        {
-            Err(refused(board, "the description that the bootloader reads is not in its flash"))
+        Some(section) if !is_in_flash(section.address, chip) || !elf.is_loaded_in_place(section.address) => {
+            Err(refused(chip, "the description that the bootloader reads is not in its flash"))
         }
         Some(_) => Ok(()),
     }
 }
 
-fn is_in_flash(address: u64, board: Board) -> Result<bool> {
-    let chip = chip(board)?;
-    Ok(u32::try_from(address).is_ok_and(|address| chip.addr_is_flash(address)))
+fn is_in_flash(address: u64, chip: Chip) -> bool {
+    u32::try_from(address).is_ok_and(|address| chip.target().addr_is_flash(address))
 }
 
-fn refused(board: Board, why: &str) -> Error {
-    elf::refused(&format!("the application makes no image for {board}: {why}"))
+fn refused(chip: Chip, why: &str) -> Error {
+    elf::refused(&format!("the application makes no image for {chip}: {why}"))
 }
 
 #[cfg(test)]
@@ -264,11 +278,11 @@ mod tests {
 
     fn image() -> Image {
         Image {
-            board: Board::Esp32C3,
+            chip: Chip::Esp32C3,
             partitions: Partitions::parse(CSV).unwrap(),
             parts: vec![
-                Part::new("bootloader", 0, vec![1; 16]),
-                Part::new(APPLICATION, 0x10000, vec![2; 16]),
+                Part::new(PartName::Bootloader, 0, vec![1; 16]),
+                Part::new(PartName::Application, 0x10000, vec![2; 16]),
             ],
         }
     }
@@ -294,9 +308,8 @@ mod tests {
     #[test]
     fn what_is_no_application_is_refused() {
         for bytes in [&b""[..], b"\x7fELF", &[0; 200], CSV.as_bytes()] {
-            let error = Image::from_elf(bytes, Board::Esp32C3, CSV).unwrap_err();
+            let error = Image::from_elf(bytes, Chip::Esp32C3, CSV).unwrap_err();
             assert_eq!(error.code, ErrorCode::FirmwareImage);
         }
-        assert_eq!(Image::from_elf(b"", Board::Virt, CSV).unwrap_err().code, ErrorCode::FirmwareImage);
     }
 }

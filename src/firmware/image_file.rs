@@ -2,15 +2,17 @@
 //!
 //! Written as one piece it would erase the identity of the board with the gap between its parts.
 
-use esp_idf_part::PartitionTable;
-use espflash::target::Chip;
+use std::path::Path;
 
-use super::board::Board;
-use super::image::{APPLICATION, ERASED, IDENTITY, Image, Part};
-use super::partitions::{Partitions, TABLE_OFFSET};
+use espflash::target::Chip as Target;
+use zeroize::Zeroizing;
+
+use super::board::Chip;
+use super::elf;
+use super::image::{ERASED, Image, Part, PartName};
+use super::partitions::{LARGEST_FLASH, Partitions, TABLE_OFFSET};
 use super::table::{self, TABLE_SIZE};
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::text::one_line;
 
 /// The first byte of a bootloader and of an application (ESP-IDF, `ESP_IMAGE_HEADER_MAGIC`).
 const MAGIC: u8 = 0xe9;
@@ -20,6 +22,14 @@ const CHIP: usize = 12;
 const ESP32_BOOTLOADER: usize = 0x1000;
 
 impl Image {
+    /// The image in a file.
+    ///
+    /// # Errors
+    /// `file/not-found`, `file/io`, and those of [`Image::from_file`].
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::from_file(&Zeroizing::new(elf::read_file(path, LARGEST_FLASH.into())?))
+    }
+
     /// The image in the bytes of a file that begins with the first byte of the flash.
     ///
     /// # Errors
@@ -28,21 +38,22 @@ impl Image {
         let begin = if file.first() == Some(&MAGIC) { 0 } else { ESP32_BOOTLOADER };
         let header = file.get(begin..begin + CHIP + 2).filter(|header| header[0] == MAGIC);
         let header = header.ok_or_else(|| refused("it does not begin with a bootloader"))?;
-        let board = board(u16::from_le_bytes([header[CHIP], header[CHIP + 1]]))?;
+        let chip = chip(u16::from_le_bytes([header[CHIP], header[CHIP + 1]]))?;
         let table = TABLE_OFFSET as usize;
         let content = file
             .get(table..table + TABLE_SIZE)
             .ok_or_else(|| refused("it ends before its partition table"))?;
-        let partitions = partitions(content)?;
+        let entries = table::entries(content).ok_or_else(|| refused("its partition table is damaged"))?;
+        let partitions = Partitions::from_entries(entries)?;
         let mut parts = vec![
-            Part::new("bootloader", offset(begin), used(&file[begin..table])),
-            Part::new("partition-table", TABLE_OFFSET, content.to_vec()),
+            Part::new(PartName::Bootloader, offset(begin), used(&file[begin..table])),
+            Part::new(PartName::PartitionTable, TABLE_OFFSET, content.to_vec()),
         ];
         // The whole partition: what is erased in it has to be.
         if let Some(identity) =
             slice(file, partitions.identity()).filter(|bytes| bytes.iter().any(|byte| *byte != ERASED))
         {
-            parts.push(Part::new(IDENTITY, partitions.identity().start, identity.to_vec()));
+            parts.push(Part::new(PartName::Identity, partitions.identity().start, identity.to_vec()));
         }
         let place = partitions.application();
         let application =
@@ -51,9 +62,9 @@ impl Image {
         if application.first() != Some(&MAGIC) {
             return Err(refused("it has no application"));
         }
-        parts.push(Part::new(APPLICATION, place.start, application.to_vec()));
+        parts.push(Part::new(PartName::Application, place.start, application.to_vec()));
         parts.sort_by_key(|part| part.offset);
-        Ok(Self { board, partitions, parts })
+        Ok(Self { chip, partitions, parts })
     }
 }
 
@@ -71,24 +82,9 @@ fn offset(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
-fn board(chip: u16) -> Result<Board> {
-    let name = Chip::try_from(chip).map(|chip| chip.to_string()).ok();
-    Board::ALL
-        .iter()
-        .copied()
-        .find(|board| Some(board.name()) == name.as_deref())
-        .ok_or_else(|| refused("it is for a chip that tbprov has no firmware for"))
-}
-
-fn partitions(table: &[u8]) -> Result<Partitions> {
-    let entries = table::entries(table).ok_or_else(|| refused("its partition table is damaged"))?;
-    if let Some(unknown) = entries.iter().find(|entry| !entry.is_known()) {
-        let label = one_line(&unknown.label, 16);
-        return Err(refused(&format!("its partition '{label}' is of a type that tbprov does not know")));
-    }
-    let unusable = |error: esp_idf_part::Error| refused("its partition table is damaged").source(error);
-    let csv = PartitionTable::try_from_bytes(table).and_then(|table| table.to_csv()).map_err(unusable)?;
-    Partitions::parse(&csv)
+fn chip(number: u16) -> Result<Chip> {
+    let known = Target::try_from(number).ok().and_then(Chip::of);
+    known.ok_or_else(|| refused("it is for a chip that tbprov has no firmware for"))
 }
 
 fn refused(why: &str) -> Error {
@@ -103,12 +99,12 @@ mod tests {
     use super::*;
 
     fn file() -> Vec<u8> {
-        let table = PartitionTable::try_from_str(include_str!("../../firmware/partitions.csv")).unwrap();
+        let table = Partitions::parse(include_str!("../../firmware/partitions.csv")).unwrap();
         let mut header = vec![0; 24];
         (header[0], header[CHIP]) = (MAGIC, 5);
         let mut file = header.clone();
         file.resize(TABLE_OFFSET as usize, ERASED);
-        file.extend(table.to_bin().unwrap());
+        file.extend(table.to_bytes());
         file.resize(0x10000, ERASED);
         file.extend(header);
         file
@@ -117,7 +113,7 @@ mod tests {
     #[test]
     fn a_file_is_the_same_again() {
         let image = Image::from_file(&file()).unwrap();
-        assert_eq!(image.board, Board::Esp32C3);
+        assert_eq!(image.chip, Chip::Esp32C3);
         assert!(!image.has_identity());
         assert_eq!(*image.to_file_bytes(), file());
     }

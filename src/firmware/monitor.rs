@@ -188,7 +188,12 @@ mod tests {
     #[test]
     fn colours_go_and_the_rest_is_made_harmless() {
         assert_eq!(shown("\x1b[0;32mI (8) wifi:\x1b[0m up"), "I (8) wifi: up");
-        assert_eq!(shown("a\tb \x1b]0;title\x07 \x1b[2J\x1b[31"), "a    b \u{FFFD}]0;title\u{FFFD} ");
-        assert_eq!(String::from_utf8_lossy(b"ok \xff\xfe").chars().count(), 5);
+        assert_eq!(shown("a\tb \x1b]0;title\x07 \x1b[2J\x1b[31"), r"a    b \u{1b}]0;title\u{7} ");
+    }
+
+    #[test]
+    fn noise_on_the_line_is_shown_as_such_and_takes_no_line_along() {
+        let lines = Lines::default().push(b"\xff\xfe\x00ets Jul\r\n\xe4\xbd\n\xe6\xb8\xa9\n");
+        assert_eq!(lines, ["\u{FFFD}\u{FFFD}\u{FFFD}ets Jul", "\u{FFFD}", "\u{6e29}"]);
     }
 }

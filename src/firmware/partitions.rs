@@ -1,26 +1,38 @@
-//! The partition table of a board: what lies where in its flash.
+//! The partition table of a board: what lies where in its flash, and what it has to be like to be used.
 
 use std::ops::Range;
 
-use esp_idf_part::{Partition, PartitionTable, SubType, Type};
 use tbprov_contract::partition as identity;
 
+use super::csv;
+use super::table::{self, Entry, MOST_PARTITIONS};
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::text::one_line;
 
+/// Bytes that the flash of any of these chips can hold, and so of an image of one.
+pub const LARGEST_FLASH: u32 = 16 << 20;
 /// Where the table itself lies, on every chip (ESP-IDF, `CONFIG_PARTITION_TABLE_OFFSET`).
 pub(super) const TABLE_OFFSET: u32 = 0x8000;
-/// What the table has room for (ESP-IDF, `ESP_PARTITION_TABLE_MAX_LEN`), without its checksum.
-const MOST_PARTITIONS: usize = 95;
-/// What the flash of any of these chips can hold.
-pub(super) const LARGEST_FLASH: u64 = 16 << 20;
+/// Bytes of flash that are erased at once: partitions begin with one.
+pub(super) const SECTOR: u32 = 0x1000;
 /// Where partitions may begin: behind the table's own sector.
-pub(super) const FIRST_OFFSET: u32 = TABLE_OFFSET + 0x1000;
+pub(super) const FIRST_OFFSET: u32 = TABLE_OFFSET + SECTOR;
+/// What an application begins with (ESP-IDF: the pages of the flash's cache).
+pub(super) const APPLICATION_PAGE: u32 = 0x10000;
+
+/// The type of partitions with an application (ESP-IDF, `PART_TYPE_APP`).
+pub(super) const APP: u8 = 0;
+/// The type of partitions with data (ESP-IDF, `PART_TYPE_DATA`).
+pub(super) const DATA: u8 = 1;
+/// The subtype of the application that a bootloader starts (ESP-IDF, `PART_SUBTYPE_FACTORY`).
+const FACTORY: u8 = 0;
+/// The subtype of data in the format NVS (ESP-IDF, `PART_SUBTYPE_DATA_NVS`).
+const NVS: u8 = 2;
 
 /// A partition table that has room for an application and for an identity.
 #[derive(Debug, Clone)]
 pub struct Partitions {
-    table: PartitionTable,
+    entries: Vec<Entry>,
     application: Range<u32>,
     identity: Range<u32>,
 }
@@ -31,21 +43,31 @@ impl Partitions {
     /// # Errors
     /// `firmware/image`: it cannot be read, or lacks the partition of the identity or of the application.
     pub fn parse(csv: &str) -> Result<Self> {
-        refuse_what_overflows(csv)?;
-        let table = PartitionTable::try_from_str(csv).map_err(|error| unusable(error.to_string()))?;
-        if table.partitions().len() > MOST_PARTITIONS {
-            return Err(unusable(format!("it has more than {MOST_PARTITIONS} partitions")));
+        csv::entries(csv).and_then(Self::checked).map_err(unusable)
+    }
+
+    /// The table with these partitions.
+    ///
+    /// # Errors
+    /// `firmware/image`, as [`Partitions::parse`].
+    pub(super) fn from_entries(entries: Vec<Entry>) -> Result<Self> {
+        Self::checked(entries).map_err(unusable)
+    }
+
+    fn checked(entries: Vec<Entry>) -> Result<Self, String> {
+        if entries.len() > MOST_PARTITIONS {
+            return Err(format!("it has more than {MOST_PARTITIONS} partitions"));
         }
-        if let Some(early) = table.partitions().iter().find(|partition| partition.offset() < FIRST_OFFSET) {
-            let why = format!("'{}' begins before {FIRST_OFFSET:#x}, in the table itself", early.name());
-            return Err(unusable(why));
-        }
-        let application = table.find("factory").or_else(|| table.find_by_type(Type::App));
-        let application =
-            application.ok_or_else(|| unusable("it has no partition of type 'app'".to_owned()))?;
-        let application = range(application)?;
-        let identity = identity_range(&table)?;
-        Ok(Self { table, application, identity })
+        entries.iter().try_for_each(is_in_its_place)?;
+        is_free_of_conflicts(&entries)?;
+        let mut apps = entries.iter().filter(|entry| entry.kind == APP);
+        let first = apps.clone().find(|entry| entry.subtype == FACTORY).or_else(|| apps.next());
+        let application = first.ok_or("it has no partition of type 'app'")?;
+        Ok(Self {
+            application: application.offset..application.end(),
+            identity: place_of_identity(&entries)?,
+            entries,
+        })
     }
 
     /// Where the application lies in the flash.
@@ -60,78 +82,55 @@ impl Partitions {
 
     /// The first byte of the flash behind every partition.
     pub fn end(&self) -> u32 {
-        let ends =
-            self.table.partitions().iter().map(|partition| range(partition).map_or(0, |range| range.end));
-        ends.max().unwrap_or_default()
+        self.entries.iter().map(Entry::end).max().unwrap_or_default()
     }
 
     /// The table as it lies in the flash behind the bootloader.
-    ///
-    /// # Errors
-    /// `firmware/image`.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        self.table.to_bin().map_err(|error| unusable(error.to_string()))
+    pub fn to_bytes(&self) -> Vec<u8> {
+        table::to_bytes(&self.entries)
     }
 }
 
-/// esp-idf-part adds and multiplies in 32 bits: what does not fit would panic, or become another number.
-fn refuse_what_overflows(csv: &str) -> Result<()> {
-    let lines = csv.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    // With so few, the sum of them all fits.
-    for (index, line) in lines.enumerate() {
-        if index > MOST_PARTITIONS {
-            return Err(unusable(format!("it has more than {MOST_PARTITIONS} partitions")));
-        }
-        let fields = line.split(',').map(|field| field.trim_matches([' ', '\t', '"']));
-        if let Some(field) = fields.into_iter().find(|field| is_beyond_any_flash(field)) {
-            let why = format!("'{}' is beyond any flash", one_line(field, 40));
-            return Err(unusable(why));
-        }
+/// Where a table, of ours or of any board, has the identity; else why it is no place for one.
+pub(super) fn place_of_identity(entries: &[Entry]) -> Result<Range<u32>, String> {
+    let label = identity::LABEL;
+    let found = entries.iter().find(|entry| entry.label == label);
+    let found = found.ok_or_else(|| format!("it has no partition '{label}'"))?;
+    if (found.kind, found.subtype) != (DATA, NVS) || found.size as usize != identity::SIZE {
+        let size = identity::SIZE;
+        return Err(format!("its partition '{label}' is not of type data, subtype nvs, size {size:#x}"));
+    }
+    is_in_its_place(found)?;
+    Ok(found.offset..found.end())
+}
+
+fn is_in_its_place(entry: &Entry) -> Result<(), String> {
+    let label = one_line(&entry.label, 40);
+    let page = if entry.kind == APP { APPLICATION_PAGE } else { SECTOR };
+    if entry.offset < FIRST_OFFSET {
+        return Err(format!("'{label}' begins before {FIRST_OFFSET:#x}, in the table itself"));
+    }
+    if entry.end() > LARGEST_FLASH {
+        return Err(format!("'{label}' ends beyond any flash"));
+    }
+    if !entry.offset.is_multiple_of(page) {
+        return Err(format!("'{label}' is not aligned: it has to begin at a multiple of {page:#x}"));
     }
     Ok(())
 }
 
-/// Whether `field` is a number, as a partition table has them, that is negative or too large.
-fn is_beyond_any_flash(field: &str) -> bool {
-    let field = field.replace('_', "").to_ascii_lowercase();
-    if let Some(number) = field.strip_prefix('-') {
-        return number.starts_with(|first: char| first.is_ascii_digit());
+fn is_free_of_conflicts(entries: &[Entry]) -> Result<(), String> {
+    let mut sorted: Vec<_> = entries.iter().collect();
+    sorted.sort_by_key(|entry| entry.offset);
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].end() > pair[1].offset) {
+        let (one, other) = (one_line(&pair[0].label, 40), one_line(&pair[1].label, 40));
+        return Err(format!("'{one}' and '{other}' overlap"));
     }
-    let (digits, radix, factor) = if let Some(digits) = field.strip_prefix("0x") {
-        (digits, 16, 1)
-    } else if let Some(digits) = field.strip_prefix("0o") {
-        (digits, 8, 1)
-    } else if let Some(digits) = field.strip_prefix("0b") {
-        (digits, 2, 1)
-    } else if let Some(digits) = field.strip_suffix('k') {
-        (digits, 10, 1 << 10)
-    } else if let Some(digits) = field.strip_suffix('m') {
-        (digits, 10, 1 << 20)
-    } else {
-        (field.as_str(), 10, 1)
-    };
-    // What is no number in 64 bits either is one that is too long, or none at all.
-    let is_number = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-    let number = u64::from_str_radix(digits, radix).ok().and_then(|number| number.checked_mul(factor));
-    is_number && number.is_none_or(|number| number > LARGEST_FLASH)
-}
-
-fn identity_range(table: &PartitionTable) -> Result<Range<u32>> {
-    let label = identity::LABEL;
-    let found = table.find(label).ok_or_else(|| unusable(format!("it has no partition '{label}'")))?;
-    let is_nvs = found.ty() == Type::Data && found.subtype() == SubType::from(esp_idf_part::DataType::Nvs);
-    if !is_nvs || found.size() as usize != identity::SIZE {
-        let why =
-            format!("its partition '{label}' is not of type data, subtype nvs, size {:#x}", identity::SIZE);
-        return Err(unusable(why));
+    sorted.sort_by_key(|entry| &entry.label);
+    match sorted.windows(2).find(|pair| pair[0].label == pair[1].label) {
+        Some(pair) => Err(format!("two partitions are called '{}'", one_line(&pair[0].label, 40))),
+        None => Ok(()),
     }
-    range(found)
-}
-
-fn range(partition: &Partition) -> Result<Range<u32>> {
-    let end = partition.offset().checked_add(partition.size());
-    let end = end.ok_or_else(|| unusable(format!("'{}' ends behind the last address", partition.name())))?;
-    Ok(partition.offset()..end)
 }
 
 fn unusable(why: String) -> Error {
@@ -151,7 +150,8 @@ mod tests {
         assert_eq!(partitions.identity(), 0x9000..0xF000);
         assert_eq!(partitions.application(), 0x10000..0x1F_0000);
         assert_eq!(partitions.end(), 0x1F_0000);
-        assert_eq!(partitions.to_bytes().unwrap().len(), 0xC00);
+        let again = table::entries(&partitions.to_bytes()).unwrap();
+        assert_eq!(Partitions::from_entries(again).unwrap().to_bytes(), partitions.to_bytes());
     }
 
     #[test]
@@ -166,17 +166,13 @@ mod tests {
             (format!("identity,data,phy,0x9000,0x6000\n{app}"), "subtype nvs"),
             (format!("identity,data,nvs,0x8000,0x6000\n{app}"), "in the table itself"),
             (format!("{identity}factory,app,factory,0x11000,0x100000\n"), "aligned"),
-            (format!("{identity}factory,app,factory,0x10000,0xffffffff\n"), "beyond any flash"),
-            (format!("{identity}factory,app,factory,0xfffff000,0x1000\n"), "beyond any flash"),
-            (format!("{identity}factory,app,factory,0x10000,4097M\n"), "beyond any flash"),
-            (
-                format!("{identity}factory,app,factory,0x10000,\"99999999999999999999k\"\n"),
-                "beyond any flash",
-            ),
-            (format!("{identity}factory,app,factory,-1,1M\n"), "beyond any flash"),
-            (format!("{identity}factory,app,factory,0x10000,0xffff_ffff\n"), "beyond any flash"),
-            (format!("{app}{}", "x,data,nvs,,16M\n".repeat(1000)), "more than 95"),
-            (format!("{identity}factory,app,factory,nonsense,0x100000\n"), "partition"),
+            (format!("{identity}{app}x,data,nvs,0x110800,4K\n"), "aligned"),
+            (format!("{identity}factory,app,factory,0x10000,0x1000000\n"), "beyond any flash"),
+            (format!("{identity}factory,app,factory,0xfff0000,0x1000\n"), "beyond any flash"),
+            (format!("{identity}{app}x,data,nvs,0xe000,4K\n"), "'identity' and 'x' overlap"),
+            (format!("{identity}{app}factory,data,nvs,,4K\n"), "called 'factory'"),
+            (format!("{app}{}", "x,data,nvs,,4K\n".repeat(94)), "more than 94"),
+            (format!("{identity}factory,app,factory,nonsense,0x100000\n"), "'nonsense' is no number"),
         ] {
             let error = Partitions::parse(&csv).unwrap_err();
             assert_eq!(error.code, ErrorCode::FirmwareImage);

@@ -6,7 +6,7 @@ use std::process::Command;
 const OURS: &str = "TBPROV_";
 
 /// Keeps tbprov's own variables from a program: its environment is for everything that runs as the same user to see.
-pub fn without_our_variables(command: &mut Command) -> &mut Command {
+pub(super) fn without_our_variables(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(OURS)) {
         command.env_remove(name);
     }

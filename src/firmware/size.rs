@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::board::Board;
 use super::elf::{Elf, Section};
-use super::image::{self, Image};
+use super::image::Image;
 use crate::error::Result;
 
 /// Sections that only keep addresses free, or that are whatever the others leave.
@@ -64,8 +64,8 @@ impl Size {
 
 /// On a chip, what is not read from the flash. The emulated board has nothing but RAM: what is written there.
 fn is_in_ram(section: &Section, board: Board) -> bool {
-    match (image::chip(board), u32::try_from(section.address)) {
-        (Ok(chip), Ok(address)) => !chip.addr_is_flash(address),
+    match (board, u32::try_from(section.address)) {
+        (Board::Chip(chip), Ok(address)) => !chip.target().addr_is_flash(address),
         _ => section.is_writable,
     }
 }

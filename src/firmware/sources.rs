@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
+use crate::event::Progress;
 use crate::files::{self, Access};
 
 /// What is embedded at compile time.
@@ -21,13 +22,14 @@ const PARTITIONS: &str = "partitions.csv";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
     directory: PathBuf,
+    partitions: String,
 }
 
 impl Sources {
     /// The sources in `named`, else in `./firmware`.
     ///
     /// # Errors
-    /// `firmware/sources` when there are none.
+    /// `firmware/sources` when there are none, or when their partition table cannot be read.
     pub fn find(named: Option<&Path>) -> Result<Self> {
         let directory = named.unwrap_or(Path::new(DEFAULT));
         for file in [MANIFEST, PARTITIONS] {
@@ -36,7 +38,12 @@ impl Sources {
                 return Err(Error::new(ErrorCode::FirmwareSources, message));
             }
         }
-        Ok(Self { directory: directory.to_owned() })
+        let path = directory.join(PARTITIONS);
+        let partitions = fs::read_to_string(&path).map_err(|error| {
+            let message = format!("{} cannot be read: {error}", path.display());
+            Error::new(ErrorCode::FirmwareSources, message).source(error)
+        })?;
+        Ok(Self { directory: directory.to_owned(), partitions })
     }
 
     /// The folder.
@@ -44,16 +51,9 @@ impl Sources {
         &self.directory
     }
 
-    /// The text of its partition table.
-    ///
-    /// # Errors
-    /// `firmware/sources` when it cannot be read.
-    pub fn partitions(&self) -> Result<String> {
-        let path = self.directory.join(PARTITIONS);
-        fs::read_to_string(&path).map_err(|error| {
-            let message = format!("{} cannot be read: {error}", path.display());
-            Error::new(ErrorCode::FirmwareSources, message).source(error)
-        })
+    /// The text of their partition table.
+    pub fn partitions(&self) -> &str {
+        &self.partitions
     }
 }
 
@@ -72,19 +72,20 @@ pub fn embedded_partitions() -> Result<&'static str> {
 ///
 /// # Errors
 /// `file/exists` when something is there, `store/io`.
-pub fn write_out(directory: &Path) -> Result<usize> {
+pub fn write_out(directory: &Path, progress: &Progress) -> Result<usize> {
     refuse_what_is_used(directory)?;
     let Some(name) = directory.file_name() else {
         let message = format!("{} is no name for a new folder", directory.display());
         return Err(Error::new(ErrorCode::UsageInvalid, message));
     };
+    progress.begin(Step::Stage);
     let above = directory.parent().unwrap_or(Path::new(""));
     let beside = above.join(format!(".{}.tbprov-init", name.to_string_lossy()));
     // What a killed run left; the name is nobody else's.
-    let _ = fs::remove_dir_all(&beside);
+    let _ = files::remove_directory(&beside);
     let written = write_all(&beside).and_then(|count| put_in_place(&beside, directory).map(|()| count));
     if written.is_err() {
-        let _ = fs::remove_dir_all(&beside);
+        let _ = files::remove_directory(&beside);
     }
     let count = written?;
     files::sync_directory(above)?;
@@ -92,9 +93,12 @@ pub fn write_out(directory: &Path) -> Result<usize> {
 }
 
 fn refuse_what_is_used(directory: &Path) -> Result<()> {
+    if directory.is_file() {
+        return Err(used(directory, "is a file"));
+    }
     match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(used(directory, "is a file")),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(used(directory, "is in a file")),
         Err(error) => Err(failed("read", directory, error)),
         Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(used(directory, "is not empty"))),
     }
@@ -110,7 +114,7 @@ fn write_all(directory: &Path) -> Result<usize> {
     for (name, content) in embedded::FILES.iter().copied().chain([lock]) {
         let path = directory.join(name);
         let folder = path.parent().unwrap_or(directory);
-        fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+        files::create_open_directory(folder)?;
         if name == MANIFEST {
             let manifest = standing_alone(&String::from_utf8_lossy(content));
             files::write_new(&path, manifest.as_bytes(), Access::Everybody)?;
@@ -125,8 +129,8 @@ fn write_all(directory: &Path) -> Result<usize> {
 
 /// Over an empty folder too, which only Unix replaces by itself.
 fn put_in_place(beside: &Path, directory: &Path) -> Result<()> {
-    let _ = fs::remove_dir(directory);
-    fs::rename(beside, directory).map_err(|error| failed("write", directory, error))
+    let _ = files::remove_empty_directory(directory);
+    Ok(files::rename(beside, directory)?)
 }
 
 /// In tbprov's own repository the firmware is a member of a workspace, which has the profiles. Here it is a
@@ -146,6 +150,10 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
 mod tests {
     use super::*;
 
+    fn write_out(directory: &Path) -> Result<usize> {
+        super::write_out(directory, &Progress::silent())
+    }
+
     #[test]
     fn sources_are_written_whole_and_never_over_others() {
         let folder = tempfile::tempdir().unwrap();
@@ -161,8 +169,8 @@ mod tests {
     fn an_empty_folder_and_what_a_killed_run_left_are_no_hindrance() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("firmware");
-        fs::create_dir_all(&directory).unwrap();
-        fs::create_dir_all(folder.path().join(".firmware.tbprov-init/src")).unwrap();
+        files::create_directory(&directory).unwrap();
+        files::create_directory(&folder.path().join(".firmware.tbprov-init/src")).unwrap();
         write_out(&directory).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -1,10 +1,74 @@
-//! What a run does, and in which order.
+//! What a run does, and in which order. [`next`] decides, the others do what it says:
+//!
+//! ```text
+//! plan -> identity -> stage -> exchange -> answer -> prove -> proved -> telemetry
+//! ```
 
+mod adopt;
+mod answer;
+mod connect;
+mod fresh;
 mod identity;
+pub mod next;
 mod plan;
+mod prove;
 mod provision;
-pub mod verify;
+mod remove;
+mod run;
 
+pub use adopt::adopt;
+pub use connect::{Reached, connect};
 pub use identity::{NewIdentity, new_identity};
+pub use next::Outcome;
 pub use plan::*;
-pub use provision::{Outcome, Provisioned, Timings, provision, record_proof};
+pub use prove::{Proof, Prover, Unproved};
+pub use provision::{Provisioned, Timings, provision};
+pub use remove::remove;
+pub use run::Run;
+
+use crate::device::State;
+use crate::error::{Error, ErrorCode, Result};
+use crate::identity::Certificate;
+use crate::ledger::{Entry, Subject};
+
+/// Fails when the ledger holds this certificate already: two devices with one identity would be one device.
+async fn find_same(run: Run<'_>, leaf: &Certificate) -> Result<()> {
+    let id = leaf.credentials_id();
+    let entries = run.ledger.list().await?.into_iter().filter_map(|(_, entry)| entry.ok());
+    for entry in entries {
+        if entry.record.identity.credentials_id.as_ref() == Some(&id) {
+            let message =
+                format!("this certificate is that of '{}' in {}", entry.shown_name(), entry.place());
+            return Err(Error::new(ErrorCode::StoreExists, message));
+        }
+    }
+    Ok(())
+}
+
+/// Records that the device is proved, if that is news. What the run did is done either way: a record that cannot be
+/// written is told as a warning.
+async fn record_proof(run: Run<'_>, entry: Entry) -> Entry {
+    match run.stamped(try_to_record_proof(run, &entry)).await {
+        Ok(Some(entry)) => entry,
+        Ok(None) => entry,
+        Err(error) => {
+            let message = format!("the device is proved, but its record does not say so: {}", error.message);
+            run.progress.warn(message);
+            entry
+        }
+    }
+}
+
+async fn try_to_record_proof(run: Run<'_>, entry: &Entry) -> Result<Option<Entry>> {
+    let subject = Subject::Named(entry.record.device.as_deref().unwrap_or(entry.id.as_str()));
+    let lease = run.lease(subject).await?;
+    // The record was read before the lock was taken: another process may have written it since.
+    let Some(current) = run.ledger.find(subject).await? else { return Ok(None) };
+    let is_the_same = current.record.identity.credentials_id == entry.record.identity.credentials_id;
+    if !is_the_same || current.record.state() == State::Proved {
+        return Ok(is_the_same.then_some(current));
+    }
+    let proved = run.advance(&lease, &current, &[State::Proved], None, None).await?;
+    run.tell_state(&proved, State::Proved);
+    Ok(Some(proved))
+}

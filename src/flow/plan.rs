@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::next::Registration;
 use crate::device::DeviceName;
-use crate::dial::Dialer;
-use crate::identity::{CredentialsType, SoftwareIdentity};
+use crate::identity::{Credentials, CredentialsType, SoftwareIdentity, X509Identity, sha256_hex};
 use crate::keys::KeyType;
-use crate::ledger::folder::Store;
+use crate::ledger::{Entry, Wishes};
 use crate::secret::Secret;
 use crate::telemetry::TelemetryPlan;
 
@@ -30,11 +30,11 @@ pub enum IdentityPlan {
     Generate {
         /// The key's type, where the user named one; else [`DEFAULT_KEY_TYPE`].
         key_type: Option<KeyType>,
-        /// Days that the certificate is valid.
-        days: u32,
+        /// Days that the certificate is valid, where the user named them; else [`DEFAULT_DAYS`].
+        days: Option<u32>,
     },
     /// A key and certificate that exist already.
-    Existing(Box<SoftwareIdentity>),
+    Given(Box<SoftwareIdentity>),
     /// A new random access token.
     AccessToken,
     /// New random MQTT basic credentials.
@@ -45,32 +45,94 @@ impl IdentityPlan {
     /// The kind of credentials.
     pub const fn credentials_type(&self) -> CredentialsType {
         match self {
-            Self::Generate { .. } | Self::Existing(_) => CredentialsType::X509,
+            Self::Generate { .. } | Self::Given(_) => CredentialsType::X509,
             Self::AccessToken => CredentialsType::AccessToken,
             Self::MqttBasic => CredentialsType::MqttBasic,
         }
     }
 }
 
-/// One provisioning.
+/// How the server learns of the device.
+#[derive(Debug, Clone)]
+pub enum RegistrationPlan {
+    /// By a provision request.
+    ByRequest {
+        /// The device profile's provision key.
+        provision_key: String,
+        /// The device profile's provision secret.
+        provision_secret: Secret,
+        /// Whether the device is a gateway.
+        gateway: bool,
+    },
+    /// By the connect with a certificate that an authority of the device profile issued (the strategy
+    /// `X509_CERTIFICATE_CHAIN`).
+    AtConnect {
+        /// The authority.
+        issuer: Arc<X509Identity>,
+        /// The common name, out of which the profile's pattern takes the device's name.
+        common_name: String,
+    },
+}
+
+impl RegistrationPlan {
+    /// Which of the two.
+    pub const fn kind(&self) -> Registration {
+        match self {
+            Self::ByRequest { .. } => Registration::ByRequest,
+            Self::AtConnect { .. } => Registration::AtConnect,
+        }
+    }
+}
+
+/// One provisioning. Server and ledger are those of the [`Run`](super::Run).
 #[derive(Debug, Clone)]
 pub struct ProvisionPlan {
-    /// The server.
-    pub dialer: Arc<Dialer>,
-    /// The device profile's provision key.
-    pub provision_key: String,
-    /// The device profile's provision secret.
-    pub provision_secret: Secret,
     /// The device's name, unless the server shall make one up.
     pub device_name: Option<DeviceName>,
+    /// How the server learns of it.
+    pub registration: RegistrationPlan,
     /// Where the credentials come from.
     pub identity: IdentityPlan,
-    /// Whether the device is a gateway.
-    pub gateway: bool,
-    /// Whether a fresh identity is proved by a connect. Without, its state stays `accepted`.
+    /// Whether a fresh identity is proved by a connect. Without, its state stays `accepted`. What registers at connect
+    /// is always proved by it.
     pub verify_connect: bool,
     /// What to send afterwards.
     pub telemetry: Option<TelemetryPlan>,
-    /// Where the identity is kept.
-    pub store: Store,
+}
+
+impl ProvisionPlan {
+    /// What the ledger keeps of what was asked for.
+    pub fn wishes(&self) -> Wishes {
+        let given = matches!(self.identity, IdentityPlan::Given(_));
+        match &self.registration {
+            RegistrationPlan::ByRequest { provision_key, gateway, .. } => Wishes {
+                given,
+                gateway: *gateway,
+                provision_key_sha256: Some(sha256_hex(provision_key.as_bytes())),
+            },
+            RegistrationPlan::AtConnect { .. } => Wishes { given, ..Wishes::default() },
+        }
+    }
+}
+
+/// A device that was registered by other means, to be taken into the ledger.
+#[derive(Debug, Clone)]
+pub struct AdoptPlan {
+    /// Its name.
+    pub device_name: DeviceName,
+    /// Its key and certificate.
+    pub identity: SoftwareIdentity,
+    /// Whether a connect proves it first. Without, its state is `accepted`.
+    pub verify_connect: bool,
+}
+
+/// A connect with an identity.
+#[derive(Debug, Clone)]
+pub struct ConnectPlan {
+    /// The device of the ledger; none for an identity of files.
+    pub device: Option<Entry>,
+    /// The identity.
+    pub credentials: Credentials,
+    /// What to send.
+    pub telemetry: Option<TelemetryPlan>,
 }

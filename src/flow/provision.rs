@@ -1,60 +1,26 @@
-//! The only place that knows the order:
+//! Provisions one device, or finishes what an earlier run began. The order is that of [`next`](super::next); this does
+//! what it says.
 //!
-//! ```text
-//! plan -> identity -> stage -> exchange -> verify (answer, mutual TLS) -> promote -> telemetry
-//! ```
-//!
-//! The key is on the disk before the request leaves, and the record says `sent` before it does. Whatever
-//! happens then, a rerun finds `staged` (ask), `sent` (try the identity first, ask if it is unknown),
-//! `accepted` or `proved` (try the identity, never ask again).
+//! The key is on the disk before the request leaves, and the record says `sent` before it does.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
+use time::OffsetDateTime;
 
-use crate::device::DeviceName;
-use crate::device::State;
-use crate::dial::Dialer;
+use super::answer;
+use super::fresh::{self, Fresh};
+use super::next::{self, Action, Answered, Case, Failed, Learnt, Next, Outcome, Position};
+use super::plan::{IdentityPlan, ProvisionPlan, RegistrationPlan};
+use super::prove::{Proof, Unproved};
+use super::run::Run;
+use super::{find_same, record_proof};
+use crate::device::{DeviceName, State};
 use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
-use crate::event::{Event, Progress};
-use crate::exchange::{self, ProvisionRequest};
-use crate::flow::verify::{self, Proof};
-use crate::flow::{DEFAULT_KEY_TYPE, IdentityPlan, NewIdentity, ProvisionPlan, new_identity};
-use crate::identity::{BasicCredentials, Credentials, Profile};
-use crate::keys::{Exportable, SoftwareKey};
-use crate::ledger::folder::{Device, DeviceLock, NewDevice, Store};
-use crate::secret::Secret;
+use crate::event::{Event, Ignored};
+use crate::exchange::{self, ProvisionRequest, Reply};
+use crate::identity::{Credentials, Validity};
+use crate::ledger::{Entry, Lease, NewDevice, NewIdentity, Note, Refusal, Slot, Subject, Which, Wishes};
 use crate::telemetry::{self, Report};
-
-/// Characters of a generated token or password; ThingsBoard's own have 20.
-const SECRET_LENGTH: usize = 20;
-
-/// How long to wait for another tbprov that works on the same device.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
-/// How it ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The server accepted the request of this run.
-    Provisioned,
-    /// An earlier request, or one whose answer was lost, turned out to have been accepted.
-    Recovered,
-    /// The device was proved before, and still is.
-    Verified,
-}
-
-impl Outcome {
-    /// The word in results.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Provisioned => "provisioned",
-            Self::Recovered => "recovered",
-            Self::Verified => "verified",
-        }
-    }
-}
 
 /// How long the parts took. Zero for a part that was not needed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,13 +33,13 @@ pub struct Timings {
     pub verify: Duration,
 }
 
-/// A device that is in the store and known to the server.
+/// A device that is in the ledger and known to the server.
 #[derive(Debug)]
 pub struct Provisioned {
     /// How it ended.
     pub outcome: Outcome,
     /// The device.
-    pub device: Device,
+    pub entry: Entry,
     /// Whether an answer of this run was compared with what was sent.
     pub answer_verified: bool,
     /// The connect with the identity, where there was one.
@@ -88,350 +54,417 @@ pub struct Provisioned {
 ///
 /// # Errors
 /// Any [`ErrorCode`], at the step that was reached. What is on disk stays, and a rerun goes on from there.
-pub async fn provision(
-    plan: &ProvisionPlan,
-    interrupt: &CancellationToken,
-    progress: &Progress,
-) -> Result<Provisioned> {
-    progress.begin(Step::Stage);
-    run(plan, interrupt, progress).await.map_err(|error| error.stamped(progress.step()))
-}
-
-async fn run(
-    plan: &ProvisionPlan,
-    interrupt: &CancellationToken,
-    progress: &Progress,
-) -> Result<Provisioned> {
-    let (mut provisioned, credentials) = tokio::select! {
-        biased;
-        () = interrupt.cancelled() => return Err(Error::interrupted()),
-        done = to_proof(plan, progress) => done?,
-    };
-    if let Some(telemetry) = &plan.telemetry {
-        let report = telemetry::run(&plan.dialer, &credentials, telemetry, interrupt, progress).await?;
-        provisioned.telemetry = Some(report);
-        if report.acknowledged > 0 {
-            record_proof(&plan.store, &mut provisioned.device, &plan.dialer, progress);
-        }
+pub async fn provision(plan: &ProvisionPlan, run: Run<'_>) -> Result<Provisioned> {
+    run.progress.begin(Step::Stage);
+    let (mut provisioned, credentials) = run.stamped(to_proof(plan, run)).await?;
+    let Some(telemetry) = &plan.telemetry else { return Ok(provisioned) };
+    let progress = run.progress.about(provisioned.entry.id.clone());
+    let report = telemetry::run(&run.prover.dialer, &credentials, telemetry, run.interrupt, &progress)
+        .await
+        .map_err(|error| error.stamped(progress.step()))?;
+    provisioned.telemetry = Some(report);
+    // The server asked for the certificate and let it in, and the answer vouches for the device.
+    if provisioned.answer_verified {
+        provisioned.entry = record_proof(run, provisioned.entry).await;
     }
     Ok(provisioned)
 }
 
-async fn to_proof(plan: &ProvisionPlan, progress: &Progress) -> Result<(Provisioned, Credentials)> {
-    let name = plan.device_name.as_ref().map(DeviceName::as_str);
-    let lock = wait_for_lock(plan, name, progress).await?;
-    let mut run = Run { plan, progress, timings: Timings::default() };
-    let found = match name {
-        Some(name) => plan.store.find(name)?,
-        None => plan.store.find_unfinished_unnamed(&plan.dialer.server.host, plan.dialer.server.port)?,
+async fn to_proof(plan: &ProvisionPlan, run: Run<'_>) -> Result<(Provisioned, Credentials)> {
+    let slot = slot(plan, run);
+    let subject = match (&plan.device_name, &slot) {
+        (Some(name), _) => Subject::Named(name.as_str()),
+        (None, Some(slot)) => Subject::Unnamed(slot),
+        (None, None) => {
+            return Err(Error::new(
+                ErrorCode::UsageMissing,
+                "a device that registers at connect needs a name",
+            ));
+        }
     };
-    let (mut device, credentials) = match found {
-        Some(device) => run.take_up(device)?,
-        None => run.stage(&lock, name).await?,
+    let lease = run.lease(subject).await?;
+    let mut timings = Timings::default();
+    let (entry, credentials) = match run.ledger.find(subject).await? {
+        Some(entry) => take_up(plan, run, entry).await?,
+        None => stage(plan, run, &lease, subject, &mut timings).await?,
     };
-    let Conclusion { outcome, answer_verified, proof } = run.finish(&mut device, &credentials).await?;
-    let provisioned =
-        Provisioned { outcome, device, answer_verified, proof, telemetry: None, timings: run.timings };
-    Ok((provisioned, credentials))
+    let progress = run.progress.about(entry.id.clone());
+    let case = Case {
+        registration: plan.registration.kind(),
+        given: entry.record.wishes.given,
+        prove: plan.verify_connect || plan.registration.kind() == next::Registration::AtConnect,
+    };
+    let state = entry.record.state();
+    let walk = Walk {
+        plan,
+        run: Run { progress: &progress, ..run },
+        lease,
+        slot,
+        case,
+        entry,
+        credentials,
+        state,
+        answer: None,
+        refusal: None,
+        unproved: None,
+        proof: None,
+        timings,
+    };
+    walk.to_the_end().await
 }
 
-/// Records that the server has accepted a connection with the device's identity, if that is news. What this
-/// run did is done either way: a record that cannot be written is told as a warning, and whoever works on the
-/// device meanwhile records a proof of its own.
-pub fn record_proof(store: &Store, device: &mut Device, dialer: &Dialer, progress: &Progress) {
-    if device.record.state == State::Proved {
-        return;
+/// Where an unfinished device that the server names is found again.
+fn slot(plan: &ProvisionPlan, run: Run<'_>) -> Option<Slot> {
+    let server = &run.prover.dialer.server;
+    let provision_key_sha256 = plan.wishes().provision_key_sha256?;
+    plan.device_name.is_none().then(|| Slot {
+        host: server.host.clone(),
+        port: server.port,
+        provision_key_sha256,
+    })
+}
+
+/// Makes the credentials and writes them to the ledger.
+async fn stage(
+    plan: &ProvisionPlan,
+    run: Run<'_>,
+    lease: &Lease,
+    subject: Subject<'_>,
+    timings: &mut Timings,
+) -> Result<(Entry, Credentials)> {
+    run.progress.begin(Step::Identity);
+    let started = Instant::now();
+    let name = plan.device_name.as_ref().map(DeviceName::as_str);
+    let Fresh { kept, credentials } = fresh::make(plan, name.unwrap_or_default(), run.progress).await?;
+    timings.key = started.elapsed();
+    run.progress.begin(Step::Stage);
+    if let IdentityPlan::Given(given) = &plan.identity {
+        find_same(run, &given.leaf).await?;
     }
-    match try_to_record_proof(store, device, dialer, progress) {
-        Err(error) if error.code != ErrorCode::StoreLocked => {
-            let message = format!("the device is proved, but its record does not say so: {}", error.message);
-            progress.event(&Event::Warning { message });
+    let new = NewDevice {
+        subject,
+        server: &run.prover.dialer.server,
+        identity: NewIdentity { kept: &kept, credentials: &credentials },
+        state: State::Staged,
+        wishes: plan.wishes(),
+    };
+    let entry = run.ledger.stage(lease, new).await?;
+    let progress = run.progress.about(entry.id.clone());
+    progress.event(&Event::Saved { directory: entry.directory.clone().unwrap_or_default() });
+    Run { progress: &progress, ..run }.tell_state(&entry, State::Staged);
+    Ok((entry, credentials))
+}
+
+/// Goes on with a device of the ledger, if it is what the plan asks for.
+async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(Entry, Credentials)> {
+    let kept = run.ledger.key(&entry, Which::Current).await?;
+    let credentials = kept.open(&entry.place())?;
+    if let Some(what) = conflict(plan, run, &entry, &credentials) {
+        let message = format!("the store already has '{}' in {}, {what}", entry.shown_name(), entry.place());
+        return Err(Error::new(ErrorCode::StoreExists, message).hint(Hint::DifferingOption));
+    }
+    if let Some(identity) = credentials.x509() {
+        identity.leaf.check_dates(&entry.place()).map_err(|error| match entry.record.state() {
+            // The server was never told of it, so nothing is lost.
+            State::Staged => error.hint(Hint::ReplaceStaged(entry.shown_name().to_owned())),
+            _ => error,
+        })?;
+    }
+    if let IdentityPlan::Generate { days: Some(days), .. } = plan.identity
+        && credentials
+            .x509()
+            .is_some_and(|identity| identity.leaf.validity != lasting(identity.leaf.validity, days))
+    {
+        run.progress.event(&Event::Ignored { wish: Ignored::Days });
+    }
+    run.progress.event(&Event::IdentityFound { state: entry.record.state() });
+    Ok((entry, credentials))
+}
+
+/// The same validity, were it as long as was asked for.
+fn lasting(held: Validity, days: u32) -> Validity {
+    let asked = Validity::days(days);
+    let differ = (held.not_after - held.not_before) - (asked.not_after - asked.not_before);
+    if differ.whole_days() == 0 { held } else { asked }
+}
+
+/// In what the device is not the one that was asked for.
+fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Credentials) -> Option<String> {
+    let record = &entry.record;
+    if record.state() != State::Staged && !run.prover.dialer.server.is_at(&record.host, record.port) {
+        return Some(format!("for the server {}", record.host.with_port(record.port)));
+    }
+    if record.identity.credentials_type != plan.identity.credentials_type() {
+        return Some(format!("with credentials of type {}", record.identity.credentials_type));
+    }
+    let held = credentials.x509()?;
+    match &plan.identity {
+        IdentityPlan::Generate { key_type: Some(wanted), .. } if *wanted != held.key.key_type() => {
+            return Some(format!("with a key of type {}", held.key.key_type()));
+        }
+        IdentityPlan::Given(wanted) if wanted.leaf != held.leaf => {
+            return Some("with another certificate".to_owned());
+        }
+        IdentityPlan::Given(wanted) if wanted.intermediates != held.intermediates => {
+            return Some("with other certificates above its own".to_owned());
         }
         _ => {}
     }
-}
-
-fn try_to_record_proof(
-    store: &Store,
-    device: &mut Device,
-    dialer: &Dialer,
-    progress: &Progress,
-) -> Result<()> {
-    let _lock = store.lock(device.record.device.as_deref())?;
-    // The record was read before the lock was taken: another process may have written it since.
-    let current = Device::open(&device.directory)?;
-    let is_the_same = current.record.credentials_id == device.record.credentials_id;
-    *device = current;
-    if !is_the_same || device.record.state == State::Proved {
-        return Ok(());
-    }
-    reach(device, State::Proved, dialer, progress)
-}
-
-fn reach(device: &mut Device, state: State, dialer: &Dialer, progress: &Progress) -> Result<()> {
-    device.reach(state, &dialer.server)?;
-    progress.event(&Event::StateReached { state, directory: device.directory.clone() });
-    Ok(())
-}
-
-/// Waits until no other tbprov works on the device.
-async fn wait_for_lock(plan: &ProvisionPlan, name: Option<&str>, progress: &Progress) -> Result<DeviceLock> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    let mut told = false;
-    loop {
-        match plan.store.lock(name) {
-            Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
-                if !told {
-                    progress.event(&Event::Started {
-                        step: Step::Stage,
-                        what: format!("waiting: {}", error.message),
-                    });
-                    told = true;
-                }
-                tokio::time::sleep(LOCK_POLL).await;
-            }
-            taken_or_failed => return taken_or_failed,
+    match &plan.registration {
+        RegistrationPlan::AtConnect { issuer, .. } if held.intermediates.first() != Some(&issuer.leaf) => {
+            Some("with a certificate that this authority did not issue".to_owned())
         }
+        _ => None,
     }
 }
 
-/// What is known at the end about the device and the server.
-struct Conclusion {
-    outcome: Outcome,
-    answer_verified: bool,
-    proof: Option<Proof>,
-}
-
-struct Run<'a> {
+/// One way through the states.
+struct Walk<'a> {
     plan: &'a ProvisionPlan,
-    progress: &'a Progress,
+    run: Run<'a>,
+    lease: Lease,
+    slot: Option<Slot>,
+    case: Case,
+    entry: Entry,
+    credentials: Credentials,
+    /// The state that is reached. The ledger is behind it while a connect follows at once.
+    state: State,
+    answer: Option<Answered>,
+    refusal: Option<Error>,
+    unproved: Option<Error>,
+    proof: Option<Proof>,
     timings: Timings,
 }
 
-impl Run<'_> {
-    /// Makes the credentials and writes them to the store.
-    async fn stage(&mut self, lock: &DeviceLock, name: Option<&str>) -> Result<(Device, Credentials)> {
-        self.progress.begin(Step::Identity);
-        let started = Instant::now();
-        let (credentials, key) = make_credentials(&self.plan.identity, name, self.progress).await?;
-        self.timings.key = started.elapsed();
-        let new = NewDevice {
-            name,
-            server: &self.plan.dialer.server,
-            credentials: &credentials,
-            key: key.as_deref().map(|key| key as &dyn Exportable),
-            state: State::Staged,
-        };
-        let device = self.plan.store.stage(lock, &new)?;
-        self.progress.event(&Event::Saved { directory: device.directory.clone() });
-        self.progress
-            .event(&Event::StateReached { state: State::Staged, directory: device.directory.clone() });
-        Ok((device, credentials))
-    }
-
-    /// Goes on with a device of the store, if it is what the plan asks for.
-    fn take_up(&self, device: Device) -> Result<(Device, Credentials)> {
-        let record = &device.record;
-        let credentials = device.credentials()?;
-        let conflict = |what: String| {
-            let message = format!(
-                "the store already has '{}' in {}, {what}",
-                device.shown_name(),
-                device.directory.display()
-            );
-            Err(Error::new(ErrorCode::StoreExists, message).hint(Hint::DifferingOption))
-        };
-        let dialer = &self.plan.dialer;
-        if record.state != State::Staged && (!dialer.server.is_at(&record.host, record.port)) {
-            return conflict(format!("for the server {}:{}", record.host, record.port));
-        }
-        if record.credentials_type != self.plan.identity.credentials_type() {
-            return conflict(format!("with credentials of type {}", record.credentials_type));
-        }
-        match (&self.plan.identity, &credentials, record.key_type) {
-            (IdentityPlan::Generate { key_type: Some(wanted), .. }, _, Some(held)) if *wanted != held => {
-                return conflict(format!("with a key of type {held}"));
+impl Walk<'_> {
+    async fn to_the_end(mut self) -> Result<(Provisioned, Credentials)> {
+        let mut learnt = Learnt::Begun;
+        loop {
+            let position = Position { state: self.state, answer: self.answer };
+            let Next { state, action } = next::first(self.case, position, learnt);
+            if let Some(state) = state {
+                self.reach(state, action).await?;
             }
-            (IdentityPlan::Existing(wanted), Credentials::X509(held), _) if wanted.leaf != held.leaf => {
-                return conflict("with another certificate".to_owned());
-            }
-            _ => {}
-        }
-        if let Some(identity) = credentials.x509() {
-            identity.leaf.check_dates(&device.directory.display().to_string())?;
-        }
-        self.progress.event(&Event::IdentityFound { state: record.state });
-        Ok((device, credentials))
-    }
-
-    async fn finish(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Conclusion> {
-        match device.record.state {
-            State::Proved => {
-                let proof = self.prove(device, credentials).await.map_err(gone)?;
-                Ok(Conclusion { outcome: Outcome::Verified, answer_verified: false, proof: Some(proof) })
-            }
-            State::Accepted => {
-                let proof = self.prove(device, credentials).await.map_err(accepted_and_refused)?;
-                Ok(Conclusion { outcome: Outcome::Recovered, answer_verified: false, proof: Some(proof) })
-            }
-            State::Sent => {
-                self.settling("an earlier request has no known outcome");
-                match self.prove(device, credentials).await {
-                    Ok(proof) => Ok(Conclusion {
-                        outcome: Outcome::Recovered,
-                        answer_verified: false,
-                        proof: Some(proof),
-                    }),
-                    Err(error) if verify::is_unknown_to_server(&error) => self.ask(device, credentials).await,
-                    Err(error) => Err(error),
+            learnt = match action {
+                Action::Ask => self.ask().await?,
+                Action::Connect { vouched } => Learnt::Connected(self.connect(vouched).await),
+                Action::Register => Learnt::Registered(self.connect(false).await),
+                Action::Done(outcome) => return Ok(self.done(outcome)),
+                Action::Fail(why) => return Err(self.fail(why).await),
+                Action::Promote => {
+                    return Err(Error::new(ErrorCode::Bug, "a first identity was to be promoted"));
                 }
-            }
-            State::Staged => self.ask(device, credentials).await,
+            };
         }
+    }
+
+    /// Records a state. `accepted` is not written while the connect that proves it follows at once: after a power cut
+    /// the record says `sent`, and a rerun finds out.
+    async fn reach(&mut self, state: State, action: Action) -> Result<()> {
+        let before = std::mem::replace(&mut self.state, state);
+        if state == State::Accepted && matches!(action, Action::Connect { .. }) {
+            self.run.tell_state(&self.entry, state);
+            return Ok(());
+        }
+        let reached = if before == State::Accepted { &[State::Accepted, state][..] } else { &[state] };
+        if state == State::Proved {
+            self.run.progress.begin(Step::Promote);
+        }
+        self.write(reached, None).await?;
+        self.run.tell_state(&self.entry, state);
+        Ok(())
+    }
+
+    async fn write(&mut self, reached: &[State], wishes: Option<&Wishes>) -> Result<()> {
+        // A device that was accepted and shall not be proved is finished.
+        let is_finished = match self.state {
+            State::Proved => true,
+            State::Accepted => !self.case.prove,
+            State::Staged | State::Sent => false,
+        };
+        let leaves = self.slot.as_ref().filter(|_| is_finished);
+        self.entry = self.run.advance(&self.lease, &self.entry, reached, wishes, leaves).await?;
+        Ok(())
     }
 
     /// Sends the request and judges its answer.
-    async fn ask(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Conclusion> {
-        let plan = self.plan;
-        let name = device.record.device.clone();
+    async fn ask(&mut self) -> Result<Learnt> {
+        let RegistrationPlan::ByRequest { provision_key, provision_secret, gateway } =
+            &self.plan.registration
+        else {
+            return Err(Error::new(ErrorCode::Bug, "a device that registers at connect was to be asked for"));
+        };
+        let name = self.entry.record.device.clone();
+        let credentials = self.credentials.clone();
         let request = ProvisionRequest {
             device_name: name.as_deref(),
-            provision_key: &plan.provision_key,
-            provision_secret: &plan.provision_secret,
-            credentials,
-            gateway: plan.gateway,
+            provision_key,
+            provision_secret,
+            credentials: &credentials,
+            gateway: *gateway,
         };
-        self.progress.begin(Step::Exchange);
+        let (run, wishes) = (self.run, self.plan.wishes());
+        run.progress.begin(Step::Exchange);
         let started = Instant::now();
-        let outcome =
-            exchange::run(&plan.dialer, &request, self.progress, || self.reach(device, State::Sent)).await?;
+        let before_send = async {
+            self.state = State::Sent;
+            self.write(&[State::Sent], Some(&wishes)).await?;
+            self.run.tell_state(&self.entry, State::Sent);
+            Ok(())
+        };
+        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await?;
         self.timings.exchange = started.elapsed();
-        let refusal = match outcome {
-            exchange::Reply::Lost(error) => error.stamped(Step::Exchange),
-            exchange::Reply::Answered(answer) => match verify::answer(&answer, credentials) {
-                Ok(()) => return self.accepted(device, credentials).await,
-                Err(error) if error.code.kind() == ErrorKind::Refused => error.stamped(Step::Exchange),
-                Err(error) => error.stamped(Step::Verify),
-            },
+        let judged = match reply {
+            Reply::Lost(error) => Err((Answered::Lost, error.stamped(Step::Exchange))),
+            Reply::Answered(answer) => answer::judge(&answer, &self.credentials),
         };
-        self.settle(device, credentials, refusal).await
+        let answered = match judged {
+            Ok(()) => Answered::Success,
+            Err((answered, error)) => {
+                self.refusal = Some(error);
+                answered
+            }
+        };
+        self.answer = Some(answered);
+        Ok(Learnt::Answered(answered))
     }
 
-    async fn accepted(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Conclusion> {
-        self.reach(device, State::Accepted)?;
-        if !self.plan.verify_connect {
-            return Ok(Conclusion { outcome: Outcome::Provisioned, answer_verified: true, proof: None });
+    /// Connects with the identity.
+    async fn connect(&mut self, vouched: bool) -> next::Connected {
+        if !vouched && self.state != State::Proved {
+            self.run.progress.event(&Event::Settling { reason: self.reason() });
         }
-        let proof = self.prove(device, credentials).await.map_err(accepted_and_refused)?;
-        Ok(Conclusion { outcome: Outcome::Provisioned, answer_verified: true, proof: Some(proof) })
-    }
-
-    /// After a refusal or a lost answer: the server may have the device all the same. `FAILURE` is also what
-    /// it says when the device was made by an earlier request with this very certificate.
-    async fn settle(
-        &mut self,
-        device: &mut Device,
-        credentials: &Credentials,
-        refusal: Error,
-    ) -> Result<Conclusion> {
-        match refusal.code {
-            ErrorCode::ServerNotFound => {
-                self.reach(device, State::Staged)?;
-                return Err(refusal);
-            }
-            // Other credentials than ours: what the server has is known, and it is not this identity.
-            ErrorCode::AnswerOtherType
-            | ErrorCode::AnswerOtherCertificate
-            | ErrorCode::AnswerOtherCredentials => {
-                return Err(refusal);
-            }
-            _ => {}
-        }
-        self.settling(&refusal.message);
-        match self.prove(device, credentials).await {
-            Ok(proof) => {
-                Ok(Conclusion { outcome: Outcome::Recovered, answer_verified: false, proof: Some(proof) })
-            }
-            Err(error)
-                if verify::is_unknown_to_server(&error) && refusal.code == ErrorCode::ServerFailure =>
-            {
-                self.reach(device, State::Staged)?;
-                Err(refusal)
-            }
-            Err(_) => Err(refusal),
-        }
-    }
-
-    /// Connects with the identity and, if the server accepts it, records that.
-    async fn prove(&mut self, device: &mut Device, credentials: &Credentials) -> Result<Proof> {
-        self.progress.begin(Step::Verify);
         let started = Instant::now();
-        let proof = verify::connect(&self.plan.dialer, credentials, self.progress).await?;
+        let connected = self.run.prover.connect(&self.credentials, vouched, self.run.progress).await;
         self.timings.verify = started.elapsed();
-        self.progress.begin(Step::Promote);
-        self.reach(device, State::Proved)?;
-        Ok(proof)
+        match connected {
+            Ok(proof) => {
+                self.proof = Some(proof);
+                next::Connected::Accepted
+            }
+            Err(Unproved { connected, error }) => {
+                self.unproved = Some(error);
+                connected
+            }
+        }
     }
 
-    fn reach(&self, device: &mut Device, state: State) -> Result<()> {
-        reach(device, state, &self.plan.dialer, self.progress)
+    /// Why the identity is tried although no answer of this run vouches for it.
+    fn reason(&self) -> String {
+        match (&self.refusal, self.case.registration, self.state) {
+            (Some(refusal), _, _) => refusal.message.clone(),
+            (None, next::Registration::AtConnect, _) => {
+                "the server learns of the device at its connect".to_owned()
+            }
+            (None, _, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
+            (None, _, State::Accepted) => "an earlier run did not prove the device".to_owned(),
+            _ => "an earlier request has no known outcome".to_owned(),
+        }
     }
 
-    fn settling(&self, reason: &str) {
-        self.progress.event(&Event::Settling { reason: reason.to_owned() });
+    fn done(self, outcome: Outcome) -> (Provisioned, Credentials) {
+        if outcome != Outcome::Provisioned {
+            let (held, wanted) = (&self.entry.record.wishes, self.plan.wishes());
+            if held.gateway != wanted.gateway {
+                self.run.progress.event(&Event::Ignored { wish: Ignored::Gateway });
+            }
+            if held.provision_key_sha256.is_some() && held.provision_key_sha256 != wanted.provision_key_sha256
+            {
+                self.run.progress.event(&Event::Ignored { wish: Ignored::ProvisionKey });
+            }
+        }
+        let provisioned = Provisioned {
+            outcome,
+            entry: self.entry,
+            answer_verified: self.answer == Some(Answered::Success),
+            proof: self.proof,
+            telemetry: None,
+            timings: self.timings,
+        };
+        (provisioned, self.credentials)
+    }
+
+    async fn fail(&mut self, why: Failed) -> Error {
+        let mut error = self.failure(why);
+        if self.state == State::Accepted && self.entry.record.state() != State::Accepted {
+            // What was not written before, because a proof was to follow.
+            if let Err(failed) = self.write(&[State::Accepted], None).await {
+                self.run
+                    .progress
+                    .warn(format!("the record does not say that the server accepted: {}", failed.message));
+            }
+        }
+        let is_refusal = matches!(error.code.kind(), ErrorKind::Refused | ErrorKind::Verification);
+        if is_refusal {
+            self.remember(&mut error).await;
+        }
+        error
+    }
+
+    /// Keeps the refusal with the device, and says so where it was refused so before.
+    async fn remember(&mut self, error: &mut Error) {
+        let before = self.entry.record.refused.as_ref();
+        let before = before.filter(|before| before.code == error.code.as_str()).map(|before| before.at);
+        let refusal = Refusal {
+            code: error.code.as_str().to_owned(),
+            message: error.message.clone(),
+            at: crate::clock::now().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        };
+        if let Some(at) = before {
+            let (date, hour, minute) = (at.date(), at.hour(), at.minute());
+            error.message =
+                format!("{}; it was so on {date} at {hour:02}:{minute:02} UTC too", error.message);
+        }
+        match self.run.ledger.note(&self.lease, &self.entry, Note::Refused(refusal)).await {
+            Ok(entry) => self.entry = entry,
+            Err(failed) => {
+                self.run.progress.warn(format!("the refusal is not in the record: {}", failed.message))
+            }
+        }
+    }
+
+    fn failure(&mut self, why: Failed) -> Error {
+        let bug = || Error::new(ErrorCode::Bug, "a run failed for no reason");
+        let unproved = self.unproved.take();
+        match why {
+            Failed::Answer => self.refusal.take().unwrap_or_else(bug),
+            Failed::Taken => {
+                let id = self.entry.record.identity.credentials_id.as_deref().unwrap_or_default();
+                let server = &self.run.prover.dialer.server;
+                let message = format!(
+                    "the certificate that was given is a device's at {server} already (credentialsId {id})"
+                );
+                Error::new(ErrorCode::VerifyTaken, message)
+            }
+            Failed::Connect => match unproved {
+                // ThingsBoard's answer when a balancer in front of it kept the certificate.
+                Some(error)
+                    if error.code == ErrorCode::ServerIdentifierRejected && self.state == State::Accepted =>
+                {
+                    refused_after_success(error)
+                }
+                other => other.unwrap_or_else(bug),
+            },
+            Failed::RefusedAfterSuccess => refused_after_success(unproved.unwrap_or_else(bug)),
+            Failed::Forgotten => forgotten(self.state, unproved.unwrap_or_else(bug)),
+            Failed::NotRegistered => unproved.unwrap_or_else(bug).hint(Hint::NotRegistered),
+        }
     }
 }
 
-/// The credentials that were planned, and their key where they have one.
-async fn make_credentials(
-    plan: &IdentityPlan,
-    name: Option<&str>,
-    progress: &Progress,
-) -> Result<(Credentials, Option<Arc<SoftwareKey>>)> {
-    let identity = match plan {
-        IdentityPlan::Existing(identity) => (**identity).clone(),
-        IdentityPlan::Generate { key_type, days } => {
-            let wanted = NewIdentity {
-                name: name.unwrap_or_default(),
-                profile: &Profile::Device,
-                days: *days,
-                key_type: key_type.unwrap_or(DEFAULT_KEY_TYPE),
-                issuer: None,
-            };
-            new_identity(&wanted, progress).await?
-        }
-        IdentityPlan::AccessToken => {
-            return Ok((Credentials::AccessToken(Secret::random(SECRET_LENGTH)?), None));
-        }
-        IdentityPlan::MqttBasic => {
-            let basic = BasicCredentials {
-                client_id: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
-                user_name: Secret::random(SECRET_LENGTH)?.expose().to_owned(),
-                password: Secret::random(SECRET_LENGTH)?,
-            };
-            return Ok((Credentials::MqttBasic(basic), None));
-        }
-    };
-    let key = Arc::clone(&identity.key);
-    Ok((Credentials::X509(identity.into()), Some(key)))
-}
-
-/// The server answered SUCCESS, and does not let the identity in.
-fn accepted_and_refused(error: Error) -> Error {
-    if !verify::is_unknown_to_server(&error) && error.code != ErrorCode::ServerIdentifierRejected {
-        return error;
-    }
+fn refused_after_success(error: Error) -> Error {
     let message =
         format!("the server accepted the identity and then refused it at connect: {}", error.message);
     Error::new(ErrorCode::VerifyRefused, message).source(error)
 }
 
-/// The identity was proved, and the server does not know it any more.
-fn gone(error: Error) -> Error {
-    if !verify::is_unknown_to_server(&error) {
-        return error;
-    }
-    let message = format!("the device was proved before, and is now refused: {}", error.message);
+/// The server does not know an identity that it once accepted.
+fn forgotten(state: State, error: Error) -> Error {
+    let once = match state {
+        State::Proved => "the device was proved before",
+        _ => "the server accepted the device in an earlier run",
+    };
+    let message = format!("{once}, and is now refused: {}", error.message);
     Error::new(ErrorCode::VerifyRefused, message).source(error).hint(Hint::DeletedAtServer)
 }
 
@@ -442,10 +475,7 @@ mod tests {
     /// Compiles only while a run can be spawned on any runtime.
     #[test]
     fn a_run_may_move_between_threads() {
-        fn movable<T: Send>(
-            _: impl FnOnce(&'static ProvisionPlan, &'static CancellationToken, &'static Progress) -> T,
-        ) {
-        }
-        movable(|plan, interrupt, progress| provision(plan, interrupt, progress));
+        fn movable<T: Send>(_: impl FnOnce(&'static ProvisionPlan, Run<'static>) -> T) {}
+        movable(provision);
     }
 }

@@ -74,7 +74,8 @@ impl Session {
     /// Connects: TCP, TLS, CONNECT, CONNACK.
     ///
     /// # Errors
-    /// At the step that failed: `network/...`, `tls/...`, or `server/...` for a refusing CONNACK.
+    /// At the step that failed: `network/...`, `tls/...`, or `server/...` for a refusing CONNACK; `verify/not-asked` when
+    /// the server let a device with a certificate in without asking for that.
     pub async fn open(dialer: &Dialer, login: &Login<'_>, progress: &Progress) -> Result<Self> {
         let identity = match login {
             Login::Provision => None,
@@ -83,6 +84,14 @@ impl Session {
         let link = dialer.dial(identity, progress).await?;
         progress.begin(Step::Connect);
         let session = Self::over(link, dialer, login).await?;
+        if identity.is_some() && !session.certificate_asked() {
+            session.close().await;
+            let message = format!(
+                "{} let the device in without asking for its certificate, so it does not know who connected",
+                dialer.server
+            );
+            return Err(Error::new(ErrorCode::VerifyNotAsked, message));
+        }
         progress.event(&Event::Connected { mutual_tls: session.certificate_presented() });
         Ok(session)
     }

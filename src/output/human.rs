@@ -8,7 +8,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Mark, Output};
-use tbprov::event::{Event, Observer};
+use tbprov::event::{Event, Ignored, Observer};
+use tbprov::text::{escaped, escaped_lines};
 use tbprov::{DeviceId, Error};
 
 const BOLD_RED: &str = "\x1b[1;31m";
@@ -20,11 +21,6 @@ const RESET: &str = "\x1b[0m";
 const PATIENCE: Duration = Duration::from_millis(700);
 const TICK: Duration = Duration::from_millis(100);
 
-/// Without control characters: what a server or a file says shall not steer the terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|character| *character == '\n' || !character.is_control()).collect()
-}
-
 fn painted(text: &str, style: &str, color: bool) -> String {
     if color { format!("{style}{text}{RESET}") } else { text.to_owned() }
 }
@@ -32,11 +28,11 @@ fn painted(text: &str, style: &str, color: bool) -> String {
 /// `error[code]: what happened`, the step, the help; with `verbose` the causes underneath.
 pub(super) fn error(error: &Error, help: &str, color: bool, verbose: bool) -> String {
     let label = painted(&format!("error[{}]", error.code.as_str()), BOLD_RED, color);
-    let mut text = format!("{label}: {}\n  step: {}\n", plain(&error.message), error.step());
+    let mut text = format!("{label}: {}\n  step: {}\n", escaped(&error.message), error.step());
     if verbose {
         let mut cause = error.source();
         while let Some(under) = cause {
-            let _ = writeln!(text, "  cause: {}", plain(&under.to_string()));
+            let _ = writeln!(text, "  cause: {}", escaped(&under.to_string()));
             cause = under.source();
         }
     }
@@ -45,7 +41,7 @@ pub(super) fn error(error: &Error, help: &str, color: bool, verbose: bool) -> St
 }
 
 pub(super) fn warning(text: &str, color: bool) -> String {
-    format!("{}: {}", painted("warning", BOLD_YELLOW, color), plain(text))
+    format!("{}: {}", painted("warning", BOLD_YELLOW, color), escaped(text))
 }
 
 pub(super) const fn mark(mark: Mark, color: bool) -> &'static str {
@@ -138,7 +134,9 @@ impl Observer for Warnings {
     fn event(&self, device: Option<&DeviceId>, event: &Event) {
         self.spinner.event(device, event);
         match event {
-            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
+            Event::FileFound { file, .. } => self.output.found(file),
+            Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
+            Event::Ignored { wish } => self.output.warn(ignored(*wish)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }
@@ -166,7 +164,7 @@ impl Steps {
 
     fn detail(&self, text: &str) {
         if self.output.verbose > 0 {
-            self.output.talk(&format!("  {}", plain(text)));
+            self.output.talk(&format!("  {}", escaped(text)));
         }
     }
 }
@@ -175,6 +173,7 @@ impl Observer for Steps {
     fn event(&self, device: Option<&DeviceId>, event: &Event) {
         self.spinner.event(device, event);
         match event {
+            Event::FileFound { file, .. } => self.output.found(file),
             Event::Started { step, what } => self.detail(&format!("{step}: {what}")),
             Event::IdentityCreated { key_type } => {
                 self.done(&format!("made a new {key_type} key and its certificate"))
@@ -206,6 +205,7 @@ impl Observer for Steps {
                     "{reason}; trying the saved identity to find out whether the server has it"
                 ));
             }
+            Event::StrangerRefused => self.detail("the server refuses throw-away credentials"),
             Event::Proved => self.done("the server accepts the saved identity"),
             Event::Acknowledged { acknowledged, payload: Some(payload) } => {
                 self.done(&format!("telemetry {acknowledged} acknowledged: {payload}"));
@@ -216,14 +216,27 @@ impl Observer for Steps {
                     delay.as_secs_f64()
                 ));
             }
-            Event::Log { line } => self.output.data(&plain(line)),
+            Event::Log { line } => self.output.data(&escaped(line)),
             Event::BoardConnected { port, chip, mac } => self.done(&format!("{chip} {mac} at {port}")),
             Event::PartWritten { part, offset, bytes } => {
                 self.done(&format!("{part} written and read back ({bytes} bytes at {offset:#x})"));
             }
-            Event::CompilerOutput { text } => self.output.talk(&plain(text)),
+            Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
+            Event::Ignored { wish } => self.output.warn(ignored(*wish)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
+        }
+    }
+}
+
+const fn ignored(wish: Ignored) -> &'static str {
+    match wish {
+        Ignored::Days => {
+            "the device keeps its certificate, whose validity has another length than was asked for"
+        }
+        Ignored::Gateway => "the device is registered already: whether it is a gateway stays as it is",
+        Ignored::ProvisionKey => {
+            "the device was registered with another provision key, so it may be of another device profile"
         }
     }
 }

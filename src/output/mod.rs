@@ -6,6 +6,7 @@ mod json;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use tbprov::error::Hint;
 use tbprov::event::Observer;
+use tbprov::text::{escaped, escaped_lines};
 use tbprov::{Error, ErrorCode};
 
 /// What appears on stdout.
@@ -98,7 +100,7 @@ impl Output {
     /// The result of a command: JSON, or its text for people.
     pub(crate) fn result<R: Serialize + fmt::Display>(&self, command: &str, result: &R) {
         match self.format {
-            Format::Human => self.data(&human::plain(&result.to_string())),
+            Format::Human => self.data(&escaped_lines(&result.to_string())),
             Format::Json | Format::Events => self.data(&json::result(command, result)),
         }
     }
@@ -114,7 +116,7 @@ impl Output {
     /// Something worth knowing; not in quiet mode.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && self.format == Format::Human {
-            self.talk(text);
+            self.talk(&escaped_lines(text));
         }
     }
 
@@ -122,6 +124,13 @@ impl Output {
     pub(crate) fn warn(&self, text: &str) {
         if !self.quiet {
             self.talk(&human::warning(text, self.color));
+        }
+    }
+
+    /// Says that a file is used which nobody named: it decides which server is talked to. On stderr in every format.
+    fn found(&self, file: &Path) {
+        if !self.quiet {
+            self.talk(&escaped(&format!("using {}", file.display())));
         }
     }
 
@@ -177,12 +186,12 @@ impl Output {
 
     /// One line of data about a check.
     pub(crate) fn finding(&self, mark: Mark, text: &str) {
-        self.data(&format!("{} {}", human::mark(mark, false), human::plain(text)));
+        self.data(&format!("{} {}", human::mark(mark, false), escaped_lines(text)));
     }
 
     /// One line of talk about a step.
     pub(crate) fn marked(&self, mark: Mark, text: &str) {
-        self.talk(&format!("{} {}", human::mark(mark, self.color), human::plain(text)));
+        self.talk(&format!("{} {}", human::mark(mark, self.color), escaped(text)));
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::credentials::HeldCredentials;
-use super::device::Device;
+use super::device::RegisteredDevice;
 use super::provisioning::Decision;
 use crate::error::{Error, Result};
 
@@ -109,7 +109,7 @@ pub(super) fn write(decision: &Decision, shape: Shape) -> Result<Vec<u8>> {
     }
 }
 
-fn documented<'a>(device: &'a Device, status: &'static str) -> Result<Documented<'a>> {
+fn documented<'a>(device: &'a RegisteredDevice, status: &'static str) -> Result<Documented<'a>> {
     Ok(Documented {
         device_id: random_uuid()?,
         credentials_type: device.credentials.credentials_type().wire_name(),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn success(credentials: HeldCredentials) -> Decision {
-        Decision::Success(Arc::new(Device::new("a".to_owned(), credentials, false, true)))
+        Decision::Success(Arc::new(RegisteredDevice::new("a".to_owned(), credentials, false, true)))
     }
 
     #[test]

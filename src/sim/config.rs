@@ -2,25 +2,38 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::HeldCredentials;
 use super::fault::Fault;
+use super::name_pattern::NamePattern;
 use super::release::Release;
-use crate::identity::{Certificate, SoftwareIdentity};
-use crate::keys::Signer;
+use super::server_identity::ServerIdentity;
+use crate::error::{Error, ErrorCode, Result};
+use crate::identity::Certificate;
 use crate::secret::Secret;
 
-/// What a provision request does: the strategy of the device profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How devices are registered: the strategy of the device profile.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::large_enum_variant, reason = "a simulator has one of them")]
 pub enum Strategy {
-    /// `ALLOW_CREATE_NEW_DEVICES`: it creates the device.
+    /// `ALLOW_CREATE_NEW_DEVICES`: a provision request creates the device.
     #[default]
     AllowCreate,
     /// `CHECK_PRE_PROVISIONED_DEVICES`: the device must exist, and the answer holds the credentials that
     /// the server has for it, whatever was sent.
     PreProvisioned,
+    /// `X509_CERTIFICATE_CHAIN`, from 3.5 on: a connect registers the device, or gives it another certificate. A
+    /// provision request is never answered.
+    Chain {
+        /// The certificate that must be among those that a client sends. The profile's provision key is its
+        /// credentialsId; [`Config::provision_key`] and [`Config::provision_secret`] count for nothing.
+        authority: Certificate,
+        /// What takes the device's name out of the leaf's common name.
+        name_pattern: NamePattern,
+        /// Whether devices are created. Those that exist get other certificates all the same.
+        allow_create: bool,
+    },
 }
 
 /// A device that exists from the start.
@@ -30,12 +43,14 @@ pub struct PreProvisioned {
     pub name: String,
     /// What the server holds for it; a random token when nothing is given.
     pub credentials: Option<HeldCredentials>,
+    /// Whether it belongs to another device profile than the one that provisions.
+    pub is_of_other_profile: bool,
 }
 
 impl PreProvisioned {
     /// A device of this name with a random token, as ThingsBoard's web form creates it.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), credentials: None }
+        Self { name: name.into(), credentials: None, is_of_other_profile: false }
     }
 
     /// The same device with these credentials.
@@ -44,21 +59,12 @@ impl PreProvisioned {
         self.credentials = Some(credentials);
         self
     }
-}
 
-/// The server's own certificate chain, leaf first, and the leaf's key.
-#[derive(Debug)]
-pub struct ServerIdentity {
-    /// The chain, leaf first; at least one certificate.
-    pub chain: Vec<Certificate>,
-    /// The leaf's key.
-    pub key: Arc<dyn Signer>,
-}
-
-impl From<SoftwareIdentity> for ServerIdentity {
-    fn from(identity: SoftwareIdentity) -> Self {
-        let chain = std::iter::once(identity.leaf).chain(identity.intermediates).collect();
-        Self { chain, key: identity.key }
+    /// The same device in another device profile, where no provisioning finds it and its name is taken.
+    #[must_use]
+    pub fn of_other_profile(mut self) -> Self {
+        self.is_of_other_profile = true;
+        self
     }
 }
 
@@ -73,7 +79,7 @@ pub struct Config {
     pub release: Release,
     /// What to do wrong.
     pub faults: Vec<Fault>,
-    /// What a provision request does.
+    /// How devices are registered.
     pub strategy: Strategy,
     /// The devices that exist from the start.
     pub pre_provisioned: Vec<PreProvisioned>,
@@ -81,8 +87,11 @@ pub struct Config {
     pub provision_key: String,
     /// The device profile's provision secret.
     pub provision_secret: Secret,
-    /// The server's certificate and key; when absent, a P-256 one is made for [`Config::hosts`].
+    /// The server's certificate and key; when absent, that of [`Config::directory`].
     pub server: Option<ServerIdentity>,
+    /// The folder where the server's certificate and key are kept ([`ServerIdentity::load_or_make`]); when absent
+    /// too, they are made for this run alone.
+    pub directory: Option<PathBuf>,
     /// Names and addresses of the certificate that is made; when empty: localhost, 127.0.0.1, ::1.
     pub hosts: Vec<String>,
     /// Where the devices are kept between runs; in memory only when absent. The file holds the tokens
@@ -91,6 +100,9 @@ pub struct Config {
     /// How long after its first answer a provisioning connection is closed. ThingsBoard: 60 s, in every
     /// release (`MqttTransportHandler.DeviceProvisionCallback`).
     pub provisioning_lifetime: Duration,
+    /// How long a provision request stays unanswered that the server's core fails over, until its connection is
+    /// closed. ThingsBoard: 11 to 17 s (it looks every few seconds for what is older than 10 s).
+    pub unanswered_lifetime: Duration,
 }
 
 impl Config {
@@ -106,9 +118,26 @@ impl Config {
             provision_key: provision_key.into(),
             provision_secret,
             server: None,
+            directory: None,
             hosts: Vec::new(),
             state: None,
             provisioning_lifetime: Duration::from_secs(60),
+            unanswered_lifetime: Duration::from_secs(11),
         }
+    }
+
+    /// Fails where two values exclude each other; nothing is done for it.
+    ///
+    /// # Errors
+    /// `usage/conflict`.
+    pub fn check(&self) -> Result<()> {
+        if matches!(self.strategy, Strategy::Chain { .. }) && !self.release.has_chain_strategy() {
+            let message = format!(
+                "ThingsBoard {} has no X.509 certificate chain strategy, which came with 3.5",
+                self.release
+            );
+            return Err(Error::new(ErrorCode::UsageConflict, message));
+        }
+        Ok(())
     }
 }

@@ -26,7 +26,11 @@ pub enum HeldCredentials {
 impl HeldCredentials {
     /// The credentials of a device that proves itself with `certificate`.
     pub fn certificate(certificate: &Certificate) -> Self {
-        Self::Certificate(STANDARD.encode(certificate.der()))
+        Self::certificate_der(certificate.der())
+    }
+
+    pub(super) fn certificate_der(der: &[u8]) -> Self {
+        Self::Certificate(STANDARD.encode(der))
     }
 
     /// A certificate as text, stored as ThingsBoard stores the request's `hash`.

@@ -8,21 +8,21 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
 use tokio::time::Instant;
 
-use super::connection::Ending;
-use super::device::Device;
+use super::device::RegisteredDevice;
+use super::ending::Ending;
 use super::event::Event;
 use super::fault::Fault;
-use super::link::{Link, Transport};
 use super::payload::{Topic, Verdict, is_known_filter, judge_attributes, judge_telemetry};
-use super::server::{Peer, Session};
+use super::server::{Peer, Place};
+use super::wire::{Transport, Wire};
 
 /// SUBACK's failure code.
 const NOT_GRANTED: u8 = 0x80;
 
 pub(super) struct DeviceSession<'a, S> {
     peer: &'a Peer,
-    link: &'a mut Link<S>,
-    device: Arc<Device>,
+    wire: &'a mut Wire<S>,
+    device: Arc<RegisteredDevice>,
     credentials_id: Option<String>,
     /// Telemetry messages accepted on this connection.
     telemetry: u64,
@@ -30,18 +30,18 @@ pub(super) struct DeviceSession<'a, S> {
 }
 
 impl<'a, S: Transport> DeviceSession<'a, S> {
-    pub(super) fn new(peer: &'a Peer, link: &'a mut Link<S>, device: Arc<Device>) -> Self {
+    pub(super) fn new(peer: &'a Peer, wire: &'a mut Wire<S>, device: Arc<RegisteredDevice>) -> Self {
         let credentials_id = device.credentials.public_id();
         let rate = peer.server.injector.rate_limit().map(Rate::new);
-        Self { peer, link, device, credentials_id, telemetry: 0, rate }
+        Self { peer, wire, device, credentials_id, telemetry: 0, rate }
     }
 
-    pub(super) async fn serve(mut self, mut session: Session) -> Ending {
+    pub(super) async fn serve(mut self, mut place: Place) -> Ending {
         loop {
             let packet = tokio::select! {
                 biased;
-                () = session.displaced() => return Ending::close("a newer connection of the same device"),
-                packet = self.link.next() => packet,
+                why = place.lost() => return Ending::close(why),
+                packet = self.wire.next() => packet,
             };
             let handled = match packet {
                 Ok(packet) => self.packet(packet).await,
@@ -57,13 +57,13 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         match packet {
             Packet::Publish(publish) => self.publish(&publish).await?,
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.link.unsuback(unsubscribe.pkid),
-            Packet::PingReq => self.link.pingresp(),
+            Packet::Unsubscribe(unsubscribe) => self.wire.unsuback(unsubscribe.pkid),
+            Packet::PingReq => self.wire.pingresp(),
             Packet::Disconnect => return Err(Ending::close("disconnected by the client")),
             Packet::Connect(_) => return Err(Ending::close("a second CONNECT")),
             _ => {}
         }
-        let flushed = self.link.flush_if_full().await;
+        let flushed = self.wire.flush_if_full().await;
         flushed.map_err(|error| Ending::close(format!("the connection broke: {error}")))
     }
 
@@ -76,7 +76,7 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
             (Topic::Attributes, Ok(payload)) => self.attributes(payload),
         };
         match verdict {
-            Verdict::Accepted => self.link.puback(publish.pkid),
+            Verdict::Accepted => self.wire.puback(publish.pkid),
             Verdict::Nothing => {}
             Verdict::Undecodable => return Err(self.close("the payload cannot be decoded").await),
         }
@@ -119,7 +119,7 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
             return Ok(());
         };
         self.peer.tell(fault);
-        let _ = self.link.flush().await;
+        let _ = self.wire.flush().await;
         Err(Ending::Reset)
     }
 
@@ -139,12 +139,12 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
             if is_known_filter(&filter.path) { granted(filter.qos) } else { NOT_GRANTED }
         };
         let codes: Vec<u8> = subscribe.filters.iter().map(code).collect();
-        self.link.suback(subscribe.pkid, &codes);
+        self.wire.suback(subscribe.pkid, &codes);
     }
 
     /// What was acknowledged before still leaves.
     async fn close(&mut self, reason: &str) -> Ending {
-        let _ = self.link.flush().await;
+        let _ = self.wire.flush().await;
         Ending::close(reason)
     }
 }

@@ -30,6 +30,8 @@ pub enum Event {
     TlsEstablished { connection: u64, version: &'static str, credentials_id: Option<String> },
     /// TLS failed.
     TlsFailed { connection: u64, reason: String },
+    /// The client's certificates registered a device (`X509_CERTIFICATE_CHAIN`), or `replaced` the one it had.
+    Registered { connection: u64, device: String, credentials_id: String, replaced: bool },
     /// CONNACK 0 was sent.
     Connected { connection: u64, mode: Mode, device: Option<String> },
     /// Another CONNACK was sent.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rumqttc::mqttbytes::v4::{Connect, ConnectAuth};
 use rustls_pki_types::CertificateDer;
 
-use super::device::Device;
+use super::device::RegisteredDevice;
 use super::server::Peer;
 use crate::clock;
 use crate::identity::{Certificate, Validity, credentials_id};
@@ -22,12 +22,18 @@ pub(super) struct ClientCertificate {
     pub(super) credentials_id: String,
     /// Nothing when the certificate cannot be read.
     validity: Option<Validity>,
+    /// Why registration at connect left it unknown.
+    pub(super) unregistered: Option<String>,
 }
 
 impl ClientCertificate {
     pub(super) fn new(leaf: &CertificateDer<'_>) -> Self {
         let parsed = Certificate::from_der(leaf.clone().into_owned(), "the client certificate");
-        Self { credentials_id: credentials_id(leaf), validity: parsed.ok().map(|parsed| parsed.validity) }
+        Self {
+            credentials_id: credentials_id(leaf),
+            validity: parsed.ok().map(|parsed| parsed.validity),
+            unregistered: None,
+        }
     }
 }
 
@@ -35,7 +41,7 @@ impl ClientCertificate {
 #[derive(Debug)]
 pub(super) enum Login {
     Provision,
-    Device(Arc<Device>),
+    Device(Arc<RegisteredDevice>),
     Refused { code: u8, reason: String },
 }
 
@@ -70,7 +76,10 @@ fn by_certificate(peer: &Peer, certificate: &ClientCertificate) -> Login {
     }
     match peer.server.registry().with_certificate(&certificate.credentials_id) {
         Some(device) => Login::Device(device),
-        None => Login::refused(NOT_AUTHORIZED, "no device has this certificate"),
+        None => {
+            let why = certificate.unregistered.as_deref().unwrap_or("no device has this certificate");
+            Login::refused(NOT_AUTHORIZED, why)
+        }
     }
 }
 

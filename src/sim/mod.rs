@@ -2,7 +2,7 @@
 //! on request: for tests, for demonstrations, and for anybody's own CI.
 //!
 //! It speaks MQTT 3.1.1 over TLS 1.2 and 1.3 (and over plain TCP), wants a client certificate and takes
-//! any, provisions devices by both strategies, and acknowledges telemetry and attributes. It is one
+//! any, provisions devices by all three strategies, and acknowledges telemetry and attributes. It is one
 //! process's toy, not a platform: nothing is stored but the devices, no rule engine, no RPC, no OTA, no
 //! gateway topics, no MQTT 3.1 or 5, JSON payloads only.
 //!
@@ -26,17 +26,19 @@
 //! ```
 
 mod answer;
+mod chain;
 mod config;
 mod connection;
 mod credentials;
 mod device;
 mod device_session;
+mod ending;
 mod event;
 mod fault;
 mod injector;
-mod link;
 mod listener;
 mod login;
+mod name_pattern;
 mod payload;
 mod provision_session;
 mod provisioning;
@@ -44,8 +46,10 @@ mod registry;
 mod release;
 mod request;
 mod server;
+mod server_identity;
 mod state;
 mod tls;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -54,19 +58,28 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-pub use config::{Config, PreProvisioned, ServerIdentity, Strategy};
+pub use config::{Config, PreProvisioned, Strategy};
 pub use credentials::HeldCredentials;
 pub use device::DeviceSummary;
 pub use event::{Event, Mode, Observer};
 pub use fault::{Fault, FaultHelp};
+pub use name_pattern::NamePattern;
 pub use release::Release;
-pub use tls::own_identity;
+pub use server_identity::ServerIdentity;
 
 use self::listener::{Listener, bind};
 use self::registry::Registry;
 use self::server::Server;
 use crate::error::Result;
 use crate::identity::Certificate;
+
+fn server_identity(config: &mut Config) -> Result<ServerIdentity> {
+    match (config.server.take(), &config.directory) {
+        (Some(given), _) => Ok(given),
+        (None, Some(directory)) => ServerIdentity::load_or_make(directory, &config.hosts),
+        (None, None) => ServerIdentity::make(&config.hosts),
+    }
+}
 
 /// A running simulator. It serves until it is stopped or dropped.
 pub struct Simulator {
@@ -86,12 +99,12 @@ impl Simulator {
     /// `usage/invalid-value` naming an address that cannot be listened on, a host that is no name, or
     /// pre-provisioned devices that exclude each other; `store/corrupt` and `store/io` naming the state
     /// file; `file/bad-certificate`, `file/unsupported-key` and `file/key-mismatch` for the server's
-    /// identity.
+    /// identity; `usage/conflict` for a strategy that the release does not have.
     pub async fn start(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
+        config.check()?;
         let pre_provisioned = std::mem::take(&mut config.pre_provisioned);
         let registry = Arc::new(Mutex::new(Registry::open(config.state.clone(), pre_provisioned)?));
-        let identity =
-            config.server.take().map_or_else(|| tls::own_identity(&config.hosts).map(Into::into), Ok)?;
+        let identity = server_identity(&mut config)?;
         let tls = tls::server_config(&identity, config.release, &registry)?;
         let certificate = identity.chain.into_iter().next().ok_or_else(tls::no_certificate)?;
         let (socket, address) = bind(config.bind).await?;

@@ -5,13 +5,13 @@ use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
 use tokio::time::Instant;
 
 use super::answer::{self, Shape};
-use super::connection::Ending;
+use super::ending::Ending;
 use super::event::Event;
 use super::fault::Fault;
-use super::link::{Link, Transport};
 use super::provisioning::Decision;
 use super::request::{BadRequest, ProvisionRequest};
 use super::server::Peer;
+use super::wire::{Transport, Wire};
 
 /// The topics, with their leading slash (`MqttTopics`).
 const REQUEST: &[u8] = b"/provision/request";
@@ -22,24 +22,28 @@ const NOT_GRANTED: u8 = 0x80;
 
 pub(super) struct ProvisionSession<'a, S> {
     peer: &'a Peer,
-    link: &'a mut Link<S>,
+    wire: &'a mut Wire<S>,
     /// The QoS of a subscription to the answer.
     subscribed: Option<QoS>,
     /// Packet identifiers of the server begin at 1.
     next_id: u16,
     /// When the connection is closed: some time after the first answer.
     end: Option<Instant>,
+    /// The first request that is never answered: when that shows, and its packet identifier.
+    unanswered: Option<(Instant, u16)>,
 }
 
 impl<'a, S: Transport> ProvisionSession<'a, S> {
-    pub(super) fn new(peer: &'a Peer, link: &'a mut Link<S>) -> Self {
-        Self { peer, link, subscribed: None, next_id: 1, end: None }
+    pub(super) fn new(peer: &'a Peer, wire: &'a mut Wire<S>) -> Self {
+        Self { peer, wire, subscribed: None, next_id: 1, end: None, unanswered: None }
     }
 
     pub(super) async fn serve(mut self) -> Ending {
         loop {
+            let unanswered = self.unanswered;
             let packet = tokio::select! {
-                packet = self.link.next() => packet,
+                packet = self.wire.next() => packet,
+                () = reached(unanswered.map(|(end, _)| end)) => return self.give_up().await,
                 () = reached(self.end) => return Ending::close("the time after the first answer is over"),
             };
             let handled = match packet {
@@ -65,9 +69,9 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
                 if unsubscribe.topics.iter().any(|topic| topic == RESPONSE) {
                     self.subscribed = None;
                 }
-                self.link.unsuback(unsubscribe.pkid);
+                self.wire.unsuback(unsubscribe.pkid);
             }
-            Packet::PingReq => self.link.pingresp(),
+            Packet::PingReq => self.wire.pingresp(),
             Packet::Disconnect => return Err(Ending::close("disconnected by the client")),
             Packet::Connect(_) => return Err(Ending::close("a second CONNECT")),
             _ => {}
@@ -90,7 +94,7 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
                 codes.push(NOT_GRANTED);
             }
         }
-        self.link.suback(subscribe.pkid, &codes);
+        self.wire.suback(subscribe.pkid, &codes);
     }
 
     async fn request(&mut self, publish: Publish) -> Result<(), Ending> {
@@ -108,35 +112,39 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
         if self.peer.applies(Fault::NoAnswer) {
             return Ok(());
         }
-        let decision = self.decide(request).await;
+        let Some(decision) = self.decide(request).await else {
+            let end = Instant::now() + self.peer.server.unanswered_lifetime;
+            self.unanswered.get_or_insert((end, publish.pkid));
+            return Ok(());
+        };
         self.answer(publish.pkid, &decision).await
     }
 
-    async fn decide(&self, request: ProvisionRequest) -> Decision {
+    async fn decide(&self, request: ProvisionRequest) -> Option<Decision> {
         let asked_for = Some(request.device_name.trim().to_owned()).filter(|name| !name.is_empty());
-        let decision = self.decide_with_faults(request).await;
+        let decision = self.decide_with_faults(request).await?;
         let device = match &decision {
             Decision::Success(device) => Some(device.name.clone()),
             _ => asked_for,
         };
         let (status, reason) = (decision.status(), decision.reason());
         self.peer.emit(&Event::ProvisionAnswer { connection: self.peer.connection, device, status, reason });
-        decision
+        Some(decision)
     }
 
-    async fn decide_with_faults(&self, request: ProvisionRequest) -> Decision {
+    async fn decide_with_faults(&self, request: ProvisionRequest) -> Option<Decision> {
         let by_fault = || Decision::Failure("by a fault".to_owned());
         if self.peer.applies(Fault::Failure) {
-            return by_fault();
+            return Some(by_fault());
         }
         let substitute = self.peer.server.injector.substitute().map(|(fault, substitute)| {
             self.peer.tell(fault);
             substitute
         });
-        let decision = self.peer.server.decide(request, substitute).await;
+        let decision = self.peer.server.decide(request, substitute).await?;
         match decision {
-            Decision::Success(_) if self.peer.applies(Fault::FailureAfterCreate) => by_fault(),
-            decision => decision,
+            Decision::Success(_) if self.peer.applies(Fault::FailureAfterCreate) => Some(by_fault()),
+            decision => Some(decision),
         }
     }
 
@@ -156,20 +164,30 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
         });
         let payload = answer::write(decision, shape.unwrap_or(Shape::Real))
             .map_err(|error| Ending::close(error.message))?;
-        self.link.puback(request_id);
+        self.wire.puback(request_id);
         let qos = self.subscribed.unwrap_or(QoS::AtLeastOnce);
-        let sent = self.link.publish(RESPONSE, qos, self.next_id, payload);
+        let sent = self.wire.publish(RESPONSE, qos, self.next_id, payload);
         sent.map_err(|broken| Ending::close(broken.into_reason()))?;
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         self.end.get_or_insert_with(|| Instant::now() + self.peer.server.provisioning_lifetime);
         Ok(())
     }
 
+    /// What the core did not answer is acknowledged, in every release that has the chain strategy, and closed upon
+    /// (`DeviceProvisionCallback.onError`).
+    async fn give_up(&mut self) -> Ending {
+        if let Some((_, request_id)) = self.unanswered {
+            self.wire.puback(request_id);
+            let _ = self.wire.flush().await;
+        }
+        Ending::close("a request for a certificate chain profile is never answered")
+    }
+
     /// From 3.7 on a bad request is acknowledged, which looks like success, and then closed upon.
     async fn bad_request(&mut self, request_id: u16, reason: String) -> Ending {
         if self.peer.server.release.acknowledges_before_close() {
-            self.link.puback(request_id);
-            let _ = self.link.flush().await;
+            self.wire.puback(request_id);
+            let _ = self.wire.flush().await;
         }
         Ending::close(reason)
     }

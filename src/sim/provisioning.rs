@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::config::Strategy;
+use tbprov_contract::identity::{LONGEST_NAME, name_length};
+
+use super::config::{Config, Strategy};
 use super::credentials::HeldCredentials;
-use super::device::Device;
+use super::device::RegisteredDevice;
 use super::registry::Registry;
 use super::release::Release;
 use super::request::{ProvisionRequest, RequestedType};
@@ -14,9 +16,6 @@ use crate::identity::{self, BasicCredentials, Issue, Validity, issue};
 use crate::keys::{KeyType, SoftwareKey};
 use crate::secret::Secret;
 
-/// The longest device name, in UTF-16 units as Java counts (`Device.name`).
-const LONGEST_NAME: usize = 255;
-
 /// The length of a name that the server makes, in characters.
 const MADE_NAME_LENGTH: usize = 20;
 
@@ -24,7 +23,7 @@ const MADE_NAME_LENGTH: usize = 20;
 #[derive(Debug)]
 pub(super) enum Decision {
     /// The device, with the credentials that the server holds for it.
-    Success(Arc<Device>),
+    Success(Arc<RegisteredDevice>),
     /// The reason is for events; ThingsBoard tells none.
     Failure(String),
     /// Wrong provision key or secret.
@@ -50,7 +49,7 @@ impl Decision {
 
 /// The device profile, as far as provisioning is concerned.
 #[derive(Debug, Clone)]
-pub(super) struct Profile {
+pub(super) struct DeviceProfile {
     pub(super) key: String,
     pub(super) secret: Secret,
     pub(super) strategy: Strategy,
@@ -66,27 +65,42 @@ pub(super) enum Substitute {
     Other,
 }
 
-impl Profile {
+impl DeviceProfile {
+    /// That of `config`.
+    pub(super) fn new(config: &Config) -> Self {
+        let key = match &config.strategy {
+            Strategy::Chain { authority, .. } => authority.credentials_id(),
+            _ => config.provision_key.clone(),
+        };
+        let (secret, strategy) = (config.provision_secret.clone(), config.strategy.clone());
+        Self { key, secret, strategy, release: config.release }
+    }
+
     /// Decides as `DeviceProvisionServiceImpl.provisionDevice` does, in its order: a blank name, then key
     /// and secret, then the strategy.
+    ///
+    /// Nothing for the key of a chain profile, whatever the secret: there the core fails over its own error
+    /// (`ResponseStatus.valueOf` of a text that is none), and nobody ever answers.
     pub(super) fn decide(
         &self,
         registry: &mut Registry,
         request: &ProvisionRequest,
         substitute: Option<Substitute>,
-    ) -> Decision {
+    ) -> Option<Decision> {
         let name = request.device_name.trim();
         if name.is_empty() && !request.device_name.is_empty() {
-            return Decision::Failure("the device name is blank".to_owned());
+            return Some(Decision::Failure("the device name is blank".to_owned()));
         }
-        if request.key.is_empty() || request.key != self.key || request.secret != self.secret {
-            return Decision::NotFound;
+        if request.key.is_empty() || request.secret.expose().is_empty() || request.key != self.key {
+            return Some(Decision::NotFound);
         }
         let decided = match self.strategy {
+            Strategy::Chain { .. } => return None,
+            _ if request.secret != self.secret => return Some(Decision::NotFound),
             Strategy::AllowCreate => self.create(registry, name, request, substitute),
             Strategy::PreProvisioned => self.check_pre_provisioned(registry, name),
         };
-        decided.map_or_else(Decision::Failure, Decision::Success)
+        Some(decided.map_or_else(Decision::Failure, Decision::Success))
     }
 
     fn create(
@@ -95,9 +109,9 @@ impl Profile {
         name: &str,
         request: &ProvisionRequest,
         substitute: Option<Substitute>,
-    ) -> Result<Arc<Device>, String> {
+    ) -> Result<Arc<RegisteredDevice>, String> {
         let name = match name {
-            "" => Secret::random(MADE_NAME_LENGTH).map_err(|error| error.message)?.expose().to_owned(),
+            "" => made_name()?,
             _ => checked_name(name)?,
         };
         let asked = self.credentials_of(request)?;
@@ -106,12 +120,17 @@ impl Profile {
             Some(Substitute::Token) => random_token()?,
             Some(Substitute::Other) => other(&asked).map_err(|error| error.message)?,
         };
-        registry.create(Device::new(name, given, request.gateway, true)).map_err(|why| why.reason())
+        registry.create(RegisteredDevice::new(name, given, request.gateway, true)).map_err(|why| why.reason())
     }
 
     /// `CHECK_PRE_PROVISIONED_DEVICES`: what was sent is ignored, the device's own credentials are the answer.
-    fn check_pre_provisioned(&self, registry: &Registry, name: &str) -> Result<Arc<Device>, String> {
-        let device = registry.named(name).ok_or("no device with this name")?;
+    fn check_pre_provisioned(
+        &self,
+        registry: &Registry,
+        name: &str,
+    ) -> Result<Arc<RegisteredDevice>, String> {
+        let device = registry.named(name).filter(|device| !device.is_of_other_profile);
+        let device = device.ok_or("no device with this name")?;
         if device.provisioned.load(Ordering::Relaxed) && !self.release.repeats_pre_provisioned() {
             return Err("the device was provisioned before".to_owned());
         }
@@ -140,9 +159,15 @@ impl Profile {
     }
 }
 
+/// The name of a device that is given none.
+pub(super) fn made_name() -> Result<String, String> {
+    let name = Secret::random(MADE_NAME_LENGTH).map_err(|error| error.message)?;
+    Ok(name.expose().to_owned())
+}
+
 /// `Device.name` with `@NoXss` and `@Length`; the check for markup is an approximation of OWASP AntiSamy.
-fn checked_name(name: &str) -> Result<String, String> {
-    if name.encode_utf16().count() > LONGEST_NAME {
+pub(super) fn checked_name(name: &str) -> Result<String, String> {
+    if name_length(name) > LONGEST_NAME {
         return Err(format!("the device name is longer than {LONGEST_NAME} characters"));
     }
     if name.contains('\0') {
@@ -215,11 +240,11 @@ mod tests {
     use super::*;
     use crate::sim::config::PreProvisioned;
 
-    fn profile(strategy: Strategy, release: Release) -> Profile {
-        Profile { key: "k".to_owned(), secret: Secret::new("s"), strategy, release }
+    fn profile(strategy: Strategy, release: Release) -> DeviceProfile {
+        DeviceProfile { key: "k".to_owned(), secret: Secret::new("s"), strategy, release }
     }
 
-    fn decide(profile: &Profile, registry: &mut Registry, extra: &str) -> Decision {
+    fn decide(profile: &DeviceProfile, registry: &mut Registry, extra: &str) -> Decision {
         decide_raw(
             profile,
             registry,
@@ -227,16 +252,16 @@ mod tests {
         )
     }
 
-    fn decide_raw(profile: &Profile, registry: &mut Registry, json: &str) -> Decision {
+    fn decide_raw(profile: &DeviceProfile, registry: &mut Registry, json: &str) -> Decision {
         let request = ProvisionRequest::parse(json.as_bytes(), profile.release).unwrap();
-        profile.decide(registry, &request, None)
+        profile.decide(registry, &request, None).unwrap()
     }
 
     fn status(extra: &str) -> &'static str {
         decide(&profile(Strategy::AllowCreate, Release::V4_3), &mut Registry::default(), extra).status()
     }
 
-    fn device(decision: Decision) -> Arc<Device> {
+    fn device(decision: Decision) -> Arc<RegisteredDevice> {
         match decision {
             Decision::Success(device) => device,
             other => panic!("{other:?}"),

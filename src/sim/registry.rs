@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::config::PreProvisioned;
 use super::credentials::{HeldCredentials, basic_id};
-use super::device::{Device, DeviceSummary};
+use super::device::{DeviceSummary, RegisteredDevice};
 use super::state;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::BasicCredentials;
@@ -34,8 +34,8 @@ impl NotCreated {
 /// All devices, and the state file if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    by_name: BTreeMap<String, Arc<Device>>,
-    by_id: HashMap<String, Arc<Device>>,
+    by_name: BTreeMap<String, Arc<RegisteredDevice>>,
+    by_id: HashMap<String, Arc<RegisteredDevice>>,
     state: Option<PathBuf>,
 }
 
@@ -44,18 +44,19 @@ impl Registry {
     pub(super) fn open(state: Option<PathBuf>, pre_provisioned: Vec<PreProvisioned>) -> Result<Self> {
         let mut registry = Self { state: None, ..Self::default() };
         for stored in state.as_deref().map(state::load).transpose()?.unwrap_or_default() {
-            registry.add(Device::restored(stored)).map_err(|why| {
+            registry.add(RegisteredDevice::restored(stored)).map_err(|why| {
                 let shown = state.as_deref().unwrap_or("".as_ref()).display();
                 let message = format!("{shown} is not a state file of the simulator: {}", why.reason());
                 Error::new(ErrorCode::StoreCorrupt, message)
             })?;
         }
-        for PreProvisioned { name, credentials } in pre_provisioned {
+        for PreProvisioned { name, credentials, is_of_other_profile } in pre_provisioned {
             if registry.by_name.contains_key(&name) {
                 continue;
             }
             let credentials = credentials.map_or_else(HeldCredentials::random_token, Ok)?;
-            let device = Device::new(name, credentials, false, false);
+            let device = RegisteredDevice::new(name, credentials, false, false);
+            let device = device.of_other_profile(is_of_other_profile);
             let message = format!("the pre-provisioned device '{}' cannot be added", device.name);
             registry
                 .add(device)
@@ -68,30 +69,43 @@ impl Registry {
 
     /// Creates a device, on disk too. Nothing has changed when it fails, as in ThingsBoard's transaction
     /// (`DeviceServiceImpl.saveDevice`).
-    pub(super) fn create(&mut self, device: Device) -> Result<Arc<Device>, NotCreated> {
+    pub(super) fn create(&mut self, device: RegisteredDevice) -> Result<Arc<RegisteredDevice>, NotCreated> {
         let device = self.add(device)?;
         if let Err(error) = self.save() {
-            self.by_name.remove(&device.name);
-            self.by_id.remove(&device.credentials.lookup_id());
+            self.remove(&device);
             return Err(NotCreated::NotSaved(error.message));
         }
         Ok(device)
     }
 
+    /// Gives a device other credentials, on disk too. Nothing has changed when it fails.
+    pub(super) fn replace(
+        &mut self,
+        device: &Arc<RegisteredDevice>,
+        credentials: HeldCredentials,
+    ) -> Result<Arc<RegisteredDevice>, NotCreated> {
+        self.remove(device);
+        let replaced = self.create(device.with_credentials(credentials));
+        if replaced.is_err() {
+            self.insert(Arc::clone(device));
+        }
+        replaced
+    }
+
     /// Notes that a pre-provisioned device was provisioned.
-    pub(super) fn mark_provisioned(&self, device: &Device) -> Result<()> {
+    pub(super) fn mark_provisioned(&self, device: &RegisteredDevice) -> Result<()> {
         if device.provisioned.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         self.save().inspect_err(|_| device.provisioned.store(false, Ordering::Relaxed))
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<Arc<Device>> {
+    pub(super) fn named(&self, name: &str) -> Option<Arc<RegisteredDevice>> {
         self.by_name.get(name).cloned()
     }
 
     /// The device that a certificate of this credentialsId belongs to.
-    pub(super) fn with_certificate(&self, credentials_id: &str) -> Option<Arc<Device>> {
+    pub(super) fn with_certificate(&self, credentials_id: &str) -> Option<Arc<RegisteredDevice>> {
         let device = self.by_id.get(credentials_id)?;
         matches!(device.credentials, HeldCredentials::Certificate(_)).then(|| Arc::clone(device))
     }
@@ -99,8 +113,13 @@ impl Registry {
     /// The device that logs in with this client id, user name and password, looked up in the order of
     /// `DefaultTransportApiService.validateCredentials`: basic credentials of client and user, then the
     /// user name as a token or as basic credentials without a client id.
-    pub(super) fn login(&self, client_id: &str, user_name: &str, password: &str) -> Option<Arc<Device>> {
-        let accepts = |device: &&Arc<Device>| match &device.credentials {
+    pub(super) fn login(
+        &self,
+        client_id: &str,
+        user_name: &str,
+        password: &str,
+    ) -> Option<Arc<RegisteredDevice>> {
+        let accepts = |device: &&Arc<RegisteredDevice>| match &device.credentials {
             HeldCredentials::Basic(basic) => matches_basic(basic, client_id, user_name, password),
             HeldCredentials::Token(token) => token.expose() == user_name,
             HeldCredentials::Certificate(_) => false,
@@ -113,7 +132,7 @@ impl Registry {
         self.by_name.values().map(|device| device.summary()).collect()
     }
 
-    fn add(&mut self, device: Device) -> Result<Arc<Device>, NotCreated> {
+    fn add(&mut self, device: RegisteredDevice) -> Result<Arc<RegisteredDevice>, NotCreated> {
         let id = device.credentials.lookup_id();
         if self.by_name.contains_key(&device.name) {
             return Err(NotCreated::NameTaken);
@@ -121,10 +140,18 @@ impl Registry {
         if self.by_id.contains_key(&id) {
             return Err(NotCreated::CredentialsTaken);
         }
-        let device = Arc::new(device);
+        Ok(self.insert(Arc::new(device)))
+    }
+
+    fn insert(&mut self, device: Arc<RegisteredDevice>) -> Arc<RegisteredDevice> {
         self.by_name.insert(device.name.clone(), Arc::clone(&device));
-        self.by_id.insert(id, Arc::clone(&device));
-        Ok(device)
+        self.by_id.insert(device.credentials.lookup_id(), Arc::clone(&device));
+        device
+    }
+
+    fn remove(&mut self, device: &RegisteredDevice) {
+        self.by_name.remove(&device.name);
+        self.by_id.remove(&device.credentials.lookup_id());
     }
 
     fn save(&self) -> Result<()> {
@@ -146,17 +173,17 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    fn token(name: &str, token: &str) -> Device {
-        Device::new(name.to_owned(), HeldCredentials::Token(Secret::new(token)), false, true)
+    fn token(name: &str, token: &str) -> RegisteredDevice {
+        RegisteredDevice::new(name.to_owned(), HeldCredentials::Token(Secret::new(token)), false, true)
     }
 
-    fn basic(name: &str, client_id: &str, user_name: &str, password: &str) -> Device {
+    fn basic(name: &str, client_id: &str, user_name: &str, password: &str) -> RegisteredDevice {
         let basic = BasicCredentials {
             client_id: client_id.to_owned(),
             user_name: user_name.to_owned(),
             password: Secret::new(password),
         };
-        Device::new(name.to_owned(), HeldCredentials::Basic(basic), false, true)
+        RegisteredDevice::new(name.to_owned(), HeldCredentials::Basic(basic), false, true)
     }
 
     #[test]

@@ -84,6 +84,17 @@ impl Release {
         self >= Self::V3_4
     }
 
+    /// Whether a device profile may have the strategy `X509_CERTIFICATE_CHAIN`: from 3.5 on.
+    pub fn has_chain_strategy(self) -> bool {
+        self >= Self::V3_6
+    }
+
+    /// Whether another certificate for a device ends the session that it has: from 3.7 on, when the data layer tells
+    /// of new credentials (`EntityStateSourcingListener`). Before, the session lives until the device's next CONNECT.
+    pub fn ends_sessions_of_replaced_certificates(self) -> bool {
+        self >= Self::V3_8
+    }
+
     /// Whether the request's `gateway` flag is read: from 3.8 on (`JsonConverter`).
     pub fn reads_gateway_flag(self) -> bool {
         self >= Self::V3_8
@@ -138,15 +149,17 @@ mod tests {
                 release.always_session_present(),
                 release.no_identity_code() == 2,
                 release.resumes_tls_sessions(),
+                release.has_chain_strategy(),
+                release.ends_sessions_of_replaced_certificates(),
                 release.reads_gateway_flag(),
                 release.refuses_control_characters(),
             ]
             .map(u8::from)
         };
-        assert_eq!(row(Release::V3_2), [0, 1, 0, 0, 1, 1, 0, 0, 0, 0]);
-        assert_eq!(row(Release::V3_4), [0, 1, 0, 0, 1, 0, 0, 1, 0, 0]);
-        assert_eq!(row(Release::V3_6), [0, 0, 1, 0, 1, 0, 1, 1, 0, 0]);
-        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 1, 0, 1, 1, 1, 0]);
-        assert_eq!(row(Release::V4_3), [1, 0, 1, 1, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(row(Release::V3_2), [0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(row(Release::V3_4), [0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(row(Release::V3_6), [0, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0]);
+        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0]);
+        assert_eq!(row(Release::V4_3), [1, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1]);
     }
 }

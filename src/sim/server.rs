@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use tokio::sync::oneshot;
 
+use super::chain::{self, Registration};
 use super::config::Config;
 use super::event::{Event, Observer};
 use super::fault::Fault;
 use super::injector::Injector;
-use super::provisioning::{Decision, Profile, Substitute};
+use super::provisioning::{Decision, DeviceProfile, Substitute};
 use super::registry::Registry;
 use super::release::Release;
 use super::request::ProvisionRequest;
@@ -20,8 +22,9 @@ use super::request::ProvisionRequest;
 pub(super) struct Server {
     pub(super) release: Release,
     pub(super) injector: Injector,
-    profile: Profile,
+    profile: DeviceProfile,
     pub(super) provisioning_lifetime: Duration,
+    pub(super) unanswered_lifetime: Duration,
     registry: Arc<Mutex<Registry>>,
     /// Whether creating a device writes a file.
     persistent: bool,
@@ -35,14 +38,10 @@ impl Server {
     pub(super) fn new(config: Config, registry: Arc<Mutex<Registry>>, observer: Arc<dyn Observer>) -> Self {
         Self {
             release: config.release,
+            profile: DeviceProfile::new(&config),
             injector: Injector::new(config.faults),
-            profile: Profile {
-                key: config.provision_key,
-                secret: config.provision_secret,
-                strategy: config.strategy,
-                release: config.release,
-            },
             provisioning_lifetime: config.provisioning_lifetime,
+            unanswered_lifetime: config.unanswered_lifetime,
             registry,
             persistent: config.state.is_some(),
             observer,
@@ -55,19 +54,42 @@ impl Server {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides about a request, away from the tasks that serve when it writes a file.
+    /// Decides about a request; nothing when the core never answers.
     pub(super) async fn decide(
         self: &Arc<Self>,
         request: ProvisionRequest,
         substitute: Option<Substitute>,
-    ) -> Decision {
-        let server = Arc::clone(self);
-        let decide = move || server.profile.decide(&mut server.registry(), &request, substitute);
-        if !self.persistent {
-            return decide();
+    ) -> Option<Decision> {
+        let decide = move |profile: &DeviceProfile, registry: &mut Registry| {
+            profile.decide(registry, &request, substitute)
+        };
+        self.run(decide).await.unwrap_or_else(|why| Some(Decision::Failure(why)))
+    }
+
+    /// Registers the device with these certificates, leaf first, where the strategy says so.
+    pub(super) async fn register(self: &Arc<Self>, sent: Vec<CertificateDer<'static>>) -> Registration {
+        let register =
+            move |profile: &DeviceProfile, registry: &mut Registry| chain::register(profile, registry, &sent);
+        let registration = self.run(register).await.unwrap_or_else(Registration::Refused);
+        if let Registration::Replaced(device) = &registration
+            && self.release.ends_sessions_of_replaced_certificates()
+        {
+            self.sessions.end(&device.name);
         }
-        let decided = tokio::task::spawn_blocking(decide).await;
-        decided.unwrap_or_else(|error| Decision::Failure(error.to_string()))
+        registration
+    }
+
+    /// Does what may change the devices, away from the tasks that serve when that writes a file.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&DeviceProfile, &mut Registry) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        if !self.persistent {
+            return Ok(work(&self.profile, &mut self.registry()));
+        }
+        let server = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&server.profile, &mut server.registry()));
+        done.await.map_err(|error| error.to_string())
     }
 }
 
@@ -106,15 +128,22 @@ impl Peer {
 /// Who is connected as which device: one session a device, whatever the client id
 /// (`DeviceActorMessageProcessor`, `ACTORS_MAX_CONCURRENT_SESSION_PER_DEVICE=1`).
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<String, (u64, oneshot::Sender<()>)>>);
+pub(super) struct Sessions(Mutex<HashMap<String, (u64, oneshot::Sender<&'static str>)>>);
 
 impl Sessions {
     /// Enters a session and ends the older one of the device.
-    pub(super) fn enter(self: &Sessions, peer: &Peer, device: &str) -> Session {
-        let (alive, displaced) = oneshot::channel();
+    pub(super) fn enter(&self, peer: &Peer, device: &str) -> Place {
+        let (alive, ended) = oneshot::channel();
         // Dropping the older session's sender is what tells it.
         self.lock().insert(device.to_owned(), (peer.connection, alive));
-        Session { peer: peer.clone(), device: device.to_owned(), displaced }
+        Place { peer: peer.clone(), device: device.to_owned(), ended }
+    }
+
+    /// Ends the session of a device whose credentials have changed.
+    fn end(&self, device: &str) {
+        if let Some((_, alive)) = self.lock().remove(device) {
+            let _ = alive.send("the device has another certificate");
+        }
     }
 
     fn leave(&self, device: &str, connection: u64) {
@@ -124,26 +153,26 @@ impl Sessions {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (u64, oneshot::Sender<()>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (u64, oneshot::Sender<&'static str>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A device's place among the sessions, given up on drop.
-pub(super) struct Session {
+pub(super) struct Place {
     peer: Peer,
     device: String,
-    displaced: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<&'static str>,
 }
 
-impl Session {
-    /// Returns once a newer connection has taken this device's place.
-    pub(super) async fn displaced(&mut self) {
-        let _ = (&mut self.displaced).await;
+impl Place {
+    /// Returns once the device has lost this session, with the reason.
+    pub(super) async fn lost(&mut self) -> &'static str {
+        (&mut self.ended).await.unwrap_or("a newer connection of the same device")
     }
 }
 
-impl Drop for Session {
+impl Drop for Place {
     fn drop(&mut self) {
         self.peer.server.sessions.leave(&self.device, self.peer.connection);
     }

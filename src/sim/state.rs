@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::files::{self, Access};
+use crate::files::{self, Access, Failure};
 
 /// What the file's `schema` says.
 const SCHEMA: &str = "tbprov-sim/1";
@@ -27,6 +27,8 @@ pub(super) struct StoredDevice {
     pub(super) credentials: StoredCredentials,
     #[serde(default)]
     pub(super) gateway: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) other_profile: bool,
     #[serde(default)]
     pub(super) provisioned: bool,
 }
@@ -72,7 +74,7 @@ pub(super) fn save(path: &Path, devices: Vec<StoredDevice>) -> Result<()> {
     let text = serde_json::to_vec_pretty(&file).map(Zeroizing::new).map_err(|error| {
         Error::new(ErrorCode::Bug, "the simulator's state could not be encoded").source(error)
     })?;
-    files::replace(path, &text, Access::Owner)
+    files::replace(path, &text, Access::Owner).map_err(Failure::in_store)
 }
 
 fn corrupt(path: &Path, why: &str) -> Error {
@@ -91,7 +93,13 @@ mod tests {
 
     fn device(name: &str) -> StoredDevice {
         let credentials = StoredCredentials::AccessToken { token: "hunter2".to_owned() };
-        StoredDevice { name: name.to_owned(), credentials, gateway: false, provisioned: true }
+        StoredDevice {
+            name: name.to_owned(),
+            credentials,
+            gateway: false,
+            other_profile: false,
+            provisioned: true,
+        }
     }
 
     #[test]
@@ -123,7 +131,7 @@ mod tests {
         for content in
             ["", "{", r#"{"schema":"x","devices":[]}"#, r#"{"schema":"tbprov-sim/1","devices":"hunter2"}"#]
         {
-            let _ = fs::remove_file(&path);
+            let _ = files::remove(&path);
             files::replace(&path, content.as_bytes(), Access::Owner).unwrap();
             let error = load(&path).err().unwrap();
             assert_eq!(error.code, ErrorCode::StoreCorrupt);

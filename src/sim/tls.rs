@@ -14,39 +14,15 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::config::ServerIdentity;
 use super::registry::Registry;
 use super::release::Release;
+use super::server_identity::ServerIdentity;
 use crate::error::{Error, ErrorCode, Result};
-use crate::identity::{Certificate, Issue, Profile, SoftwareIdentity, Validity, credentials_id, issue};
-use crate::keys::{KeyType, SoftwareKey, tls_key};
-
-/// How long the simulator's own certificate is valid, in days.
-const OWN_VALIDITY_DAYS: u32 = 3650;
+use crate::identity::{Certificate, credentials_id};
+use crate::keys::tls_key;
 
 /// How many sessions may be resumed; a test's worth, not a fleet's.
 const SESSIONS: usize = 256;
-
-/// A new P-256 certificate for `hosts`, or for the names of loopback, and its key.
-///
-/// # Errors
-/// Those of [`issue`].
-pub fn own_identity(hosts: &[String]) -> Result<SoftwareIdentity> {
-    let names = match hosts {
-        [] => ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
-        _ => hosts.to_vec(),
-    };
-    let name = names.first().cloned().unwrap_or_default();
-    let key = SoftwareKey::generate(KeyType::EcP256)?;
-    let issued = issue(&Issue {
-        name: &name,
-        profile: &Profile::Server(names),
-        validity: Validity::days(OWN_VALIDITY_DAYS),
-        key: &key,
-        issuer: None,
-    })?;
-    Ok(SoftwareIdentity { leaf: issued.leaf, intermediates: issued.above, key: Arc::new(key) })
-}
 
 /// TLS 1.2 and 1.3, a client certificate wanted and not needed, as `MqttSslHandlerProvider` sets it up.
 pub(super) fn server_config(

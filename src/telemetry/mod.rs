@@ -16,8 +16,7 @@ pub use tbprov_contract::telemetry::TOPIC as TELEMETRY_TOPIC;
 /// ThingsBoard's topic for client attributes.
 pub const ATTRIBUTES_TOPIC: &str = "v1/devices/me/attributes";
 
-/// Bytes of a topic, at the most; ThingsBoard's own have up to 50.
-pub const LONGEST_TOPIC: usize = 256;
+pub use tbprov_contract::identity::LONGEST_TOPIC;
 
 /// Where readings come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

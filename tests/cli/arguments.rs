@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Ran, World, for_each_row, same};
+use crate::support::{Ran, Sandbox, for_each_row, same};
 
 /// `(the line, what the message names, how it ends)`: wrong and missing arguments.
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -73,19 +73,19 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 #[test]
 fn every_wrong_or_missing_argument_is_named() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     for_each_row(REFUSED, |(line, named, promised)| {
-        let ran = world.run(&format!("--json {line}"));
+        let ran = sandbox.run(&format!("--json {line}"));
         same(line, &ran.brief(), promised)?;
         if !ran.message().contains(named) {
             return Err(format!("{line}: no {named} in {:?}", ran.message()));
         }
         // The same for people: nothing on stdout, the same exit code.
-        let told = world.run(line);
+        let told = sandbox.run(line);
         same(line, &told.stdout, "")?;
         same(line, &format!("{:?}", told.code), &format!("{:?}", ran.code))
     });
-    assert!(world.files().is_empty());
+    assert!(sandbox.files().is_empty());
 }
 
 /// What `provision` asks for, in its order: `(flag, value, variable, name in tbprov.toml)`.
@@ -98,25 +98,25 @@ const QUESTIONS: &[(&str, &str, &str, &str)] = &[
 
 #[test]
 fn what_is_missing_without_a_terminal_is_named_by_flag_variable_and_file() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let mut line = "provision --json --dry-run".to_owned();
     for (flag, value, variable, name) in QUESTIONS {
-        let ran = world.run(&line);
+        let ran = sandbox.run(&line);
         assert_eq!(ran.brief(), "2 usage/missing-value plan");
         for way in [*flag, *variable, &format!("{name} = "), "tbprov.toml"] {
             assert!(ran.help().contains(way), "{way}: {ran:?}");
         }
         line.push_str(&format!(" {flag} {value}"));
     }
-    world.run(&line).done();
+    sandbox.run(&line).done();
 }
 
 #[test]
 fn each_question_is_answered_by_flag_variable_or_file() {
     let flags: String = QUESTIONS.iter().map(|(flag, value, ..)| format!(" {flag} {value}")).collect();
-    let by_flag = World::new();
-    let mut by_variable = World::new();
-    let by_file = World::new();
+    let by_flag = Sandbox::new();
+    let mut by_variable = Sandbox::new();
+    let by_file = Sandbox::new();
     for (_, value, variable, _) in QUESTIONS {
         by_variable.set(variable, value);
     }
@@ -128,60 +128,60 @@ fn each_question_is_answered_by_flag_variable_or_file() {
     assert_eq!(by_file.run("provision --json --dry-run").done(), plan);
 }
 
-fn complete(world: &World, more: &str) {
+fn complete(sandbox: &Sandbox, more: &str) {
     let base = "host = \"file\"\nprovision-key = \"k\"\nprovision-secret = \"s\"\ndevice-name = \"d\"\n";
-    world.write("tbprov.toml", format!("{base}{more}"));
+    sandbox.write("tbprov.toml", format!("{base}{more}"));
 }
 
-fn plan(world: &World, flags: &str, member: &str) -> Value {
-    world.run(&format!("provision --json --dry-run {flags}")).done()["dry_run"][member].clone()
+fn plan(sandbox: &Sandbox, flags: &str, member: &str) -> Value {
+    sandbox.run(&format!("provision --json --dry-run {flags}")).done()["dry_run"][member].clone()
 }
 
 #[test]
 fn a_flag_comes_before_a_variable_and_a_variable_before_the_file() {
-    let mut world = World::new();
-    complete(&world, "port = 1001\nstore = \"file\"\n");
-    assert_eq!(plan(&world, "", "host"), "file");
-    assert_eq!(plan(&world, "", "port"), 1001);
-    assert_eq!(plan(&world, "", "store"), "file");
-    world.set("TBPROV_HOST", "variable").set("TBPROV_PORT", "1002").set("TBPROV_STORE", "variable");
-    assert_eq!(plan(&world, "", "host"), "variable");
-    assert_eq!(plan(&world, "", "port"), 1002);
-    assert_eq!(plan(&world, "", "store"), "variable");
-    assert_eq!(plan(&world, "--host flag", "host"), "flag");
-    assert_eq!(plan(&world, "--port 1003", "port"), 1003);
-    assert_eq!(plan(&world, "--store ./devices", "store"), "./devices");
+    let mut sandbox = Sandbox::new();
+    complete(&sandbox, "port = 1001\nstore = \"file\"\n");
+    assert_eq!(plan(&sandbox, "", "host"), "file");
+    assert_eq!(plan(&sandbox, "", "port"), 1001);
+    assert_eq!(plan(&sandbox, "", "store"), "file");
+    sandbox.set("TBPROV_HOST", "variable").set("TBPROV_PORT", "1002").set("TBPROV_STORE", "variable");
+    assert_eq!(plan(&sandbox, "", "host"), "variable");
+    assert_eq!(plan(&sandbox, "", "port"), 1002);
+    assert_eq!(plan(&sandbox, "", "store"), "variable");
+    assert_eq!(plan(&sandbox, "--host flag", "host"), "flag");
+    assert_eq!(plan(&sandbox, "--port 1003", "port"), 1003);
+    assert_eq!(plan(&sandbox, "--store ./devices", "store"), "./devices");
 }
 
 #[test]
 fn the_configuration_is_the_flags_variables_or_the_customary_file() {
-    let mut world = World::new();
-    complete(&world, "");
-    world.write("other.toml", world.read("tbprov.toml").replace("file", "other"));
-    assert_eq!(plan(&world, "", "host"), "file");
-    assert_eq!(plan(&world, "--config other.toml", "host"), "other");
-    world.set("TBPROV_CONFIG", "other.toml");
-    assert_eq!(plan(&world, "", "host"), "other");
-    assert_eq!(plan(&world, "--config tbprov.toml", "host"), "file");
+    let mut sandbox = Sandbox::new();
+    complete(&sandbox, "");
+    sandbox.write("other.toml", sandbox.read("tbprov.toml").replace("file", "other"));
+    assert_eq!(plan(&sandbox, "", "host"), "file");
+    assert_eq!(plan(&sandbox, "--config other.toml", "host"), "other");
+    sandbox.set("TBPROV_CONFIG", "other.toml");
+    assert_eq!(plan(&sandbox, "", "host"), "other");
+    assert_eq!(plan(&sandbox, "--config tbprov.toml", "host"), "file");
 }
 
 #[test]
 fn a_secrets_file_comes_before_its_variable() {
-    let mut world = World::new();
-    complete(&world, "");
-    world.set("TBPROV_PROVISION_SECRET", "variable");
-    let ran = world.run("provision --json --dry-run --provision-secret-file no-such-file");
+    let mut sandbox = Sandbox::new();
+    complete(&sandbox, "");
+    sandbox.set("TBPROV_PROVISION_SECRET", "variable");
+    let ran = sandbox.run("provision --json --dry-run --provision-secret-file no-such-file");
     assert_eq!(ran.brief(), "5 file/not-found plan");
 }
 
 #[test]
 fn doctor_looks_at_the_devices_own_server_whatever_the_variables_say() {
-    let mut world = World::trusting("san");
-    let server = crate::support::Server::start(|_| {});
-    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
-    world.set("TBPROV_HOST", "elsewhere.invalid").set("TBPROV_PORT", "1");
-    assert_eq!(world.run("doctor sensor-01 --json").done()["healthy"], true);
-    assert_eq!(world.run("doctor --json --timeout 5s").json()["checks"][0]["code"], "network/resolve");
+    let mut sandbox = Sandbox::trusting("san");
+    let server = crate::support::Server::presenting("san", |_| {});
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
+    sandbox.set("TBPROV_HOST", "elsewhere.invalid").set("TBPROV_PORT", "1");
+    assert_eq!(sandbox.run("doctor sensor-01 --json").done()["healthy"], true);
+    assert_eq!(sandbox.run("doctor --json --timeout 5s").json()["checks"][0]["code"], "network/resolve");
 }
 
 /// `(the file, what the message says)`
@@ -205,11 +205,11 @@ const CONFIGURATIONS: &[(&str, &str)] = &[
 #[test]
 fn a_wrong_configuration_is_told_by_line_and_never_quotes_a_secret() {
     for_each_row(CONFIGURATIONS, |(file, said)| {
-        let world = World::new();
-        world.write("tbprov.toml", file);
-        let ran = world.run("provision --json --dry-run");
+        let sandbox = Sandbox::new();
+        sandbox.write("tbprov.toml", file);
+        let ran = sandbox.run("provision --json --dry-run");
         same(file, &ran.brief(), "2 config/invalid plan")?;
-        let all = format!("{ran:?} {:?}", world.run("-vvv provision --dry-run"));
+        let all = format!("{ran:?} {:?}", sandbox.run("-vvv provision --dry-run"));
         match ran.message().contains(said) && ran.message().contains("tbprov.toml") && !all.contains("SECRET")
         {
             true => Ok(()),
@@ -220,18 +220,18 @@ fn a_wrong_configuration_is_told_by_line_and_never_quotes_a_secret() {
 
 #[test]
 fn a_configuration_that_is_no_text_is_refused_and_a_byte_order_mark_is_not() {
-    let world = World::new();
-    world.write("tbprov.toml", b"\xff\xfeh");
-    assert_eq!(world.run("devices list --json").brief(), "2 config/invalid plan");
-    complete(&world, "");
-    world.write("tbprov.toml", format!("\u{feff}{}", world.read("tbprov.toml")));
-    assert_eq!(plan(&world, "", "host"), "file");
+    let sandbox = Sandbox::new();
+    sandbox.write("tbprov.toml", b"\xff\xfeh");
+    assert_eq!(sandbox.run("devices list --json").brief(), "2 config/invalid plan");
+    complete(&sandbox, "");
+    sandbox.write("tbprov.toml", format!("\u{feff}{}", sandbox.read("tbprov.toml")));
+    assert_eq!(plan(&sandbox, "", "host"), "file");
 }
 
 #[test]
 fn empty_values_are_refused() {
-    let world = World::new();
-    let ran = |arguments: &[&str]| world.run_all(["--json"].iter().chain(arguments));
+    let sandbox = Sandbox::new();
+    let ran = |arguments: &[&str]| sandbox.run_all(["--json"].iter().chain(arguments));
     let common = ["provision", "--host", "h", "--provision-key"];
     let rows: [(Ran, &str); 4] = [
         (ran(&["provision", "--host", ""]), "--host"),

@@ -4,7 +4,7 @@ use tbprov::Secret;
 use tbprov::identity::BasicCredentials;
 use tbprov::sim::{Fault, HeldCredentials, PreProvisioned, Strategy};
 
-use crate::support::{KEY, NAME, Server, World, certificate_of, fixture_text, for_each_row, same};
+use crate::support::{KEY, NAME, Sandbox, Server, certificate_of, fixture_text, for_each_row, same};
 
 /// The faults that fall silent wait for this: longer than any step takes on a busy machine.
 const PATIENCE: &str = "--timeout 3s";
@@ -43,17 +43,17 @@ const FAULTS: &[Row] = &[
 #[test]
 fn every_fault_ends_as_promised_and_a_rerun_is_safe() {
     for_each_row(FAULTS, |Row(fault, flags, first, again)| {
-        let world = World::trusting("san");
-        let registry = world.path("registry.json");
-        let server = Server::start(|config| {
+        let sandbox = Sandbox::trusting("san");
+        let registry = sandbox.path("registry.json");
+        let server = Server::presenting("san", |config| {
             config.faults = vec![fault.parse().unwrap()];
             config.state = Some(registry.clone());
         });
-        same(fault, &server.provision(&world, flags).brief(), first)?;
-        let key = std::fs::read(world.path("devices/sensor-01/key.pem")).unwrap();
+        same(fault, &server.provision(&sandbox, flags).brief(), first)?;
+        let key = std::fs::read(sandbox.path("devices/sensor-01/key.pem")).unwrap();
         let server = server.replace(|config| config.state = Some(registry.clone()));
-        same(&format!("{fault}, rerun"), &server.provision(&world, "").brief(), again)?;
-        let kept = std::fs::read(world.path("devices/sensor-01/key.pem")).unwrap() == key;
+        same(&format!("{fault}, rerun"), &server.provision(&sandbox, "").brief(), again)?;
+        let kept = std::fs::read(sandbox.path("devices/sensor-01/key.pem")).unwrap() == key;
         same(&format!("{fault}, key kept"), &kept.to_string(), "true")?;
         same(&format!("{fault}, devices"), &server.devices().len().to_string(), "1")
     });
@@ -70,9 +70,9 @@ fn the_fault_table_has_every_fault() {
 #[test]
 fn after_telemetry_was_cut_every_reading_is_counted_once() {
     for fault in ["rate-limit=2", "reset=2", "reset-always=3"] {
-        let world = World::trusting("san");
-        let server = Server::start(|config| config.faults = vec![fault.parse().unwrap()]);
-        let result = server.provision(&world, FOUR).done();
+        let sandbox = Sandbox::trusting("san");
+        let server = Server::presenting("san", |config| config.faults = vec![fault.parse().unwrap()]);
+        let result = server.provision(&sandbox, FOUR).done();
         assert_eq!(result["telemetry"]["sent"], 4, "{fault}");
         assert_eq!(result["telemetry"]["acknowledged"], 4, "{fault}");
         assert!(result["telemetry"]["reconnects"].as_u64() >= Some(1), "{fault}");
@@ -96,68 +96,68 @@ fn a_pre_provisioned_device_says_which_credentials_the_server_holds() {
         ("mqtt-basic", HeldCredentials::Basic(basic), "4 answer/other-credentials verify"),
     ];
     for_each_row(&rows, |(kind, held, promised)| {
-        let world = World::trusting("san");
-        let server = Server::start(|config| {
+        let sandbox = Sandbox::trusting("san");
+        let server = Server::presenting("san", |config| {
             config.strategy = Strategy::PreProvisioned;
             config.pre_provisioned = vec![PreProvisioned::new(NAME).with(held.clone())];
         });
         let flags = format!("--credentials-type {kind}");
-        same(kind, &server.provision(&world, &flags).brief(), promised)?;
+        same(kind, &server.provision(&sandbox, &flags).brief(), promised)?;
         // It was provisioned once now, and ThingsBoard does that once.
-        same(kind, &server.provision(&world, &flags).brief(), "1 server/failure exchange")
+        same(kind, &server.provision(&sandbox, &flags).brief(), "1 server/failure exchange")
     });
 }
 
 #[test]
 fn a_pre_provisioned_device_with_this_certificate_is_provisioned() {
-    let world = World::trusting("san");
-    world.write("cert.pem", fixture_text("files/device.pem"));
-    world.write("key.pem", fixture_text("files/device_key.pem"));
+    let sandbox = Sandbox::trusting("san");
+    sandbox.write("cert.pem", fixture_text("files/device.pem"));
+    sandbox.write("key.pem", fixture_text("files/device_key.pem"));
     let held = HeldCredentials::certificate(&certificate_of("files/device.pem"));
-    let server = Server::start(|config| {
+    let server = Server::presenting("san", |config| {
         config.strategy = Strategy::PreProvisioned;
         config.pre_provisioned = vec![PreProvisioned::new(NAME).with(held)];
     });
-    assert_eq!(server.provision(&world, "--cert cert.pem --key key.pem").outcome(), "provisioned");
+    assert_eq!(server.provision(&sandbox, "--cert cert.pem --key key.pem").outcome(), "provisioned");
 }
 
 #[test]
 fn a_refused_request_says_why_and_leaves_an_identity_to_go_on_with() {
-    let world = World::trusting("san");
-    let server = Server::start(|config| config.strategy = Strategy::PreProvisioned);
-    assert_eq!(server.provision(&world, "").brief(), "1 server/failure exchange");
-    assert_eq!(world.record()["state"], "staged");
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |config| config.strategy = Strategy::PreProvisioned);
+    assert_eq!(server.provision(&sandbox, "").brief(), "1 server/failure exchange");
+    assert_eq!(sandbox.record()["state"], "staged");
 
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
     let wrong_secret = format!(
         "provision --json --provision-key {KEY} --device-name {NAME} --provision-secret wrong {}",
         server.flags()
     );
-    let refused = world.run(&wrong_secret);
+    let refused = sandbox.run(&wrong_secret);
     assert_eq!(refused.brief(), "1 server/not-found exchange");
     assert!(refused.help().contains("check the provision key and secret"), "{}", refused.help());
-    assert_eq!(world.record()["state"], "staged");
-    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
+    assert_eq!(sandbox.record()["state"], "staged");
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
 }
 
 #[test]
 fn a_taken_name_is_refused_and_the_first_device_stays() {
-    let first = World::trusting("san");
-    let server = Server::start(|_| {});
+    let first = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
     assert_eq!(server.provision(&first, "").outcome(), "provisioned");
-    let second = World::trusting("san");
+    let second = Sandbox::trusting("san");
     assert_eq!(server.provision(&second, "").brief(), "1 server/failure exchange");
     assert_eq!(server.provision(&first, "").outcome(), "verified");
 }
 
 #[test]
 fn a_device_that_the_server_lost_is_not_made_anew() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
     let server = server.replace(|_| {});
-    let gone = server.provision(&world, "");
+    let gone = server.provision(&sandbox, "");
     assert_eq!(gone.brief(), "4 verify/refused verify");
     assert!(gone.help().contains("move its folder out of the store"), "{gone:?}");
     assert!(server.devices().is_empty());
@@ -165,7 +165,7 @@ fn a_device_that_the_server_lost_is_not_made_anew() {
 
 #[test]
 fn no_server_at_all_is_told_by_the_step_that_fails() {
-    let world = World::trusting("san");
+    let sandbox = Sandbox::trusting("san");
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let line = |host: &str, port| {
         format!(
@@ -173,18 +173,18 @@ fn no_server_at_all_is_told_by_the_step_that_fails() {
              --server-cert server.pem --host {host} --port {port}"
         )
     };
-    assert_eq!(world.run(&line("127.0.0.1", closed)).brief(), "3 network/connect tcp");
-    assert_eq!(world.run(&line("no-such-host.invalid", 8883)).brief(), "3 network/resolve resolve");
+    assert_eq!(sandbox.run(&line("127.0.0.1", closed)).brief(), "3 network/connect tcp");
+    assert_eq!(sandbox.run(&line("no-such-host.invalid", 8883)).brief(), "3 network/resolve resolve");
 }
 
 #[test]
 fn a_device_works_with_every_release() {
     for_each_row(&["3.2", "3.4", "3.6", "3.8", "4.3"], |release| {
-        let world = World::trusting("esp32");
-        let server = Server::with_certificate("esp32", |config| config.release = release.parse().unwrap());
-        same(release, &server.provision(&world, FOUR).brief(), "provisioned")?;
-        same(release, &server.provision(&world, "").brief(), "verified")?;
-        same(release, &world.run("connect --json --send-telemetry").brief(), "connected")?;
+        let sandbox = Sandbox::trusting("esp32");
+        let server = Server::presenting("esp32", |config| config.release = release.parse().unwrap());
+        same(release, &server.provision(&sandbox, FOUR).brief(), "provisioned")?;
+        same(release, &server.provision(&sandbox, "").brief(), "verified")?;
+        same(release, &sandbox.run("connect --json --send-telemetry").brief(), "connected")?;
         same(release, &server.devices()[0].telemetry.to_string(), "5")
     });
 }

@@ -1,11 +1,11 @@
 //! Each file that can be wrong, in each place that reads one.
 
-use crate::support::{KEY, NAME, Server, World, fixture, for_each_row, same};
+use crate::support::{KEY, NAME, Sandbox, Server, fixture, for_each_row, same};
 
 /// A dry run reads every file that it is given, and changes nothing.
-fn dry_run(world: &World, flags: &[&str]) -> crate::support::Ran {
+fn dry_run(sandbox: &Sandbox, flags: &[&str]) -> crate::support::Ran {
     let common = "provision --json --dry-run --host h --provision-key k --provision-secret s --device-name d";
-    world.run_all(common.split(' ').chain(flags.iter().copied()))
+    sandbox.run_all(common.split(' ').chain(flags.iter().copied()))
 }
 
 /// Certificates: `(file, how it ends)`; an empty end is none. For the device, with the key `device_key.pem`.
@@ -74,11 +74,11 @@ const PAIRS: &[(&str, &str)] = &[
 ];
 
 /// That the message names the file is part of the promise.
-fn check(world: &World, flags: &[&str], file: &str, promised: &str) -> Result<(), String> {
-    let ran = dry_run(world, flags);
+fn check(sandbox: &Sandbox, flags: &[&str], file: &str, promised: &str) -> Result<(), String> {
+    let ran = dry_run(sandbox, flags);
     let what = format!("{flags:?}");
     same(&what, &ran.brief(), promised)?;
-    same(&what, &world.path("devices").exists().to_string(), "false")?;
+    same(&what, &sandbox.path("devices").exists().to_string(), "false")?;
     if promised.is_empty() || ran.message().contains(file) {
         return Ok(());
     }
@@ -91,44 +91,44 @@ fn shown(file: &str) -> String {
 
 #[test]
 fn every_certificate_file_is_read_or_refused_as_promised() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let key = shown("device_key.pem");
     for_each_row(CERTIFICATES, |(file, promised)| {
-        check(&world, &["--cert", &shown(file), "--key", &key], file, promised)
+        check(&sandbox, &["--cert", &shown(file), "--key", &key], file, promised)
     });
 }
 
 #[test]
 fn every_server_certificate_file_is_read_or_refused_as_promised() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     for_each_row(CERTIFICATES, |(file, promised)| {
-        check(&world, &["--server-cert", &shown(file)], file, promised)
+        check(&sandbox, &["--server-cert", &shown(file)], file, promised)
     });
 }
 
 #[test]
 fn every_key_file_is_read_or_refused_as_promised() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let certificate = shown("device.pem");
     for_each_row(KEYS, |(file, promised)| {
-        check(&world, &["--cert", &certificate, "--key", &shown(file)], file, promised)
+        check(&sandbox, &["--cert", &certificate, "--key", &shown(file)], file, promised)
     });
 }
 
 #[test]
 fn every_pair_is_taken_or_refused_as_promised() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     for_each_row(PAIRS, |(name, promised)| {
         let (certificate, key) = (shown(&format!("{name}.pem")), shown(&format!("{name}_key.pem")));
-        check(&world, &["--cert", &certificate, "--key", &key], name, promised)
+        check(&sandbox, &["--cert", &certificate, "--key", &key], name, promised)
     });
 }
 
 #[test]
 fn files_with_marks_and_other_line_ends_have_the_same_credentials_id() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let id = |certificate: &str| {
-        let ran = dry_run(&world, &["--cert", &shown(certificate), "--key", &shown("device_key.pem")]);
+        let ran = dry_run(&sandbox, &["--cert", &shown(certificate), "--key", &shown("device_key.pem")]);
         ran.done()["dry_run"]["identity"]["existing"]["credentials_id"].clone()
     };
     for (file, _) in CERTIFICATES.iter().filter(|row| row.1.is_empty()) {
@@ -138,35 +138,35 @@ fn files_with_marks_and_other_line_ends_have_the_same_credentials_id() {
 
 #[test]
 fn the_same_files_are_refused_by_every_command_that_takes_them() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let (device, other) = (shown("device.pem"), shown("other_key.pem"));
     for command in [
         "connect --host h",
         "devices add d --host h",
         "provision --dry-run --host h --provision-key k --provision-secret s --device-name d",
     ] {
-        let ran = world.run(&format!("{command} --json --cert {device} --key {other}"));
+        let ran = sandbox.run(&format!("{command} --json --cert {device} --key {other}"));
         assert_eq!(ran.brief(), "5 file/key-mismatch plan", "{command}");
     }
-    let ran = world.run(&format!("certs gen --json --name d --ca-cert {device} --ca-key {other}"));
+    let ran = sandbox.run(&format!("certs gen --json --name d --ca-cert {device} --ca-key {other}"));
     assert_eq!(ran.brief(), "5 file/key-mismatch plan");
-    let ran = world.run(&format!("certs inspect --json {}", shown("not-pem.txt")));
+    let ran = sandbox.run(&format!("certs inspect --json {}", shown("not-pem.txt")));
     assert_eq!(ran.brief(), "5 file/not-pem plan");
 }
 
 #[test]
 fn a_certificate_that_is_no_authority_signs_nothing() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let (certificate, key) = (shown("device.pem"), shown("device_key.pem"));
     let ran =
-        world.run(&format!("certs gen --json --name d --out new --ca-cert {certificate} --ca-key {key}"));
-    assert_eq!(ran.brief(), "5 file/bad-certificate plan");
-    assert!(!world.path("new").exists());
+        sandbox.run(&format!("certs gen --json --name d --out new --ca-cert {certificate} --ca-key {key}"));
+    assert_eq!(ran.brief(), "5 file/bad-certificate identity");
+    assert!(!sandbox.path("new").exists());
 }
 
 #[test]
 fn nothing_is_overwritten() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     for (line, file) in [
         ("certs gen --json --name d", "key.pem"),
         ("certs gen --json --name d", "cert.pem"),
@@ -176,22 +176,22 @@ fn nothing_is_overwritten() {
         ("certs ca --json --name authority", "ca.pem"),
     ] {
         let name = format!("{}/{file}", file.replace('.', "-"));
-        world.write(&name, "precious");
-        let folder = world.path(&name).parent().unwrap().display().to_string();
-        let ran = world.run(&format!("{line} --out {folder}"));
+        sandbox.write(&name, "precious");
+        let folder = sandbox.path(&name).parent().unwrap().display().to_string();
+        let ran = sandbox.run(&format!("{line} --out {folder}"));
         assert_eq!(ran.brief(), "5 file/exists plan", "{file}");
-        assert_eq!(world.read(&name), "precious");
+        assert_eq!(sandbox.read(&name), "precious");
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "{file}");
     }
 }
 
 #[test]
 fn a_secret_is_read_from_its_file_with_any_line_end() {
-    let server = Server::start(|_| {});
+    let server = Server::presenting("san", |_| {});
     for (index, content) in ["SECRET", "SECRET\n", "SECRET\r\n", "\u{feff}SECRET\r\n"].iter().enumerate() {
-        let world = World::trusting("san");
-        world.write("secret.txt", content.replace("SECRET", crate::support::SECRET));
-        let ran = world.run(&format!(
+        let sandbox = Sandbox::trusting("san");
+        sandbox.write("secret.txt", content.replace("SECRET", crate::support::SECRET));
+        let ran = sandbox.run(&format!(
             "provision --json --provision-key {KEY} --provision-secret-file secret.txt --device-name {NAME}-{index} {}",
             server.flags()
         ));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{NAME, Server, World, for_each_row, same};
+use crate::support::{NAME, Sandbox, Server, for_each_row, same};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware")
@@ -31,15 +31,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn init_writes_the_repositorys_own_sources() {
-    let world = World::new();
-    let result = world.run("firmware init fw --json").done();
+    let sandbox = Sandbox::new();
+    let result = sandbox.run("firmware init fw --json").done();
     let mut expected = files(&repository());
     expected.push("Cargo.lock".into());
     expected.sort();
-    assert_eq!(files(&world.path("fw")), expected);
+    assert_eq!(files(&sandbox.path("fw")), expected);
     assert_eq!(result["files"], expected.len());
     for file in &expected {
-        let written = std::fs::read(world.path("fw").join(file)).unwrap();
+        let written = std::fs::read(sandbox.path("fw").join(file)).unwrap();
         let ours = match file.to_str().unwrap() {
             "Cargo.lock" => repository().join("../Cargo.lock"),
             _ => repository().join(file),
@@ -51,21 +51,21 @@ fn init_writes_the_repositorys_own_sources() {
             assert_eq!(written, ours, "{}", file.display());
         }
     }
-    assert_eq!(world.run("firmware init fw --json").brief(), "5 file/exists plan");
+    assert_eq!(sandbox.run("firmware init fw --json").brief(), "5 file/exists plan");
 }
 
 #[test]
 fn what_init_writes_is_a_workspace_with_the_same_profiles() {
-    let world = World::new();
-    world.run("firmware init fw --json").done();
+    let sandbox = Sandbox::new();
+    sandbox.run("firmware init fw --json").done();
     let manifest = |path: &Path| -> toml::Table { std::fs::read_to_string(path).unwrap().parse().unwrap() };
-    let alone = manifest(&world.path("fw/Cargo.toml"));
+    let alone = manifest(&sandbox.path("fw/Cargo.toml"));
     let root = manifest(&repository().join("../Cargo.toml"));
     assert_eq!(alone["profile"], root["profile"]);
     let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
     let cargo = std::process::Command::new(env!("CARGO"))
         .args(arguments)
-        .current_dir(world.path("fw"))
+        .current_dir(sandbox.path("fw"))
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&cargo.stdout).unwrap();
@@ -103,50 +103,50 @@ const REFUSED: &[(&str, &str)] = &[
 
 #[test]
 fn what_cannot_be_built_says_why() {
-    let world = World::new();
-    world.run("firmware init fw --json").done();
-    world.write("tbprov.txt", "no application");
-    world.write("empty.elf", EMPTY_ELF);
+    let sandbox = Sandbox::new();
+    sandbox.run("firmware init fw --json").done();
+    sandbox.write("tbprov.txt", "no application");
+    sandbox.write("empty.elf", EMPTY_ELF);
     for_each_row(REFUSED, |(line, promised)| {
-        same(line, &world.run(&format!("firmware {line} --json")).brief(), promised)
+        same(line, &sandbox.run(&format!("firmware {line} --json")).brief(), promised)
     });
-    assert!(!world.path("x.bin").exists());
+    assert!(!sandbox.path("x.bin").exists());
 }
 
 #[test]
 fn a_missing_compiler_is_named_with_the_command_that_installs_it() {
-    let world = World::new();
-    world.run("firmware init fw --json").done();
-    let ran = world.run("firmware build --chip esp32c6 --firmware-dir fw --json");
+    let sandbox = Sandbox::new();
+    sandbox.run("firmware init fw --json").done();
+    let ran = sandbox.run("firmware build --chip esp32c6 --firmware-dir fw --json");
     assert!(ran.message().contains("riscv32imac-unknown-none-elf"), "{ran:?}");
-    let ran = world.run("firmware build --chip esp32s3 --firmware-dir fw --json");
+    let ran = sandbox.run("firmware build --chip esp32s3 --firmware-dir fw --json");
     assert!(ran.help().contains("espup install"), "{ran:?}");
 }
 
 #[test]
 fn chip_and_sources_come_from_the_configuration_too() {
-    let mut world = World::new();
-    world.run("firmware init fw --json").done();
-    world.write("tbprov.toml", "chip = \"esp32c6\"\nfirmware-dir = \"fw\"\n");
-    let message = |world: &World| world.run("firmware build --json").message();
-    assert!(message(&world).contains("esp32c6"));
-    world.set("TBPROV_CHIP", "esp32c3").set("TBPROV_FIRMWARE_DIR", "elsewhere");
-    assert!(message(&world).contains("elsewhere"));
-    world.set("TBPROV_FIRMWARE_DIR", "fw");
-    assert!(message(&world).contains("esp32c3"));
+    let mut sandbox = Sandbox::new();
+    sandbox.run("firmware init fw --json").done();
+    sandbox.write("tbprov.toml", "chip = \"esp32c6\"\nfirmware-dir = \"fw\"\n");
+    let message = |sandbox: &Sandbox| sandbox.run("firmware build --json").message();
+    assert!(message(&sandbox).contains("esp32c6"));
+    sandbox.set("TBPROV_CHIP", "esp32c3").set("TBPROV_FIRMWARE_DIR", "elsewhere");
+    assert!(message(&sandbox).contains("elsewhere"));
+    sandbox.set("TBPROV_FIRMWARE_DIR", "fw");
+    assert!(message(&sandbox).contains("esp32c3"));
 }
 
 #[test]
 fn an_identity_that_was_never_proved_goes_into_no_image() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    server.provision(&world, "--no-verify-connect").done();
-    world.write("empty.elf", EMPTY_ELF);
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "--no-verify-connect").done();
+    sandbox.write("empty.elf", EMPTY_ELF);
     let line = format!("firmware image --json --chip esp32c3 --out x.bin --elf empty.elf --device {NAME}");
-    assert_eq!(world.run(&line).brief(), "5 store/not-proved plan");
-    let forced = world.run(&format!("{line} --force"));
+    assert_eq!(sandbox.run(&line).brief(), "5 store/not-proved plan");
+    let forced = sandbox.run(&format!("{line} --force"));
     assert_eq!(forced.brief(), "7 firmware/image image");
-    assert!(forced.stderr.contains("without --wifi-ssid"), "{forced:?}");
+    assert!(forced.stderr.contains("names no wireless network"), "{forced:?}");
 }
 
 /// A 32-bit program for RISC-V that has no section, and begins in the memory of QEMU's board.
@@ -181,24 +181,26 @@ mod with_a_compiler {
         "case \"$1\" in -vV) echo 'release: 1.96.0'; echo 'host: h';; *) echo ROOT/sysroot;; esac";
 
     /// A folder with sources, and a `cargo` that is this script; in it `$WORLD` is the folder.
-    fn world(cargo: &str) -> World {
-        let mut world = World::new();
-        world.run("firmware init fw --json").done();
-        let root = world.path("").display().to_string();
+    fn sandbox(cargo: &str) -> Sandbox {
+        let mut sandbox = Sandbox::new();
+        sandbox.run("firmware init fw --json").done();
+        let root = sandbox.path("").display().to_string();
         let root = root.trim_end_matches('/').to_owned();
         for (name, script) in [("rustc", RUSTC.replace("ROOT", &root)), ("cargo", cargo.to_owned())] {
             // Put in place by another process: see the tests of the toolchain.
-            world.write("script", format!("#!/bin/sh\nWORLD={root}\n{script}\n"));
-            let to = world.path(&format!("bin/{name}"));
-            let installed =
-                Command::new("install").args(["-D", "-m", "755"]).args([&world.path("script"), &to]).status();
+            sandbox.write("script", format!("#!/bin/sh\nWORLD={root}\n{script}\n"));
+            let to = sandbox.path(&format!("bin/{name}"));
+            let installed = Command::new("install")
+                .args(["-D", "-m", "755"])
+                .args([&sandbox.path("script"), &to])
+                .status();
             assert!(installed.unwrap().success());
         }
-        world.write("sysroot/lib/rustlib/riscv32imac-unknown-none-elf/lib/libcore.rlib", "");
-        world.write("sysroot/lib/rustlib/h/bin/rust-lld", "");
-        world.write("app.elf", EMPTY_ELF);
-        world.set("PATH", &format!("{root}/bin:/usr/bin:/bin"));
-        world
+        sandbox.write("sysroot/lib/rustlib/riscv32imac-unknown-none-elf/lib/libcore.rlib", "");
+        sandbox.write("sysroot/lib/rustlib/h/bin/rust-lld", "");
+        sandbox.write("app.elf", EMPTY_ELF);
+        sandbox.set("PATH", &format!("{root}/bin:/usr/bin:/bin"));
+        sandbox
     }
 
     const VERSION: &str = "test \"$1\" = --version && { echo cargo 1.96.0; exit; }";
@@ -210,17 +212,17 @@ mod with_a_compiler {
              echo 'Compiling things' >&2\n\
              echo '{{\"reason\":\"compiler-artifact\",\"target\":{{\"name\":\"tbprov-firmware\"}},\"executable\":\"'$WORLD/app.elf'\"}}'"
         );
-        let mut world = world(&cargo);
-        world.set("TBPROV_WIFI_PASSWORD", "SECRET-1").set("TBPROV_PROVISION_SECRET", "SECRET-2");
+        let mut sandbox = sandbox(&cargo);
+        sandbox.set("TBPROV_WIFI_PASSWORD", "SECRET-1").set("TBPROV_PROVISION_SECRET", "SECRET-2");
         let ran =
-            world.run("firmware build --json --board virt --firmware-dir fw --features chip-temperature");
+            sandbox.run("firmware build --json --board virt --firmware-dir fw --features chip-temperature");
         let result = ran.done();
         assert_eq!(result["board"], "virt");
         assert_eq!(result["features"][0], "chip-temperature");
         assert_eq!(result["image"], Value::Null);
         assert_eq!(result["compiler"]["library"], "installed");
         assert_eq!(ran.stderr, "");
-        let arguments = world.read("arguments.txt");
+        let arguments = sandbox.read("arguments.txt");
         let (arguments, setting) = arguments.split_once(" --config ").unwrap();
         assert_eq!(
             arguments,
@@ -229,21 +231,23 @@ mod with_a_compiler {
         );
         let begin = "target.riscv32imac-unknown-none-elf.rustflags=[\"--remap-path-prefix=";
         assert!(setting.starts_with(begin) && setting.trim().ends_with("=/cargo\"]"), "{setting}");
-        assert!(world.read("folder.txt").trim().ends_with("/fw"));
-        let environment = world.read("env.txt");
+        assert!(sandbox.read("folder.txt").trim().ends_with("/fw"));
+        let environment = sandbox.read("env.txt");
         assert!(!environment.contains("SECRET") && !environment.contains("TBPROV_"), "{environment}");
 
-        let ran = world.run("firmware build --board virt --firmware-dir fw");
+        let ran = sandbox.run("firmware build --board virt --firmware-dir fw");
         assert!(ran.stderr.contains("Compiling things"), "people see cargo's own words: {ran:?}");
         assert!(ran.stdout.contains("static RAM"), "{ran:?}");
-        assert!(!world.run("-q firmware build --board virt --firmware-dir fw").stderr.contains("Compiling"));
+        assert!(
+            !sandbox.run("-q firmware build --board virt --firmware-dir fw").stderr.contains("Compiling")
+        );
     }
 
     #[test]
     fn what_the_compiler_says_before_it_fails_is_kept() {
-        let world = world(&format!("{VERSION}\necho 'error: no such thing' >&2; exit 101"));
+        let sandbox = sandbox(&format!("{VERSION}\necho 'error: no such thing' >&2; exit 101"));
         for mode in ["--json", "-q --json", "--events"] {
-            let ran = world.run(&format!("firmware build {mode} --board virt --firmware-dir fw"));
+            let ran = sandbox.run(&format!("firmware build {mode} --board virt --firmware-dir fw"));
             assert_eq!(ran.brief(), "7 firmware/build build");
             assert!(format!("{ran:?}").contains("error: no such thing"), "{mode}: {ran:?}");
         }
@@ -251,29 +255,29 @@ mod with_a_compiler {
 
     #[test]
     fn a_cargo_that_names_no_program_is_a_failure() {
-        let world = world(&format!("{VERSION}\nexit 0"));
-        let ran: Ran = world.run("firmware build --json --board virt --firmware-dir fw");
+        let sandbox = sandbox(&format!("{VERSION}\nexit 0"));
+        let ran: Ran = sandbox.run("firmware build --json --board virt --firmware-dir fw");
         assert_eq!(ran.brief(), "7 firmware/build build");
     }
 
     #[test]
     fn an_interrupted_build_leaves_no_compiler_behind() {
-        let world = world(&format!(
+        let sandbox = sandbox(&format!(
             "{VERSION}\nsleep 60 & echo $! > $WORLD/child.tmp; mv $WORLD/child.tmp $WORLD/child; wait"
         ));
         let tbprov = Command::new(env!("CARGO_BIN_EXE_tbprov"))
             .args(["firmware", "build", "--json", "--board", "virt", "--firmware-dir", "fw"])
-            .current_dir(world.path(""))
-            .env("PATH", format!("{}:/usr/bin:/bin", world.path("bin").display()))
-            .env("HOME", world.path(""))
+            .current_dir(sandbox.path(""))
+            .env("PATH", format!("{}:/usr/bin:/bin", sandbox.path("bin").display()))
+            .env("HOME", sandbox.path(""))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        until(|| world.path("child").exists());
+        until(|| sandbox.path("child").exists());
         let alive = |id: &str| {
             Command::new("kill").args(["-0", id]).stderr(Stdio::null()).status().unwrap().success()
         };
-        let child = world.read("child").trim().to_owned();
+        let child = sandbox.read("child").trim().to_owned();
         assert!(alive(&child));
         let sent = Command::new("kill").args(["-s", "INT", &tbprov.id().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -298,25 +302,25 @@ mod with_a_compiler {
 
 /// A device that the emulated board could have, in a folder where `qemu` is this script.
 #[cfg(unix)]
-fn emulated_by(script: &str) -> World {
-    let mut world = World::trusting("san");
-    let server = Server::start(|_| {});
-    server.provision(&world, "--no-verify-connect").done();
+fn emulated_by(script: &str) -> Sandbox {
+    let mut sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "--no-verify-connect").done();
     // Written by another program: a file that this one has open for writing cannot be run.
-    world.write("script", format!("#!/bin/sh\n{script}\n"));
+    sandbox.write("script", format!("#!/bin/sh\n{script}\n"));
     let install = std::process::Command::new("install")
         .args(["-m", "755"])
-        .args([world.path("script"), world.path("qemu")])
+        .args([sandbox.path("script"), sandbox.path("qemu")])
         .status();
     assert!(install.unwrap().success());
-    world.write("app.elf", EMPTY_ELF);
-    world.set("TBPROV_WIFI_PASSWORD", "a-password-nobody-sees");
-    world
+    sandbox.write("app.elf", EMPTY_ELF);
+    sandbox.set("TBPROV_WIFI_PASSWORD", "a-password-nobody-sees");
+    sandbox
 }
 
 #[cfg(unix)]
-fn emulate(world: &World) -> crate::support::Ran {
-    world.run(&format!(
+fn emulate(sandbox: &Sandbox) -> crate::support::Ran {
+    sandbox.run(&format!(
         "firmware emulate --json --device {NAME} --force --elf app.elf --qemu ./qemu -n 1 --give-up-after 20s"
     ))
 }
@@ -327,9 +331,9 @@ const ACKNOWLEDGED: &str = "echo 'I (1) tbprov: [Telemetry][Ack] packet 1 in 1 m
 #[cfg(unix)]
 #[test]
 fn the_emulator_gets_no_variable_of_ours() {
-    let world = emulated_by(&format!("while read -r x; do :; done; export -p > variables; {ACKNOWLEDGED}"));
-    emulate(&world).done();
-    let variables = world.read("variables");
+    let sandbox = emulated_by(&format!("while read -r x; do :; done; export -p > variables; {ACKNOWLEDGED}"));
+    emulate(&sandbox).done();
+    let variables = sandbox.read("variables");
     assert!(variables.contains("PWD") && !variables.contains("TBPROV_"), "{variables}");
 }
 
@@ -337,10 +341,10 @@ fn the_emulator_gets_no_variable_of_ours() {
 #[test]
 fn an_emulator_that_complains_at_length_is_not_held_up() {
     let complaint = "i=0; while [ $i -lt 4000 ]; do echo 'a complaint of about sixty bytes, many times over' >&2; i=$((i+1)); done";
-    let world = emulated_by(&format!("{complaint}; {ACKNOWLEDGED}"));
-    emulate(&world).done();
-    let world = emulated_by(&format!("echo the reason >&2; {complaint}; exit 3"));
-    let ran = emulate(&world);
+    let sandbox = emulated_by(&format!("{complaint}; {ACKNOWLEDGED}"));
+    emulate(&sandbox).done();
+    let sandbox = emulated_by(&format!("echo the reason >&2; {complaint}; exit 3"));
+    let ran = emulate(&sandbox);
     assert_eq!(ran.brief(), "7 firmware/emulator emulate");
     let message = ran.message();
     assert!(message.contains("(exit code 3) the reason") && message.len() < 5000, "{message}");

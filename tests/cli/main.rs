@@ -1,10 +1,18 @@
 //! The command from outside: exit codes, error codes, steps, JSON and files, against the simulator.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod adoption;
 mod arguments;
+mod authorities;
 mod documentation;
 mod faults;
 mod files;
@@ -12,8 +20,10 @@ mod firmware;
 mod output;
 mod reruns;
 mod secrets;
+mod servers;
 mod simulator;
 mod store;
+#[path = "../support/mod.rs"]
 mod support;
 mod telemetry;
 mod trust;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use snapbox::str;
 use tbprov::ErrorCode;
 
-use crate::support::{KEY, NAME, Server, World, fixture};
+use crate::support::{KEY, NAME, Sandbox, Server, fixture};
 
 /// The JSON text has each member once: a reader must not have to choose.
 #[track_caller]
@@ -25,9 +25,9 @@ fn names(value: &Value) -> Vec<&str> {
 
 #[test]
 fn provision_tells_what_was_done() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let ran = server.provision(&world, "--send-telemetry --count 2 --interval 0s");
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let ran = server.provision(&sandbox, "--send-telemetry --count 2 --interval 0s");
     let result = members(ran.stdout.trim_end());
     assert_eq!(ran.stdout.lines().count(), 1);
     assert_eq!(ran.stderr, "");
@@ -59,9 +59,9 @@ fn provision_tells_what_was_done() {
         json!({"sent": 2, "acknowledged": 2, "reconnects": 0, "interrupted": false})
     );
     assert_eq!(names(&result["timings_ms"]), ["exchange", "key", "verify"]);
-    assert_eq!(world.record()["state"], "proved");
+    assert_eq!(sandbox.record()["state"], "proved");
 
-    let again = server.provision(&world, "").done();
+    let again = server.provision(&sandbox, "").done();
     assert_eq!(again["outcome"], "verified");
     assert_eq!(again["verified"], json!({"answer": false, "connect": true, "mutual_tls": true}));
     assert_eq!(again["credentials_id"], result["credentials_id"]);
@@ -70,33 +70,33 @@ fn provision_tells_what_was_done() {
 
 #[test]
 fn an_identity_that_was_not_tried_is_not_called_proved() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let result = server.provision(&world, "--no-verify-connect").done();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let result = server.provision(&sandbox, "--no-verify-connect").done();
     assert_eq!(result["outcome"], "provisioned");
     assert_eq!(result["verified"], json!({"answer": true, "connect": false, "mutual_tls": false}));
     assert_eq!(result["server"]["tls"], Value::Null);
-    assert_eq!(world.record()["state"], "accepted");
-    assert_eq!(world.run("connect --json").outcome(), "connected");
-    assert_eq!(world.record()["state"], "proved");
+    assert_eq!(sandbox.record()["state"], "accepted");
+    assert_eq!(sandbox.run("connect --json").outcome(), "connected");
+    assert_eq!(sandbox.record()["state"], "proved");
 }
 
 #[test]
 fn connect_devices_and_doctor_tell_what_they_saw() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let id = server.provision(&world, "").done()["credentials_id"].clone();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let id = server.provision(&sandbox, "").done()["credentials_id"].clone();
 
-    let connect = members(world.run("connect --json").stdout.trim_end());
+    let connect = members(sandbox.run("connect --json").stdout.trim_end());
     assert_eq!(
         names(&connect),
         ["command", "credentials_id", "device", "outcome", "schema", "server", "telemetry"]
     );
     assert_eq!(connect["credentials_id"], id);
 
-    let list = members(world.run("devices list --json").stdout.trim_end());
+    let list = members(sandbox.run("devices list --json").stdout.trim_end());
     assert_eq!(names(&list), ["command", "devices", "schema", "store"]);
-    let show = members(world.run(&format!("devices show {NAME} --json")).stdout.trim_end());
+    let show = members(sandbox.run(&format!("devices show {NAME} --json")).stdout.trim_end());
     assert_eq!(show["schema"], "tbprov/1");
     assert_eq!(show["command"], "devices show");
     for member in [
@@ -111,13 +111,13 @@ fn connect_devices_and_doctor_tell_what_they_saw() {
         "reached",
     ] {
         assert_eq!(show[member], list["devices"][0][member], "{member}");
-        assert_eq!(show[member], world.record()[member], "{member}");
+        assert_eq!(show[member], sandbox.record()[member], "{member}");
     }
     for state in ["staged", "sent", "accepted", "proved"] {
         assert!(show["reached"][state].is_string(), "{show}");
     }
 
-    let doctor = members(world.run(&format!("doctor {NAME} --json")).stdout.trim_end());
+    let doctor = members(sandbox.run(&format!("doctor {NAME} --json")).stdout.trim_end());
     assert_eq!(doctor["healthy"], true);
     let checks: Vec<_> = doctor["checks"].as_array().unwrap().iter().map(|check| &check["check"]).collect();
     let of_the_server = ["resolve", "tcp", "tls", "connect", "identity", "store", "device"];
@@ -141,11 +141,11 @@ fn doctor_names_the_step_that_fails_and_skips_the_rest() {
         ("refuse=9", "identity", 1),
         ("unavailable=9", "identity", 1),
     ] {
-        let world = World::trusting("san");
-        let server = Server::start(|_| {});
-        assert_eq!(server.provision(&world, "").outcome(), "provisioned");
+        let sandbox = Sandbox::trusting("san");
+        let server = Server::presenting("san", |_| {});
+        assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
         let server = server.replace(|config| config.faults = vec![fault.parse().unwrap()]);
-        let ran = world.run(&format!("doctor {NAME} --json --timeout 3s"));
+        let ran = sandbox.run(&format!("doctor {NAME} --json --timeout 3s"));
         let result = ran.json();
         assert_eq!((ran.code, &result["exit_code"]), (Some(exit), &json!(exit)), "{fault}: {result}");
         let checks = result["checks"].as_array().unwrap();
@@ -159,20 +159,20 @@ fn doctor_names_the_step_that_fails_and_skips_the_rest() {
 
 #[test]
 fn certs_tell_what_they_made() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let made = [
         ("certs gen --name d --out gen", "key", "gen/key.pem"),
         ("certs server --host localhost --out server", "key", "server/server_key.pem"),
         ("certs ca --name authority --out ca", "key", "ca/ca_key.pem"),
     ];
     for (line, member, file) in made {
-        let result = members(world.run(&format!("{line} --json")).stdout.trim_end());
-        assert_eq!(world.path(result[member].as_str().unwrap()), world.path(file), "{line}");
+        let result = members(sandbox.run(&format!("{line} --json")).stdout.trim_end());
+        assert_eq!(sandbox.path(result[member].as_str().unwrap()), sandbox.path(file), "{line}");
         assert_eq!(result["sha256"].as_str().unwrap().replace(':', "").len(), 64, "{line}");
         assert!(!result.to_string().contains("PRIVATE"), "{line}");
     }
     let example = fixture("credentials-id/example.pem").display().to_string();
-    let read = members(world.run(&format!("certs inspect --json {example}")).stdout.trim_end());
+    let read = members(sandbox.run(&format!("certs inspect --json {example}")).stdout.trim_end());
     assert_eq!(read["certificates"][0]["subject"], "CN=tbprov-example");
     assert_eq!(
         names(&read["certificates"][0]),
@@ -195,9 +195,9 @@ fn certs_tell_what_they_made() {
 
 #[test]
 fn each_event_is_a_line_of_json_and_the_result_is_the_last() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let mut command = world.command();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let mut command = sandbox.bare_in_time();
     command.envs(server.environment()).args([
         "provision",
         "--events",
@@ -219,15 +219,15 @@ fn each_event_is_a_line_of_json_and_the_result_is_the_last() {
     let states: Vec<_> = events.iter().filter_map(|event| event["state"].as_str()).collect();
     assert_eq!(states, ["staged", "sent", "accepted", "proved"]);
 
-    let ran = world.run("connect nobody --events");
+    let ran = sandbox.run("connect nobody --events");
     assert_eq!(ran.brief(), "5 store/not-found plan");
-    assert_eq!(world.run("provision --events --port x").brief(), "2 usage/invalid-value plan");
+    assert_eq!(sandbox.run("provision --events --port x").brief(), "2 usage/invalid-value plan");
 }
 
 #[test]
 fn a_failure_for_people_is_on_stderr_with_step_and_help() {
-    let world = World::new();
-    let ran = world.run("connect nobody");
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run("connect nobody");
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""));
     snapbox::assert_data_eq!(
         ran.stderr,
@@ -242,9 +242,9 @@ error[store/not-found]: the store ./devices has no device called 'nobody'
 
 #[test]
 fn a_refusal_for_people_says_what_the_server_means() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let ran = world.run(&format!(
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let ran = sandbox.run(&format!(
         "provision --provision-key {KEY} --provision-secret wrong --device-name {NAME} {}",
         server.flags()
     ));
@@ -265,18 +265,18 @@ error[server/not-found]: the server refused to provision the device: NOT_FOUND (
 
 #[test]
 fn colour_is_help_and_only_where_it_is_asked_for() {
-    let world = World::new();
-    assert!(!world.run("connect nobody").stderr.contains('\x1b'));
-    let coloured = world.run("--color always connect nobody");
+    let sandbox = Sandbox::new();
+    assert!(!sandbox.run("connect nobody").stderr.contains('\x1b'));
+    let coloured = sandbox.run("--color always connect nobody");
     assert!(coloured.stderr.contains("\x1b[1;31merror[store/not-found]"), "{coloured:?}");
-    assert!(!world.run("--color always --json connect nobody").stdout.contains('\x1b'));
+    assert!(!sandbox.run("--color always --json connect nobody").stdout.contains('\x1b'));
 }
 
 #[test]
 fn quiet_says_the_result_alone() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let mut command = world.command();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let mut command = sandbox.bare_in_time();
     command.envs(server.environment()).args(["provision", "-q", "--device-name", NAME]);
     let output = command.output().unwrap();
     assert!(output.stderr.is_empty(), "{output:?}");
@@ -294,11 +294,11 @@ fn every_error_code_is_unlike_any_other_and_has_a_help() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_result_that_cannot_be_written_is_no_success() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("tbprov"));
     let ran = command
-        .current_dir(world.path(""))
+        .current_dir(sandbox.path(""))
         .args(["devices", "list", "--json"])
         .stdout(full)
         .output()

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{KEY, NAME, SECRET, Server, World};
+use crate::support::{KEY, NAME, SECRET, Sandbox, Server};
 
 /// Provisions without naming a server certificate.
 fn without_certificate(server: &Server) -> String {
@@ -14,94 +14,94 @@ fn without_certificate(server: &Server) -> String {
 
 #[test]
 fn a_rerun_believes_the_certificate_saved_by_the_run_before() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
-    assert_eq!(world.run(&without_certificate(&server)).outcome(), "verified");
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
+    assert_eq!(sandbox.run(&without_certificate(&server)).outcome(), "verified");
     // Without one saved, a file of the customary name is believed, and here there is none.
-    let elsewhere = World::new();
+    let elsewhere = Sandbox::new();
     let (exit_code, code, _) = elsewhere.run(&without_certificate(&server)).failure();
     assert_eq!((exit_code, code.as_str()), (3, "tls/untrusted"));
 }
 
 #[test]
 fn a_certificate_of_the_customary_name_mends_a_first_run_without_one() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    world.run(&without_certificate(&server)).failure();
-    world.write("mqttserver.pub.pem", world.read("server.pem"));
-    assert_eq!(world.run(&without_certificate(&server)).outcome(), "provisioned");
-    assert_eq!(world.record()["server_pem"], true);
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    sandbox.run(&without_certificate(&server)).failure();
+    sandbox.write("mqttserver.pub.pem", sandbox.read("server.pem"));
+    assert_eq!(sandbox.run(&without_certificate(&server)).outcome(), "provisioned");
+    assert_eq!(sandbox.record()["server_pem"], true);
 }
 
 #[test]
 fn a_missing_server_pem_is_damage_and_not_a_reason_to_trust_others() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    server.provision(&world, "").done();
-    std::fs::remove_file(world.path(&format!("devices/{NAME}/server.pem"))).unwrap();
-    assert_eq!(world.run("connect --json").brief(), "5 store/corrupt plan");
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "").done();
+    std::fs::remove_file(sandbox.path(&format!("devices/{NAME}/server.pem"))).unwrap();
+    assert_eq!(sandbox.run("connect --json").brief(), "5 store/corrupt plan");
 }
 
 #[test]
 fn acknowledged_telemetry_is_a_proof() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let done = server.provision(&world, "--no-verify-connect --send-telemetry").done();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let done = server.provision(&sandbox, "--no-verify-connect --send-telemetry").done();
     assert_eq!(done["verified"], json!({"answer": true, "connect": false, "mutual_tls": false}));
     assert_eq!(done["telemetry"]["acknowledged"], 1);
-    assert_eq!(world.record()["state"], "proved");
+    assert_eq!(sandbox.record()["state"], "proved");
 }
 
 #[test]
 fn a_token_is_proved_by_a_connect_that_is_not_mutual_tls() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    let done = server.provision(&world, "--credentials-type access-token").done();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let done = server.provision(&sandbox, "--credentials-type access-token").done();
     assert_eq!(done["verified"], json!({"answer": true, "connect": true, "mutual_tls": false}));
 }
 
 #[test]
 fn stdin_is_read_by_one_only() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let line = "provision --json --host localhost --device-name d --provision-key k --provision-secret-file - --send-telemetry=-";
-    assert_eq!(world.run(line).brief(), "2 usage/conflict plan");
+    assert_eq!(sandbox.run(line).brief(), "2 usage/conflict plan");
 }
 
 #[test]
 fn acknowledged_telemetry_is_told_even_when_its_proof_cannot_be_recorded() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    server.provision(&world, "--no-verify-connect").done();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "--no-verify-connect").done();
     // A link is no lock: the record cannot be written.
-    let lock = world.path(&format!("devices/.locks/{NAME}.lock"));
+    let lock = sandbox.path(&format!("devices/.locks/{NAME}.lock"));
     std::fs::remove_file(&lock).unwrap();
     #[cfg(unix)]
     std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
     #[cfg(not(unix))]
     std::fs::create_dir(&lock).unwrap();
-    let ran = world.run("connect --json --send-telemetry --count 2 --interval 0s");
+    let ran = sandbox.run("connect --json --send-telemetry --count 2 --interval 0s");
     assert_eq!(ran.done()["telemetry"]["acknowledged"], 2);
     assert!(ran.stderr.contains("warning"), "{ran:?}");
-    assert!(!world.path("devices/.locks/elsewhere").exists());
+    assert!(!sandbox.path("devices/.locks/elsewhere").exists());
 }
 
 #[test]
 fn a_copied_folder_is_named_as_one() {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    server.provision(&world, "").done();
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "").done();
     for name in ["device.json", "key.pem", "cert.pem", "server.pem"] {
-        world.write(&format!("devices/copy/{name}"), world.read(&format!("devices/{NAME}/{name}")));
+        sandbox.write(&format!("devices/copy/{name}"), sandbox.read(&format!("devices/{NAME}/{name}")));
     }
-    let listed = world.run("devices list --json").done();
+    let listed = sandbox.run("devices list --json").done();
     assert!(listed["devices"][0]["error"].as_str().unwrap().contains("copy of the device"), "{listed}");
 }
 
 #[test]
 fn an_empty_name_is_no_device() {
-    let world = World::trusting("san");
-    Server::start(|_| {}).provision(&world, "").done();
-    let (exit_code, code, _) = world.run_all(["devices", "show", "", "--json"]).failure();
+    let sandbox = Sandbox::trusting("san");
+    Server::presenting("san", |_| {}).provision(&sandbox, "").done();
+    let (exit_code, code, _) = sandbox.run_all(["devices", "show", "", "--json"]).failure();
     assert_eq!((exit_code, code.as_str()), (5, "store/not-found"));
 }

@@ -1,12 +1,12 @@
 //! Telemetry from the command line: what is counted, and which line was bad.
 
-use crate::support::{Ran, Server, World};
+use crate::support::{Ran, Sandbox, Server};
 
-fn provisioned() -> (World, Server) {
-    let world = World::trusting("san");
-    let server = Server::start(|_| {});
-    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
-    (world, server)
+fn provisioned() -> (Sandbox, Server) {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
+    (sandbox, server)
 }
 
 #[track_caller]
@@ -19,13 +19,13 @@ fn assert_bad_line(ran: &Ran, line: &str, acknowledged: &str) {
 #[test]
 fn a_bad_line_is_named_after_the_earlier_ones_are_acknowledged() {
     for (bad, after) in [("not json", "{\"a\":3}"), ("[]", ""), ("{\"a\":", ""), ("42", "{\"a\":3}")] {
-        let (world, server) = provisioned();
+        let (sandbox, server) = provisioned();
         let lines = format!("{{\"a\":1}}\n\n{{\"a\":2}}\n{bad}\n{after}\n");
-        let ran = world.run_with_stdin("connect --json --send-telemetry=-", lines.clone());
+        let ran = sandbox.run_with_stdin("connect --json --send-telemetry=-", lines.clone());
         assert_bad_line(&ran, "line 4 of standard input", "2 of 2 messages were acknowledged");
         assert_eq!(server.devices()[0].telemetry, 2, "{bad}");
-        world.write("readings.ndjson", lines);
-        let ran = world.run("connect --json --send-telemetry=@readings.ndjson");
+        sandbox.write("readings.ndjson", lines);
+        let ran = sandbox.run("connect --json --send-telemetry=@readings.ndjson");
         assert_bad_line(&ran, "line 4 of readings.ndjson", "2 of 2 messages were acknowledged");
         assert_eq!(server.devices()[0].telemetry, 4, "{bad}");
     }
@@ -33,21 +33,21 @@ fn a_bad_line_is_named_after_the_earlier_ones_are_acknowledged() {
 
 #[test]
 fn a_line_longer_than_a_packet_is_refused() {
-    let (world, server) = provisioned();
+    let (sandbox, server) = provisioned();
     let long = format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n{{\"a\":2}}\n", "x".repeat(70_000));
-    let ran = world.run_with_stdin("connect --json --send-telemetry=-", long);
+    let ran = sandbox.run_with_stdin("connect --json --send-telemetry=-", long);
     assert_bad_line(&ran, "line 2 of standard input is larger than", "1 of 1");
     // No end of the line at all: it must not fill the memory.
     let endless = "x".repeat(1 << 20);
-    let ran = world.run_with_stdin("connect --json --send-telemetry=-", endless);
+    let ran = sandbox.run_with_stdin("connect --json --send-telemetry=-", endless);
     assert_bad_line(&ran, "line 1 of standard input is larger than", "0 of 0");
     assert_eq!(server.devices()[0].telemetry, 1);
 }
 
 #[test]
 fn every_source_is_counted_by_its_acknowledgements() {
-    let (world, server) = provisioned();
-    world.write("readings.ndjson", "\u{feff}{\"a\":1}\r\n{\"a\":2}\r\n\r\n[{\"a\":3},{\"a\":4}]");
+    let (sandbox, server) = provisioned();
+    sandbox.write("readings.ndjson", "\u{feff}{\"a\":1}\r\n{\"a\":2}\r\n\r\n[{\"a\":3},{\"a\":4}]");
     let mut total = 0;
     for (flags, count) in [
         ("--send-telemetry", 1),
@@ -60,7 +60,7 @@ fn every_source_is_counted_by_its_acknowledgements() {
         if cfg!(windows) && flags.contains("/dev/null") {
             continue;
         }
-        let result = world.run(&format!("connect --json {flags}")).done();
+        let result = sandbox.run(&format!("connect --json {flags}")).done();
         assert_eq!(result["telemetry"]["sent"], count, "{flags}");
         assert_eq!(result["telemetry"]["acknowledged"], count, "{flags}");
         total += count;
@@ -70,17 +70,17 @@ fn every_source_is_counted_by_its_acknowledgements() {
 
 #[test]
 fn the_samples_are_those_of_the_example_firmware() {
-    let (world, server) = provisioned();
-    world.run("connect --send-telemetry --count 2 --interval 0s --json").done();
+    let (sandbox, server) = provisioned();
+    sandbox.run("connect --send-telemetry --count 2 --interval 0s --json").done();
     let last = server.devices()[0].last_telemetry.clone();
     assert_eq!(last.as_deref(), Some(r#"{"temperature":25.5,"humidity":27}"#));
 }
 
 #[test]
 fn attributes_go_first_and_are_not_counted_as_telemetry() {
-    let (world, server) = provisioned();
+    let (sandbox, server) = provisioned();
     let line = r#"connect --json --send-telemetry --attributes {"firmware":"1.2.0"}"#;
-    assert_eq!(world.run(line).done()["telemetry"]["sent"], 1);
+    assert_eq!(sandbox.run(line).done()["telemetry"]["sent"], 1);
     assert_eq!(server.devices()[0].attributes, 1);
     assert_eq!(server.devices()[0].telemetry, 1);
 }

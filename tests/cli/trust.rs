@@ -14,7 +14,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{KEY, NAME, SECRET, Server, World, fixture, fixture_text, for_each_row, runtime, same};
+use crate::support::{
+    KEY, NAME, SECRET, Sandbox, Server, fixture, fixture_text, for_each_row, runtime, same,
+};
 
 /// `(what the server presents, what is trusted, the host asked for, flags, how it ends)`
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
@@ -50,9 +52,9 @@ const ROWS: &[Row] = &[
 fn every_server_certificate_is_judged_as_promised() {
     for_each_row(ROWS, |(presented, trusted, host, flags, promised)| {
         let what = format!("{presented} with {trusted} as {host} {flags}");
-        let world = World::trusting(trusted);
-        let server = Server::with_certificate(presented, |_| {});
-        same(&what, &server.provision(&world, &format!("--host {host} {flags}")).brief(), promised)?;
+        let sandbox = Sandbox::trusting(trusted);
+        let server = Server::presenting(presented, |_| {});
+        same(&what, &server.provision(&sandbox, &format!("--host {host} {flags}")).brief(), promised)?;
         let requests =
             server.events().iter().filter(|event| matches!(event, Event::ProvisionRequest { .. })).count();
         same(&what, &requests.to_string(), if *promised == "provisioned" { "1" } else { "0" })
@@ -61,13 +63,13 @@ fn every_server_certificate_is_judged_as_promised() {
 
 #[test]
 fn without_a_file_the_systems_roots_decide_and_the_help_says_how_to_get_the_file() {
-    let world = World::new();
-    let server = Server::start(|_| {});
+    let sandbox = Sandbox::new();
+    let server = Server::presenting("san", |_| {});
     let line = format!(
         "provision --json --host localhost --port {} --provision-key {KEY} --provision-secret s --device-name {NAME}",
         server.port()
     );
-    let refused = world.run(&line);
+    let refused = sandbox.run(&line);
     // A machine without any root says so before it connects.
     assert!(
         ["3 tls/untrusted tls", "3 tls/untrusted plan"].contains(&refused.brief().as_str()),
@@ -78,26 +80,26 @@ fn without_a_file_the_systems_roots_decide_and_the_help_says_how_to_get_the_file
 
 #[test]
 fn the_customary_file_is_trusted_without_a_flag() {
-    let world = World::new();
-    world.write("mqttserver.pub.pem", fixture_text("server/esp32.pem"));
-    let server = Server::with_certificate("esp32", |_| {});
+    let sandbox = Sandbox::new();
+    sandbox.write("mqttserver.pub.pem", fixture_text("server/esp32.pem"));
+    let server = Server::presenting("esp32", |_| {});
     let line = format!(
         "provision --json --host localhost --port {} --provision-key {KEY} --provision-secret {SECRET} --device-name {NAME}",
         server.port()
     );
-    assert_eq!(world.run(&line).outcome(), "provisioned");
-    assert_eq!(world.read("devices/sensor-01/server.pem"), fixture_text("server/esp32.pem"));
+    assert_eq!(sandbox.run(&line).outcome(), "provisioned");
+    assert_eq!(sandbox.read("devices/sensor-01/server.pem"), fixture_text("server/esp32.pem"));
 }
 
 #[test]
 fn the_saved_identity_goes_on_trusting_the_same_server_only() {
-    let world = World::trusting("esp32");
-    let server = Server::with_certificate("esp32", |_| {});
-    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
-    let impostor = Server::with_certificate("impostor", |_| {});
-    let connect = world.run(&format!("connect --json --port {}", impostor.port()));
+    let sandbox = Sandbox::trusting("esp32");
+    let server = Server::presenting("esp32", |_| {});
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
+    let impostor = Server::presenting("impostor", |_| {});
+    let connect = sandbox.run(&format!("connect --json --port {}", impostor.port()));
     assert_eq!(connect.brief(), "3 tls/untrusted verify");
-    let telemetry = world.run(&format!("connect --json --send-telemetry --port {}", impostor.port()));
+    let telemetry = sandbox.run(&format!("connect --json --send-telemetry --port {}", impostor.port()));
     assert_eq!(telemetry.brief(), "3 tls/untrusted tls");
     let connected = |event: &Event| matches!(event, Event::TlsEstablished { .. } | Event::Connected { .. });
     assert!(!impostor.events().iter().any(connected));
@@ -131,7 +133,7 @@ async fn bytes_told_to_an_impostor(
 fn an_impostor_learns_nothing_not_even_with_a_copy_of_the_certificate() {
     let certificates = ["server/impostor.pem", "server/esp32.pem"];
     for (certificate, version) in certificates.into_iter().flat_map(|file| [(file, &TLS12), (file, &TLS13)]) {
-        let world = World::trusting("esp32");
+        let sandbox = Sandbox::trusting("esp32");
         let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         let impostor = runtime().spawn(bytes_told_to_an_impostor(listener, certificate, version));
@@ -139,26 +141,26 @@ fn an_impostor_learns_nothing_not_even_with_a_copy_of_the_certificate() {
             "provision --json --host localhost --port {port} --server-cert server.pem --skip-name-check \
              --provision-key {KEY} --provision-secret {SECRET} --device-name {NAME}"
         );
-        assert_eq!(world.run(&line).brief(), "3 tls/untrusted tls", "{certificate} {version:?}");
+        assert_eq!(sandbox.run(&line).brief(), "3 tls/untrusted tls", "{certificate} {version:?}");
         assert_eq!(runtime().block_on(impostor).unwrap(), 0, "{certificate} {version:?}");
     }
 }
 
 #[test]
 fn a_key_too_weak_to_prove_anything_is_named_by_inspect() {
-    let read = World::trusting("rsa-1024").run("certs inspect --json server.pem").done();
+    let read = Sandbox::trusting("rsa-1024").run("certs inspect --json server.pem").done();
     assert_eq!(read["certificates"][0]["key"], "rsa-1024");
 }
 
 #[test]
 fn what_a_server_presents_can_be_seen_and_kept_and_then_trusted() {
-    let world = World::new();
-    let server = Server::with_certificate("esp32", |_| {});
+    let sandbox = Sandbox::new();
+    let server = Server::presenting("esp32", |_| {});
     let inspected =
-        world.run(&format!("certs inspect --json localhost:{} --save server.pem", server.port())).done();
+        sandbox.run(&format!("certs inspect --json localhost:{} --save server.pem", server.port())).done();
     assert_eq!(inspected["certificates"][0]["subject"], "CN=localhost");
-    assert_eq!(world.read("server.pem"), fixture_text("server/esp32.pem"));
-    assert_eq!(server.provision(&world, "").outcome(), "provisioned");
-    let again = world.run(&format!("certs inspect --json localhost:{} --save server.pem", server.port()));
+    assert_eq!(sandbox.read("server.pem"), fixture_text("server/esp32.pem"));
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
+    let again = sandbox.run(&format!("certs inspect --json localhost:{} --save server.pem", server.port()));
     assert_eq!(again.failure().0, 5);
 }

@@ -12,11 +12,11 @@ use tbprov::sim::{Fault, ServerIdentity};
 
 /// A device that no server knows, which believes `certificate` and connects to `server`.
 fn stranger(sandbox: &Sandbox, server: &Server, certificate: &Certificate) {
-    sandbox.write("believed.pem", &certificate.to_pem());
+    sandbox.write("believed.pem", certificate.to_pem());
     tbprov(sandbox, &["certs", "gen", "--name", "sensor", "--out", "own"]);
     let add = "devices add sensor --cert own/cert.pem --key own/key.pem --host 127.0.0.1 \
                --server-cert believed.pem --no-verify-connect";
-    let port = server.address.port().to_string();
+    let port = server.address().port().to_string();
     tbprov(sandbox, &add.split_whitespace().chain(["--port", &port]).collect::<Vec<_>>());
 }
 
@@ -50,7 +50,7 @@ fn what_a_server_refuses_is_said_and_tried_again() {
         (Fault::GarbageMqtt, 3, "network/protocol", "MQTT"),
     ] {
         let (server, sandbox) = (Server::start(|config| config.faults.push(fault)), Sandbox::new());
-        stranger(&sandbox, &server, &server.certificate);
+        stranger(&sandbox, &server, &server.certificate());
         let log = gives_up(&sandbox, elf, &[], exit_code, code);
         tried_again(&log, code);
         assert!(log.iter().any(|line| line.contains(words)), "{fault}: {log:#?}");
@@ -61,7 +61,7 @@ fn what_a_server_refuses_is_said_and_tried_again() {
 fn a_device_that_the_server_does_not_know_is_told_so() {
     let Some(elf) = firmware() else { return };
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
-    stranger(&sandbox, &server, &server.certificate);
+    stranger(&sandbox, &server, &server.certificate());
     let log = gives_up(&sandbox, elf, &[], 1, "server/not-authorized");
     tried_again(&log, "server/not-authorized");
 }
@@ -71,7 +71,7 @@ fn a_device_that_the_server_does_not_know_is_told_so() {
 fn an_old_server_refuses_the_certificate_during_tls() {
     let Some(elf) = firmware() else { return };
     let (server, sandbox) = (Server::of(RELEASES[0]), Sandbox::new());
-    stranger(&sandbox, &server, &server.certificate);
+    stranger(&sandbox, &server, &server.certificate());
     let log = gives_up(&sandbox, elf, &[], 3, "tls/client-certificate-refused");
     tried_again(&log, "tls/client-certificate-refused");
 }
@@ -81,7 +81,7 @@ fn a_silent_server_is_given_up() {
     let Some(elf) = firmware() else { return };
     for fault in [Fault::StallTls, Fault::NoConnack] {
         let (server, sandbox) = (Server::start(|config| config.faults.push(fault)), Sandbox::new());
-        stranger(&sandbox, &server, &server.certificate);
+        stranger(&sandbox, &server, &server.certificate());
         gives_up(&sandbox, elf, &[], 3, "network/timeout");
     }
 }
@@ -90,7 +90,7 @@ fn a_silent_server_is_given_up() {
 fn an_impostor_gets_nothing() {
     let Some(elf) = firmware() else { return };
     let (server, real, sandbox) = (Server::start(|_| {}), Server::start(|_| {}), Sandbox::new());
-    stranger(&sandbox, &server, &real.certificate);
+    stranger(&sandbox, &server, &real.certificate());
     let log = gives_up(&sandbox, elf, &[], 3, "tls/untrusted");
     tried_again(&log, "tls/untrusted");
     assert_eq!(server.telemetry("sensor"), Vec::<String>::new());
@@ -101,7 +101,7 @@ fn a_server_of_another_name_is_refused_unless_names_do_not_matter() {
     let Some(elf) = firmware() else { return };
     let (server, sandbox) =
         (Server::start(|config| config.hosts = vec!["other.example".to_owned()]), Sandbox::new());
-    stranger(&sandbox, &server, &server.certificate);
+    stranger(&sandbox, &server, &server.certificate());
     let log = gives_up(&sandbox, elf, &[], 3, "tls/name-mismatch");
     tried_again(&log, "tls/name-mismatch");
     gives_up(&sandbox, elf, &["--skip-name-check"], 1, "server/not-authorized");
@@ -151,7 +151,7 @@ fn dates_are_checked_once_the_time_is_known() {
     let time = time_server();
     for (not_before, not_after) in [(-10, -1), (1, 10)] {
         let (server, sandbox) = (server_valid(not_before, not_after), Sandbox::new());
-        stranger(&sandbox, &server, &server.certificate);
+        stranger(&sandbox, &server, &server.certificate());
         let log = gives_up(&sandbox, elf, &["--time-server", &time], 3, "tls/expired");
         tried_again(&log, "tls/expired");
         // Without a clock nobody can tell, and the log says so.
@@ -159,6 +159,6 @@ fn dates_are_checked_once_the_time_is_known() {
         assert!(log.iter().any(|line| line.contains("are not checked")), "{log:#?}");
     }
     let (server, sandbox) = (server_valid(-1, 1), Sandbox::new());
-    stranger(&sandbox, &server, &server.certificate);
+    stranger(&sandbox, &server, &server.certificate());
     gives_up(&sandbox, elf, &["--time-server", &time], 1, "server/not-authorized");
 }

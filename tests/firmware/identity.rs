@@ -4,7 +4,8 @@ use super::*;
 use tbprov::event::Observer;
 use tbprov::firmware::emulator::{Emulated, Emulation, QEMU};
 use tbprov::firmware::{IdentityOptions, partition};
-use tbprov::ledger::folder::Store;
+use tbprov::ledger::Ledger as _;
+use tbprov::ledger::folder::Folders;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps the log.
@@ -41,15 +42,16 @@ fn an_unusable_identity_is_reported() {
     let Some(elf) = firmware() else { return };
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.provisioned(&server, "sensor");
-    let device = Store::new(sandbox.path("devices")).open("sensor").unwrap();
+    let ledger = Folders::new(sandbox.path("devices"));
+    let device = server.block_on(ledger.open("sensor")).unwrap();
     let at = tbprov::server::Server {
         host: "127.0.0.1".parse().unwrap(),
-        port: server.address.port(),
-        trust: std::sync::Arc::new(device.trust().unwrap()),
+        port: server.address().port(),
+        trust: std::sync::Arc::new(server.block_on(ledger.trust(&device)).unwrap()),
     };
-    let address = std::net::SocketAddrV4::new([10, 0, 2, 2].into(), server.address.port());
+    let address = std::net::SocketAddrV4::new([10, 0, 2, 2].into(), server.address().port());
     let options = IdentityOptions { address: Some(address), ..IdentityOptions::default() };
-    let whole = partition(&device, &at, &options).unwrap();
+    let whole = server.block_on(partition(&ledger, &device, &at, &options)).unwrap();
     assert_eq!(run_with(&server, elf, &whole).0.unwrap().acknowledged, 1);
 
     // A P-256 identity is in the first of the six sectors.
@@ -76,7 +78,7 @@ fn an_unusable_identity_is_reported() {
 #[test]
 fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
-    run(sandbox.provision(&server, "ed25519").args(["--key-type", "ed25519"])).succeeded();
+    run(sandbox.provision(&server, "ed25519").args(["--key-type", "ed25519"])).done();
     sandbox.provisioned(&server, "sensor");
     let out = sandbox.path("identity.bin");
     let write = |device: &str, arguments: &[&str]| {
@@ -98,5 +100,5 @@ fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
     write("sensor", &["--wifi-ssid", "workshop", "--wifi-password-file", "empty"])
         .failed(2, "usage/invalid-value");
     assert!(!out.exists());
-    write("sensor", &[]).succeeded();
+    write("sensor", &[]).done();
 }

@@ -4,7 +4,14 @@
 //! Needs a compiler for the board and QEMU, and minutes: run where `TBPROV_REQUIRE_FIRMWARE` is set, else skipped.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod faults;
 mod identity;
@@ -38,7 +45,7 @@ fn build() -> PathBuf {
     let mut command = sandbox.tbprov(&["firmware", "build", "--json", "--board", "virt"]);
     // The home of the sandbox has neither rustup nor the registry's cache.
     command.env("HOME", std::env::var_os("HOME").unwrap_or_default());
-    let built = run(command.arg("--firmware-dir").arg(sources)).succeeded();
+    let built = run(command.arg("--firmware-dir").arg(sources)).done();
     PathBuf::from(built["elf"].as_str().unwrap())
 }
 
@@ -50,7 +57,7 @@ fn emulate(sandbox: &Sandbox, elf: &Path, arguments: &[&str]) -> Command {
 }
 
 /// The firmware's log, line by line, of a command that told events.
-fn log(ended: &Ended) -> Vec<String> {
+fn log(ended: &Ran) -> Vec<String> {
     let events = ended.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     events.filter_map(|event| event["line"].as_str().map(str::to_owned)).collect()
 }

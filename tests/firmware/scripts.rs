@@ -21,13 +21,13 @@ fn program(sandbox: &Sandbox) -> PathBuf {
 }
 
 fn qemu(sandbox: &Sandbox, script: &str) -> PathBuf {
-    let qemu = sandbox.write("qemu", &format!("#!/bin/sh\n{script}\n"));
+    let qemu = sandbox.write("qemu", format!("#!/bin/sh\n{script}\n"));
     std::fs::set_permissions(&qemu, std::fs::Permissions::from_mode(0o755)).unwrap();
     qemu
 }
 
 /// `emulate` with the device of a simulator, by an emulator that runs `script`.
-fn emulated_by(script: &str, arguments: &[&str]) -> Ended {
+fn emulated_by(script: &str, arguments: &[&str]) -> Ran {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.provisioned(&server, "sensor");
     let qemu = qemu(&sandbox, script);
@@ -40,7 +40,7 @@ const ACKNOWLEDGED: &str = "echo 'I (9) tbprov: [Telemetry][Ack] packet 1 in 3 m
 fn readings_are_counted_by_what_the_log_says() {
     let script = format!("{ACKNOWLEDGED}; echo talk; {ACKNOWLEDGED}; {ACKNOWLEDGED}; sleep 60");
     let ended = emulated_by(&script, &["--count", "2"]);
-    assert_eq!(ended.succeeded()["acknowledged"], 2);
+    assert_eq!(ended.done()["acknowledged"], 2);
     assert_eq!(log(&ended).len(), 3, "it ends at the second");
 }
 
@@ -92,7 +92,7 @@ fn noise_is_no_harm() {
     let script = format!(
         "head -c 300000 /dev/zero | tr '\\0' 'x'; head -c 1000 /dev/urandom; echo; {ACKNOWLEDGED}; sleep 60"
     );
-    assert_eq!(emulated_by(&script, &["--count", "1"]).succeeded()["acknowledged"], 1);
+    assert_eq!(emulated_by(&script, &["--count", "1"]).done()["acknowledged"], 1);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn it_sees_the_identity_and_no_secret_of_the_environment() {
     let qemu = qemu(&sandbox, &script);
     let mut command = emulate(&sandbox, &program(&sandbox), &["--count", "1"]);
     let ended = run(command.env("TBPROV_QEMU", qemu).env("TBPROV_WIFI_PASSWORD", "a-secret-of-ours"));
-    ended.succeeded();
+    ended.done();
     let log = log(&ended);
     assert!(log.contains(&"-rw-------".to_owned()), "{log:#?}");
     assert!(!ended.stdout.contains("a-secret-of-ours"), "{log:#?}");

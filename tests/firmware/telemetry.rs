@@ -8,10 +8,10 @@ fn readings_arrive_under_the_identity_of_the_device() {
     for key_type in ["ec-p256", "rsa-2048"] {
         for release in RELEASES {
             let (server, sandbox) = (Server::of(release), Sandbox::new());
-            run(sandbox.provision(&server, "sensor").args(["--key-type", key_type])).succeeded();
+            run(sandbox.provision(&server, "sensor").args(["--key-type", key_type])).done();
             let before = server.device("sensor").telemetry;
             let emulated = run(&mut emulate(&sandbox, elf, &["--count", "3", "--interval", "100ms"]));
-            let result = emulated.succeeded();
+            let result = emulated.done();
             assert_eq!(result["acknowledged"], 3, "{key_type} {release}");
             assert_eq!(result["credentials_id"], sandbox.identity("sensor").leaf.credentials_id());
             let arrived = &server.telemetry("sensor")[before as usize..];
@@ -28,7 +28,7 @@ fn the_log_tells_the_story() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.provisioned(&server, "sensor");
     let emulated = run(&mut emulate(&sandbox, elf, &["--count", "2", "--interval", "50ms"]));
-    emulated.succeeded();
+    emulated.done();
     let log = log(&emulated).join("\n");
     let mut rest = log.as_str();
     for part in [
@@ -58,7 +58,7 @@ fn a_device_may_be_called_provision() {
     sandbox.provisioned(&server, "provision");
     let mut command = sandbox.tbprov(&["firmware", "emulate", "--json", "--device", "provision"]);
     let emulated = run(command.arg("--elf").arg(elf).args(["--count", "1", "--give-up-after", "10s"]));
-    assert_eq!(emulated.succeeded()["acknowledged"], 1);
+    assert_eq!(emulated.done()["acknowledged"], 1);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn without_a_device_it_brings_a_server_and_a_device_of_its_own() {
     let Some(elf) = firmware() else { return };
     let sandbox = Sandbox::new();
     let mut command = sandbox.tbprov(&["firmware", "emulate", "--json", "--interval", "50ms"]);
-    let result = run(command.arg("--elf").arg(elf)).succeeded();
+    let result = run(command.arg("--elf").arg(elf)).done();
     assert_eq!((result["acknowledged"].as_u64(), result["outcome"].as_str()), (Some(4), Some("emulated")));
 }
 
@@ -78,7 +78,7 @@ fn a_lost_connection_is_made_again() {
     sandbox.provisioned(&server, "sensor");
     let arguments = ["--count", "5", "--interval", "50ms", "--retry", "50ms"];
     let emulated = run(&mut emulate(&sandbox, elf, &arguments));
-    assert_eq!(emulated.succeeded()["acknowledged"], 5);
+    assert_eq!(emulated.done()["acknowledged"], 5);
     assert!(emulated.stdout.contains("[network/closed]"), "{}", emulated.stdout);
 }
 

@@ -18,7 +18,7 @@ fn firmware(sandbox: &Sandbox, arguments: &[&str]) -> Value {
     command.args(arguments);
     command.env("HOME", std::env::home_dir().unwrap());
     command.env("TBPROV_FIRMWARE_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware"));
-    run(&mut command).succeeded()
+    run(&mut command).done()
 }
 
 /// What esptool says of a part of an image.

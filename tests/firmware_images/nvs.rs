@@ -41,7 +41,7 @@ fn csv(sandbox: &Sandbox, identity: &Identity) {
         ("cert", &identity.certificate),
         ("key", &*identity.key),
     ] {
-        sandbox.write(name, &format!("{text}\0"));
+        sandbox.write(name, format!("{text}\0"));
     }
     let wifi = identity.wifi.as_ref();
     let rows = [

@@ -75,7 +75,7 @@ fn usage() {
     ] {
         snapshot.both_in(&place, title, line);
     }
-    assert!(place.world.files().is_empty());
+    assert!(place.sandbox.files().is_empty());
     snapshot.check();
 }
 
@@ -234,7 +234,7 @@ fn store() {
     );
     let place = Place::unserved().pair().file("devices/.locks/sensor-01.lock", "4711");
     let locked =
-        std::fs::OpenOptions::new().write(true).open(place.world.path("devices/.locks/sensor-01.lock"));
+        std::fs::OpenOptions::new().write(true).open(place.sandbox.path("devices/.locks/sensor-01.lock"));
     let locked = locked.unwrap();
     locked.lock().unwrap();
     let add = format!("devices add {NAME} --cert device.pem --key device_key.pem --no-verify-connect");
@@ -382,7 +382,7 @@ fn interrupted() {
     for line in ["provision", "--json provision", "--events provision"] {
         let place = Place::with_fault("no-answer");
         let ran = place.run_until(line, record, "\"sent\"");
-        snapshot.add(&place.world, line, &ran);
+        snapshot.add(&place.sandbox, line, &ran);
     }
     snapshot.check();
 }

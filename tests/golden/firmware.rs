@@ -19,7 +19,7 @@ fn empty_elf() -> Vec<u8> {
 /// Puts a script in place by another process: a file that this one has open for writing cannot be run.
 fn script(place: Place, name: &str, script: &str) -> Place {
     let place = place.file("script", format!("#!/bin/sh\n{script}\n"));
-    let (from, to) = (place.world.path("script"), place.world.path(name));
+    let (from, to) = (place.sandbox.path("script"), place.sandbox.path(name));
     let installed =
         std::process::Command::new("install").args(["-D", "-m", "755"]).args([&from, &to]).status();
     assert!(installed.unwrap().success());
@@ -34,7 +34,7 @@ const BUILT: &str = "echo 'Compiling things' >&2; echo '{\"reason\":\"compiler-a
 /// Sources in `fw`, and a `cargo` that is this script.
 fn compiling(cargo: &str) -> Place {
     let place = sources();
-    let root = place.world.path("").display().to_string();
+    let root = place.sandbox.path("").display().to_string();
     let root = root.trim_end_matches('/').to_owned();
     let cargo = format!("test \"$1\" = --version && {{ echo cargo 1.96.0; exit; }}\n{cargo}");
     let place = script(place, "bin/rustc", &RUSTC.replace("ROOT", &root));
@@ -170,7 +170,7 @@ fn monitor() {
         let place = Place::empty();
         let (mut line, _port, path) = pseudo_terminal();
         line.write_all(b"I (31) boot: tbprov firmware\r\nCONNACK 0\r\n").unwrap();
-        std::os::unix::fs::symlink(Path::new(&path), place.world.path("board")).unwrap();
+        std::os::unix::fs::symlink(Path::new(&path), place.sandbox.path("board")).unwrap();
         snapshot.case(title).ran(&place, &format!("firmware monitor --port board {flags}"));
     }
     snapshot.check();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::redactions::redact;
 use crate::snapshot::{folder, same_as_file};
-use crate::support::World;
+use crate::support::Sandbox;
 
 /// A command, as it is typed after `tbprov`, and what `--help` says of it.
 pub(crate) struct Help {
@@ -25,11 +25,11 @@ impl Help {
 
 /// Every command below the one of no name, each before its own.
 pub(crate) fn every_help() -> Vec<Help> {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let mut to_ask = vec![Vec::new()];
     let mut found = Vec::new();
     while let Some(command) = to_ask.pop() {
-        let help = ask(&world, &command, "--help");
+        let help = ask(&sandbox, &command, "--help");
         for name in commands(&help.text).into_iter().rev() {
             to_ask.push([command.as_slice(), &[name]].concat());
         }
@@ -38,10 +38,10 @@ pub(crate) fn every_help() -> Vec<Help> {
     found
 }
 
-fn ask(world: &World, command: &[String], flag: &str) -> Help {
-    let ran = world.run_all(command.iter().map(String::as_str).chain([flag]));
+fn ask(sandbox: &Sandbox, command: &[String], flag: &str) -> Help {
+    let ran = sandbox.run_all(command.iter().map(String::as_str).chain([flag]));
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{command:?}");
-    Help { command: command.to_vec(), text: redact(&ran.stdout, &world.path("")) }
+    Help { command: command.to_vec(), text: redact(&ran.stdout, &sandbox.path("")) }
 }
 
 /// The names below `Commands:`, but `help`.
@@ -72,6 +72,6 @@ fn every_commands_help() {
 /// `-h` has the same in short; once is enough.
 #[test]
 fn the_short_help() {
-    let help = ask(&World::new(), &[], "-h");
+    let help = ask(&Sandbox::new(), &[], "-h");
     same_as_file(&help.text, &folder().join("short-help.txt"));
 }

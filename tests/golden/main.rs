@@ -22,6 +22,5 @@ mod place;
 #[cfg(unix)]
 mod results;
 
-#[allow(dead_code, reason = "another crate's")]
-#[path = "../cli/support.rs"]
+#[path = "../support/mod.rs"]
 mod support;

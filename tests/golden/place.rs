@@ -14,11 +14,11 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::snapshot::Snapshot;
-use crate::support::{NAME, Ran, Server, World, fixture, fixture_text, runtime};
+use crate::support::{NAME, Ran, Sandbox, Server, fixture, fixture_text, runtime};
 
 /// A folder and, while this is kept, what its commands talk to.
 pub(crate) struct Place {
-    pub(crate) world: World,
+    pub(crate) sandbox: Sandbox,
     server: Option<Server>,
     port: u16,
 }
@@ -26,9 +26,9 @@ pub(crate) struct Place {
 impl Place {
     /// An empty folder, and no program but ours.
     pub(crate) fn empty() -> Self {
-        let mut world = World::new();
-        world.set("PATH", "no-such-folder");
-        Self { world, server: None, port: 0 }
+        let mut sandbox = Sandbox::new();
+        sandbox.set("PATH", "no-such-folder");
+        Self { sandbox, server: None, port: 0 }
     }
 
     /// A simulator, and all that `provision` needs in the environment.
@@ -39,8 +39,8 @@ impl Place {
     /// A simulator that keeps its devices in a file, and is then started again with this fault.
     pub(crate) fn served_then(line: &str, fault: &str) -> Self {
         let place = Self::empty();
-        let state = place.world.path("registry.json");
-        let server = Server::start(|config| config.state = Some(state.clone()));
+        let state = place.sandbox.path("registry.json");
+        let server = Server::presenting("san", |config| config.state = Some(state.clone()));
         let mut place = place.told_about(server.port(), "san").after(line);
         place.server = Some(server.replace(|config| {
             config.state = Some(state.clone());
@@ -60,7 +60,7 @@ impl Place {
 
     /// A simulator that has one certificate of the fixtures, where another may be believed.
     pub(crate) fn presenting(certificate: &str, believed: &str, change: impl FnOnce(&mut Config)) -> Self {
-        let server = Server::with_certificate(certificate, change);
+        let server = Server::presenting(certificate, change);
         let mut place = Self::empty().told_about(server.port(), believed);
         place.server = Some(server);
         place
@@ -82,7 +82,7 @@ impl Place {
 
     fn told_about(mut self, port: u16, believed: &str) -> Self {
         self.port = port;
-        self.world.write("server.pem", fixture_text(&format!("server/{believed}.pem")));
+        self.sandbox.write("server.pem", fixture_text(&format!("server/{believed}.pem")));
         for (variable, value) in [
             ("TBPROV_HOST", "localhost"),
             ("TBPROV_PORT", &port.to_string()),
@@ -91,18 +91,18 @@ impl Place {
             ("TBPROV_PROVISION_SECRET", crate::support::SECRET),
             ("TBPROV_DEVICE_NAME", NAME),
         ] {
-            self.world.set(variable, value);
+            self.sandbox.set(variable, value);
         }
         self
     }
 
     pub(crate) fn set(mut self, variable: &str, value: &str) -> Self {
-        self.world.set(variable, value);
+        self.sandbox.set(variable, value);
         self
     }
 
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        self.world.write(name, content);
+        self.sandbox.write(name, content);
         self
     }
 
@@ -138,12 +138,12 @@ impl Place {
     }
 
     pub(crate) fn run(&self, line: &str) -> Ran {
-        self.world.run(&line.replace("$PORT", &self.port.to_string()))
+        self.sandbox.run(&line.replace("$PORT", &self.port.to_string()))
     }
 
     /// Runs `line` until `file` holds `text`, and then for as long as SIGINT takes.
     pub(crate) fn run_until(&self, line: &str, file: &str, text: &str) -> Ran {
-        let mut command = self.world.process();
+        let mut command = self.sandbox.bare();
         command
             .args(line.split_whitespace())
             .stdin(Stdio::null())
@@ -151,7 +151,7 @@ impl Place {
             .stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        let path = self.world.path(file);
+        let path = self.sandbox.path(file);
         while !std::fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
             assert!(Instant::now() < deadline, "not begun: {line}");
             std::thread::sleep(Duration::from_millis(5));
@@ -196,7 +196,7 @@ impl Snapshot {
             lines.each_ref().map(|line| scope.spawn(move || run(line))).map(|running| running.join().unwrap())
         });
         for (line, (place, ran)) in lines.iter().zip(ran) {
-            self.add(&place.world, line, &ran);
+            self.add(&place.sandbox, line, &ran);
         }
     }
 
@@ -210,6 +210,6 @@ impl Snapshot {
     /// Runs and adds `line`.
     pub(crate) fn ran(&mut self, place: &Place, line: &str) {
         let ran = place.run(line);
-        self.add(&place.world, line, &ran);
+        self.add(&place.sandbox, line, &ran);
     }
 }

@@ -18,6 +18,7 @@ const PATTERNS: &[(&str, &str)] = &[
     // Numbers that the system gives.
     (r"(localhost|127\.0\.0\.1|\[::1\]):\d{4,5}\b", "$1:[PORT]"),
     (r#""port":( ?)\d{5}\b"#, r#""port":$1"[PORT]""#),
+    (r"(?m)^(  port +)\d{5}$", "$1[PORT]"),
     (r"--port \d{5}\b", "--port [PORT]"),
     (r"\(process \d+\)", "(process [PID])"),
     (r#""process":( ?)\d+"#, r#""process":$1"[PID]""#),

@@ -263,9 +263,9 @@ fn sim() {
     ] {
         let place = Place::empty();
         let ran = place.run_until(line, "ready.json", "process");
-        snapshot.case(title).add(&place.world, line, &ran);
-        let file = Ran { code: None, stdout: place.world.read("ready.json"), stderr: String::new() };
-        snapshot.add(&place.world, "(its ready file)", &file);
+        snapshot.case(title).add(&place.sandbox, line, &ran);
+        let file = Ran { code: None, stdout: place.sandbox.read("ready.json"), stderr: String::new() };
+        snapshot.add(&place.sandbox, "(its ready file)", &file);
     }
     snapshot.check();
 }
@@ -293,10 +293,10 @@ fn what_is_long_begins_as_it_should() {
         "man --out pages",
         "--json man --out more-pages",
     ] {
-        snapshot.case(line).add(&place.world, line, &first(place.run(line)));
+        snapshot.case(line).add(&place.sandbox, line, &first(place.run(line)));
     }
     let version = format!("tbprov {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(place.run("--version").stdout, version);
-    snapshot.case("nothing at all").add(&place.world, "", &first(place.run("")));
+    snapshot.case("nothing at all").add(&place.sandbox, "", &first(place.run("")));
     snapshot.check();
 }

@@ -6,7 +6,7 @@ use snapbox::assert::DEFAULT_ACTION_ENV;
 use snapbox::{Assert, Data};
 
 use crate::redactions::redact;
-use crate::support::{Ran, World};
+use crate::support::{Ran, Sandbox};
 
 /// Wide enough for a line of JSON; a longer one is shown member by member.
 const WIDTH: usize = 110;
@@ -42,9 +42,9 @@ impl Snapshot {
         self
     }
 
-    /// Adds how `line` ended, that was run in `world`.
-    pub(crate) fn add(&mut self, world: &World, line: &str, ran: &Ran) {
-        let root = world.path("");
+    /// Adds how `line` ended, that was run in `sandbox`.
+    pub(crate) fn add(&mut self, sandbox: &Sandbox, line: &str, ran: &Ran) {
+        let root = sandbox.path("");
         let shown = |text: &str| redact(text, &root);
         self.add_as_is(line, &Ran { stdout: shown(&ran.stdout), stderr: shown(&ran.stderr), ..*ran });
     }

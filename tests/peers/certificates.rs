@@ -89,7 +89,7 @@ fn check_all_of(key_type: &str, server: &Server) {
     }
 
     let device = format!("{key_type} device");
-    run(sandbox.provision(server, &device).args(["--key-type", key_type])).succeeded();
+    run(sandbox.provision(server, &device).args(["--key-type", key_type])).done();
     let file = |name| format!("devices/{device}/{name}");
     check(&sandbox, &file("key.pem"), &file("cert.pem"), key_type, &Expected { name: &device, ..DEVICE });
     assert_whole(&sandbox, server, &device);
@@ -118,7 +118,7 @@ fn openssl_decrypts_an_encrypted_key_with_its_password_alone() {
         let sandbox = Sandbox::new();
         let arguments =
             ["certs", "gen", "--name", "sensor", "--encrypt-key", "--key-type", key_type, "--json"];
-        run(sandbox.tbprov(&arguments).env("TBPROV_KEY_PASSWORD", "pass word")).succeeded();
+        run(sandbox.tbprov(&arguments).env("TBPROV_KEY_PASSWORD", "pass word")).done();
         assert!(sandbox.read("key.pem").starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
         let with = |password| ["pkey", "-in", "key.pem", "-passin", password, "-pubout"];
         let public = say(&sandbox, "openssl", &with("pass:pass word"));

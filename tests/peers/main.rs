@@ -3,7 +3,14 @@
 //! A missing one is told in one line, and is a failure where `TBPROV_REQUIRE_PEERS` is set.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod certificates;
 mod mosquitto;

@@ -88,8 +88,8 @@ fn mosquitto_pub_works_from_a_folder_of_the_store() {
     for release in RELEASES {
         let (server, sandbox) = (Server::of(release), Sandbox::new());
         for key_type in ["ec-p256", "rsa-2048", "ed25519"] {
-            run(sandbox.provision(&server, key_type).args(["--key-type", key_type])).succeeded();
-            let port = server.address.port().to_string();
+            run(sandbox.provision(&server, key_type).args(["--key-type", key_type])).done();
+            let port = server.address().port().to_string();
             let message = r#"{"temperature":25}"#;
             let published =
                 client(&sandbox, "mosquitto_pub", &format!("devices/{key_type}"), &port, &["-m", message]);

@@ -8,27 +8,33 @@ pub(crate) mod peers;
 #[cfg(unix)]
 pub(crate) mod terminal;
 
-use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tbprov::Secret;
-use tbprov::identity::{Certificate, X509Identity};
-use tbprov::sim::{Config, DeviceSummary, Event, Observer, Release, Simulator};
+use tbprov::identity::{Certificate, X509Identity, read_certificates};
+use tbprov::keys::{SoftwareKey, pem};
+use tbprov::sim::{Config, DeviceSummary, Event, Observer, Release, ServerIdentity, Simulator};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+const TBPROV: &str = env!("CARGO_BIN_EXE_tbprov");
 
 pub(crate) const KEY: &str = "provision-key";
-pub(crate) const SECRET: &str = "provision-secret-nobody-sees";
+pub(crate) const SECRET: &str = "the-Provision-Secret-0123456789";
+pub(crate) const NAME: &str = "sensor-01";
 
 /// The releases whose differences matter to a client.
 pub(crate) const RELEASES: [Release; 4] = [Release::V3_4, Release::V3_6, Release::V3_8, Release::V4_3];
 
-/// Ends a test that would hang; no test waits for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Ends what would hang; no test waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until `done`, which a broken program would never be.
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -39,22 +45,46 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+pub(crate) fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
+}
+
+pub(crate) fn fixture_text(path: &str) -> String {
+    std::fs::read_to_string(fixture(path)).unwrap()
+}
+
 /// A folder that is the working directory and the home of every command run in it.
-pub(crate) struct Sandbox(tempfile::TempDir);
+pub(crate) struct Sandbox {
+    folder: TempDir,
+    variables: BTreeMap<String, String>,
+}
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self { folder: tempfile::tempdir().unwrap(), variables: BTreeMap::new() }
+    }
+
+    /// A folder with the fixture `server/<certificate>.pem` as `server.pem`.
+    pub(crate) fn trusting(certificate: &str) -> Self {
+        let sandbox = Self::new();
+        sandbox.write("server.pem", fixture_text(&format!("server/{certificate}.pem")));
+        sandbox
+    }
+
+    pub(crate) fn set(&mut self, variable: &str, value: &str) -> &mut Self {
+        self.variables.insert(variable.to_owned(), value.to_owned());
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+    #[allow(clippy::disallowed_methods, reason = "a test's own file")]
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
         path
     }
 
@@ -62,36 +92,92 @@ impl Sandbox {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Any program, with nothing of the caller's environment that could change what it does.
+    /// The parsed record of the device `sensor-01`.
+    pub(crate) fn record(&self) -> Value {
+        serde_json::from_str(&self.read(&format!("devices/{NAME}/device.json"))).unwrap()
+    }
+
+    /// Every file below the folder, with its path in it.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.folder.path().to_owned()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
+    }
+
+    /// The server `name.pem` with `name_key.pem` of this folder.
+    pub(crate) fn server_identity(&self, name: &str) -> ServerIdentity {
+        identity_from(name, |file| self.read(file))
+    }
+
+    pub(crate) fn identity(&self, folder: &str) -> X509Identity {
+        let file = |name| self.path("devices").join(folder).join(name);
+        X509Identity::read(&file("cert.pem"), &file("key.pem")).unwrap()
+    }
+
+    /// Any program, with nothing of the caller's environment that could change what `tbprov` does.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.0.path()).env("HOME", self.0.path()).stdin(Stdio::null());
+        command.current_dir(self.folder.path()).env("HOME", self.folder.path()).stdin(Stdio::null());
         let ours = |name: &str| name.starts_with("TBPROV_") || name == "NO_COLOR";
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
             command.env_remove(name);
         }
+        command.envs(&self.variables);
         command
     }
 
     pub(crate) fn tbprov(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_tbprov"));
+        let mut command = self.command(TBPROV);
         command.args(arguments);
         command
+    }
+
+    /// `tbprov` with nothing in its environment, not even a PATH, but what was [set](Self::set).
+    pub(crate) fn bare(&self) -> Command {
+        let mut command = Command::new(TBPROV);
+        command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
+        // Windows finds its sockets by it.
+        if let Some(root) = std::env::var_os("SystemRoot") {
+            command.env("SystemRoot", root);
+        }
+        command.envs(&self.variables);
+        command
+    }
+
+    /// [`Self::bare`], ended where it hangs.
+    pub(crate) fn bare_in_time(&self) -> assert_cmd::Command {
+        let mut command = assert_cmd::Command::from_std(self.bare());
+        command.timeout(PATIENCE);
+        command
+    }
+
+    /// Runs `line`, split at blanks, with nothing in its environment.
+    pub(crate) fn run(&self, line: &str) -> Ran {
+        self.run_all(line.split_whitespace())
+    }
+
+    pub(crate) fn run_all<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
+        Ran::from(self.bare_in_time().args(arguments).output().unwrap())
+    }
+
+    pub(crate) fn run_with_stdin(&self, line: &str, stdin: impl Into<Vec<u8>>) -> Ran {
+        Ran::from(self.bare_in_time().args(line.split_whitespace()).write_stdin(stdin).output().unwrap())
     }
 
     /// `tbprov`, told by its environment all about `server`.
     pub(crate) fn tbprov_for(&self, server: &Server, arguments: &[&str]) -> Command {
         let pin = self.path("pinned.pem");
         if !pin.exists() {
-            self.write("pinned.pem", &server.certificate.to_pem());
+            self.write("pinned.pem", server.certificate().to_pem());
         }
         let mut command = self.tbprov(arguments);
-        command
-            .env("TBPROV_HOST", "127.0.0.1")
-            .env("TBPROV_PORT", server.address.port().to_string())
-            .env("TBPROV_PROVISION_KEY", KEY)
-            .env("TBPROV_PROVISION_SECRET", SECRET)
-            .env("TBPROV_SERVER_CERT", pin);
+        command.envs(server.environment()).env("TBPROV_HOST", "127.0.0.1").env("TBPROV_SERVER_CERT", pin);
         command
     }
 
@@ -102,7 +188,7 @@ impl Sandbox {
 
     /// Provisions the device `name`, which must succeed.
     pub(crate) fn provisioned(&self, server: &Server, name: &str) {
-        run(&mut self.provision(server, name)).succeeded();
+        run(&mut self.provision(server, name)).done();
     }
 
     /// `tbprov connect` with a result in JSON.
@@ -111,33 +197,66 @@ impl Sandbox {
         command.args(arguments);
         command
     }
-
-    pub(crate) fn identity(&self, folder: &str) -> X509Identity {
-        let file = |name| self.path("devices").join(folder).join(name);
-        X509Identity::read(&file("cert.pem"), &file("key.pem")).unwrap()
-    }
 }
 
-/// How a command ended.
+/// How a run ended, and what it said.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Ended {
-    /// The last line of stdout: the result, or the failure.
-    pub(crate) fn json(&self) -> Value {
-        let line = self.stdout.lines().last().unwrap_or_default();
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
+}
 
-    /// The result of a command that must have ended well.
+impl Ran {
+    /// Its result, after exit code 0.
     #[track_caller]
-    pub(crate) fn succeeded(&self) -> Value {
+    pub(crate) fn done(&self) -> Value {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.json()
+    }
+
+    /// The one JSON object, or the last of the events.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        let last = self.stdout.lines().last().unwrap_or_else(|| panic!("nothing on stdout: {self:?}"));
+        let value: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("no JSON: {self:?}"));
+        assert_eq!(value["schema"], "tbprov/1", "{self:?}");
+        value
+    }
+
+    #[track_caller]
+    pub(crate) fn outcome(&self) -> String {
+        self.done()["outcome"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Exit code, error code, step; the failure's parts are there and agree with each other.
+    #[track_caller]
+    pub(crate) fn failure(&self) -> (i32, String, String) {
+        let value = self.json();
+        let error = &value["error"];
+        let text = |member: &str| error[member].as_str().unwrap_or_default().to_owned();
+        assert!(!text("message").is_empty() && !text("help").is_empty(), "{self:?}");
+        assert_eq!(value["exit_code"].as_i64(), self.code.map(i64::from), "{self:?}");
+        (self.code.unwrap(), text("code"), text("step"))
+    }
+
+    /// In one line: the outcome, or exit code, error code and step.
+    #[track_caller]
+    pub(crate) fn brief(&self) -> String {
+        match self.code {
+            Some(0) => self.outcome(),
+            _ => {
+                let (exit, code, step) = self.failure();
+                format!("{exit} {code} {step}")
+            }
+        }
     }
 
     /// The failure of a command that must have ended with this exit code and error code.
@@ -148,18 +267,26 @@ impl Ended {
         assert_eq!(json["error"]["code"], error_code, "{self:?}");
         json["error"].clone()
     }
-}
 
-pub(crate) fn run(command: &mut Command) -> Ended {
-    ended(command.output().unwrap())
-}
-
-pub(crate) fn ended(output: std::process::Output) -> Ended {
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    #[track_caller]
+    pub(crate) fn message(&self) -> String {
+        self.json()["error"]["message"].as_str().unwrap().to_owned()
     }
+
+    #[track_caller]
+    pub(crate) fn help(&self) -> String {
+        self.json()["error"]["help"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Runs any program to its end.
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    if command.get_program() == TBPROV {
+        return Ran::from(output);
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
 /// A running command whose lines of stdout are read one by one. Killed when it is dropped.
@@ -212,10 +339,10 @@ impl Running {
         assert!(sent.success());
     }
 
-    pub(crate) fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ran {
         while self.line().is_some() {}
         let code = self.child.wait().unwrap().code();
-        Ended { code, stdout: std::mem::take(&mut self.seen), stderr: String::new() }
+        Ran { code, stdout: std::mem::take(&mut self.seen), stderr: String::new() }
     }
 }
 
@@ -226,9 +353,9 @@ impl Drop for Running {
     }
 }
 
-/// Keeps every event of the simulator.
+/// Keeps every event.
 #[derive(Default)]
-pub(crate) struct Recorder(Mutex<Vec<Event>>);
+struct Recorder(Mutex<Vec<Event>>);
 
 impl Observer for Recorder {
     fn event(&self, event: &Event) {
@@ -238,37 +365,67 @@ impl Observer for Recorder {
 
 /// A simulator in this process.
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    pub(crate) certificate: Certificate,
-    pub(crate) events: Arc<Recorder>,
-    runtime: tokio::runtime::Runtime,
     simulator: Option<Simulator>,
+    events: Arc<Recorder>,
+    /// What it presents of the fixtures; else it has made a certificate of its own.
+    presented: Option<String>,
 }
 
 impl Server {
     /// Starts a simulator whose configuration `change` has changed.
     pub(crate) fn start(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::new(KEY, Secret::new(SECRET));
-        change(&mut config);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let events = Arc::new(Recorder::default());
-        let simulator = runtime.block_on(Simulator::start(config, events.clone())).unwrap();
-        Self {
-            address: simulator.address(),
-            certificate: simulator.certificate().clone(),
-            events,
-            runtime,
-            simulator: Some(simulator),
-        }
+        Self::start_as(None, change)
     }
 
     pub(crate) fn of(release: Release) -> Self {
         Self::start(|config| config.release = release)
     }
 
-    pub(crate) fn devices(&self) -> Vec<DeviceSummary> {
-        self.simulator.as_ref().map(Simulator::devices).unwrap_or_default()
+    /// As [`Self::start`], with the certificate `server/<certificate>.pem` of the fixtures.
+    pub(crate) fn presenting(certificate: &str, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(Some(certificate.to_owned()), change)
+    }
+
+    fn start_as(presented: Option<String>, change: impl FnOnce(&mut Config)) -> Self {
+        let events = Arc::new(Recorder::default());
+        let mut config = Config::new(KEY, Secret::new(SECRET));
+        config.server = presented.as_deref().map(server_identity);
+        change(&mut config);
+        let simulator = runtime().block_on(Simulator::start(config, events.clone())).unwrap();
+        Self { simulator: Some(simulator), events, presented }
+    }
+
+    /// Ends this one and starts another at the same port, with the same certificate of the fixtures.
+    pub(crate) fn replace(mut self, change: impl Fn(&mut Config)) -> Self {
+        let address = self.address();
+        runtime().block_on(self.simulator.take().unwrap().stop());
+        // Meanwhile the port may be lent to an outgoing connection of another test.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut config = Config::new(KEY, Secret::new(SECRET));
+            config.server = self.presented.as_deref().map(server_identity);
+            config.bind = address;
+            change(&mut config);
+            match runtime().block_on(Simulator::start(config, self.events.clone())) {
+                Ok(simulator) => {
+                    self.simulator = Some(simulator);
+                    return self;
+                }
+                Err(error) if Instant::now() > deadline => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Closes every connection and the socket.
+    pub(crate) fn stop(mut self) {
+        if let Some(simulator) = self.simulator.take() {
+            runtime().block_on(simulator.stop());
+        }
+    }
+
+    pub(crate) fn certificate(&self) -> Certificate {
+        self.simulator.as_ref().unwrap().certificate().clone()
     }
 
     /// The only device called `name`.
@@ -280,7 +437,7 @@ impl Server {
 
     /// Every telemetry payload that the device sent, in order.
     pub(crate) fn telemetry(&self, name: &str) -> Vec<String> {
-        let events = self.events.0.lock().unwrap();
+        let events = self.events();
         let of_device = events.iter().filter_map(|event| match event {
             Event::Telemetry { device, payload, .. } if device == name => Some(payload.clone()),
             _ => None,
@@ -288,17 +445,99 @@ impl Server {
         of_device.collect()
     }
 
-    /// Runs `work` on the server's runtime.
+    /// Runs `work` where the server runs.
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
+        runtime().block_on(work)
     }
 
-    /// Closes every connection and the socket.
-    pub(crate) fn stop(mut self) {
-        if let Some(simulator) = self.simulator.take() {
-            self.runtime.block_on(simulator.stop());
-        }
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.simulator.as_ref().unwrap().address()
     }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address().port()
+    }
+
+    pub(crate) fn devices(&self) -> Vec<DeviceSummary> {
+        self.simulator.as_ref().unwrap().devices()
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.0.lock().unwrap().clone()
+    }
+
+    /// `--host … --port … --server-cert server.pem`.
+    pub(crate) fn flags(&self) -> String {
+        format!("--host localhost --port {} --server-cert server.pem", self.port())
+    }
+
+    /// Provisions `sensor-01` with everything needed in the environment, and `flags` before it.
+    pub(crate) fn provision(&self, sandbox: &Sandbox, flags: &str) -> Ran {
+        self.provision_as(sandbox, NAME, flags)
+    }
+
+    pub(crate) fn provision_as(&self, sandbox: &Sandbox, name: &str, flags: &str) -> Ran {
+        let mut command = sandbox.bare_in_time();
+        command.envs(self.environment()).env("TBPROV_DEVICE_NAME", name);
+        command.args(["provision", "--json"]).args(flags.split_whitespace());
+        Ran::from(command.output().unwrap())
+    }
+
+    /// What `provision` needs, but for the name.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 5] {
+        [
+            ("TBPROV_HOST", "localhost".to_owned()),
+            ("TBPROV_PORT", self.port().to_string()),
+            ("TBPROV_SERVER_CERT", "server.pem".to_owned()),
+            ("TBPROV_PROVISION_KEY", KEY.to_owned()),
+            ("TBPROV_PROVISION_SECRET", SECRET.to_owned()),
+        ]
+    }
+}
+
+fn server_identity(name: &str) -> ServerIdentity {
+    identity_from(&format!("server/{name}"), fixture_text)
+}
+
+fn identity_from(name: &str, read: impl Fn(&str) -> String) -> ServerIdentity {
+    ServerIdentity {
+        chain: read_certificates(&read(&format!("{name}.pem")), name).unwrap(),
+        key: Arc::new(SoftwareKey::from_pem(&read(&format!("{name}_key.pem")), name).unwrap()),
+    }
+}
+
+pub(crate) fn certificate_of(path: &str) -> Certificate {
+    read_certificates(&pem::read_file(&fixture(path)).unwrap(), path).unwrap().remove(0)
+}
+
+/// One runtime for every simulator of the process.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    })
+}
+
+/// Calls `check` for each row on a thread of its own, and tells every row that failed, not only the first.
+pub(crate) fn for_each_row<R: Sync>(rows: &[R], check: impl Fn(&R) -> Result<(), String> + Sync) {
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let running: Vec<_> = rows.iter().map(|row| scope.spawn(|| check(row))).collect();
+        running
+            .into_iter()
+            .filter_map(|row| row.join().unwrap_or_else(|why| Err(text_of(&*why))).err())
+            .collect()
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What a panic said.
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a row has panicked".to_owned())
+}
+
+/// The difference between what was said and what was promised, if there is one.
+pub(crate) fn same(what: &str, said: &str, promised: &str) -> Result<(), String> {
+    if said == promised { Ok(()) } else { Err(format!("{what}: {said:?}, promised {promised:?}")) }
 }
 
 /// What must hold of a device that is done: one on the server, whose certificate is the saved one, whose key

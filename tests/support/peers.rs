@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 
-use super::{Ended, Running, Sandbox, run, until};
+use super::{Ran, Running, Sandbox, run, until};
 
 const TOPIC: &str = "v1/devices/me/telemetry";
 
@@ -27,7 +27,7 @@ pub(crate) fn installed(program: &str) -> Option<PathBuf> {
 /// Runs `tbprov` with `--json`, which must succeed.
 #[track_caller]
 pub(crate) fn tbprov(sandbox: &Sandbox, arguments: &[&str]) -> serde_json::Value {
-    run(sandbox.tbprov(arguments).arg("--json")).succeeded()
+    run(sandbox.tbprov(arguments).arg("--json")).done()
 }
 
 /// A broker that demands client certificates, with `server.pem` and `server_key.pem` of the sandbox.
@@ -41,7 +41,7 @@ impl Broker {
     /// OpenSSL's configuration of the broker, such as `MaxProtocol = TLSv1.2`.
     pub(crate) fn start(sandbox: &Sandbox, authority: &str, tls: &str) -> Option<Self> {
         let program = installed("mosquitto")?;
-        let openssl = sandbox.write("openssl.cnf", &format!("{OPENSSL}{tls}\n"));
+        let openssl = sandbox.write("openssl.cnf", format!("{OPENSSL}{tls}\n"));
         sandbox.write("acl", "user sensor\ntopic readwrite v1/#\n");
         let file = |name: &str| sandbox.path(name).display().to_string();
         // The port may be taken between the look and the start.
@@ -71,13 +71,7 @@ impl Broker {
 }
 
 /// A client of mosquitto's with the identity in `folder`; `arguments` are those that differ.
-pub(crate) fn client(
-    sandbox: &Sandbox,
-    program: &str,
-    folder: &str,
-    port: &str,
-    arguments: &[&str],
-) -> Ended {
+pub(crate) fn client(sandbox: &Sandbox, program: &str, folder: &str, port: &str, arguments: &[&str]) -> Ran {
     let mut command = sandbox.command(program);
     command
         .current_dir(sandbox.path(folder))

@@ -7,12 +7,14 @@ use core::time::Duration;
 
 use zeroize::Zeroizing;
 
-/// The longest device name, in bytes: what ThingsBoard accepts.
+/// The longest device name, in UTF-16 units, as Java counts characters (ThingsBoard, `Device.name`: `@Length`, 255).
+/// In UTF-8 these are up to 765 bytes.
 pub const LONGEST_NAME: usize = 255;
 /// The longest host name, in bytes (RFC 1035).
 pub const LONGEST_HOST: usize = 253;
-/// The longest topic, in bytes: what the telemetry message of the firmware has room for.
-pub const LONGEST_TOPIC: usize = 255;
+/// The longest topic of readings, in bytes: what a message has room for beside the largest reading. ThingsBoard's own
+/// topics have up to 50.
+pub const LONGEST_TOPIC: usize = 256;
 /// The longest SSID, in bytes (IEEE 802.11).
 pub const LONGEST_SSID: usize = 32;
 /// The shortest and longest WPA passphrase, in bytes (IEEE 802.11i; 64 is the raw key in hex).
@@ -92,7 +94,7 @@ impl Identity {
         let text = |field, text: &str, longest| {
             check(field, in_bounds(text, longest), "empty, too long or unprintable")
         };
-        text("name", &self.name, LONGEST_NAME)?;
+        check("name", is_name(&self.name), "empty, too long or unprintable")?;
         text("host", &self.host, LONGEST_HOST)?;
         text("topic", &self.topic, LONGEST_TOPIC)?;
         check("topic", !self.topic.contains(['#', '+']), "a wildcard in the topic")?;
@@ -133,6 +135,17 @@ pub fn time_server(text: &str) -> Option<(&str, u16)> {
         None => (text, 123),
     };
     (!host.is_empty() && host.len() <= LONGEST_HOST).then_some((host, port))
+}
+
+/// Whether ThingsBoard can store `name` as a device's: not empty, without control characters, at most
+/// [`LONGEST_NAME`] long.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(char::is_control) && name_length(name) <= LONGEST_NAME
+}
+
+/// How long Java says that `name` is: in UTF-16 units.
+pub fn name_length(name: &str) -> usize {
+    name.encode_utf16().count()
 }
 
 fn check(field: &'static str, holds: bool, why: &'static str) -> Result<(), Invalid> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tbprov_contract::identity::{Invalid, time_server};
+use tbprov_contract::identity::{Invalid, LONGEST_NAME, time_server};
 use tbprov_contract::partition::{PartitionError, SIZE, decode, encode};
 use tbprov_contract::{Identity, Wifi};
 
@@ -50,6 +50,20 @@ fn an_rsa_4096_identity_with_a_chain_fits() {
         ..identity()
     };
     assert_eq!(decode(&encode(&large).unwrap()), Ok(large));
+}
+
+#[test]
+fn names_are_as_long_as_java_counts() {
+    // Three bytes and one unit each; four bytes and two units each.
+    let longest = ["\u{6e29}".repeat(LONGEST_NAME), "\u{1f321}".repeat(LONGEST_NAME / 2)];
+    for name in longest {
+        let identity = Identity { name: name.clone(), ..identity() };
+        assert_eq!(decode(&encode(&identity).unwrap()).unwrap().name, name);
+    }
+    for name in ["\u{6e29}".repeat(LONGEST_NAME + 1), "\u{1f321}".repeat(LONGEST_NAME / 2 + 1)] {
+        let identity = Identity { name, ..identity() };
+        assert!(matches!(encode(&identity), Err(PartitionError::Invalid(Invalid { field: "name", .. }))));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::context::Context;
+use super::key_file::KeyFileArgs;
 use tbprov::Result;
 use tbprov::flow::DEFAULT_KEY_TYPE;
 use tbprov::identity::X509Identity;
@@ -66,16 +67,18 @@ struct SignerArgs {
     /// The authority's key.
     #[arg(long, value_name = "FILE", requires = "ca_cert")]
     ca_key: Option<PathBuf>,
+    #[command(flatten)]
+    key_file: KeyFileArgs,
 }
 
 impl SignerArgs {
     /// The authority, if there is one.
-    fn authority(&self) -> Result<Option<X509Identity>> {
+    fn authority(&self, context: &Context) -> Result<Option<X509Identity>> {
         match (&self.ca_cert, &self.ca_key) {
             (Some(certificate), Some(key)) => {
-                let authority = X509Identity::read(certificate, key)?;
+                let authority = self.key_file.read_pair(context, certificate, key)?;
                 authority.leaf.check_dates(&certificate.display().to_string())?;
-                Ok(Some(authority))
+                Ok(Some(authority.into()))
             }
             _ => Ok(None),
         }

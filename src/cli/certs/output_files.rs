@@ -34,9 +34,9 @@ impl PairFiles {
         files::write_new(&self.key, key.expose().as_bytes(), Access::Owner)?;
         if let Err(error) = files::write_new(&self.certificate, certificate.as_bytes(), Access::Everybody) {
             // Nobody has the certificate, so nobody needs the key, and a rerun shall not stumble over it.
-            let _ = std::fs::remove_file(&self.key);
-            return Err(error);
+            let _ = files::remove(&self.key);
+            return Err(error.into());
         }
-        files::sync_directory(&self.directory)
+        Ok(files::sync_directory(&self.directory)?)
     }
 }

@@ -8,10 +8,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::super::context::Context;
-use super::build_args::{BuildArgs, Built, ChipArgs};
+use super::build_args::{BuildArgs, ChipArgs};
 use tbprov::Result;
 use tbprov::firmware::toolchain::Library;
-use tbprov::firmware::{Board, Image, Size};
+use tbprov::firmware::{Board, Built, Image, Recipe, Size};
 
 /// Build the firmware for a chip, and show how large it is.
 ///
@@ -39,10 +39,11 @@ impl FirmwareBuildArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let board = match self.board {
             Some(EmulatedBoard::Virt) => Board::Virt,
-            None => self.chip.chip(context).await?,
+            None => Board::Chip(self.chip.chip(context).await?),
         };
-        let built = self.build.build(context, board).await?;
-        context.output.result("firmware build", &BuildResult::new(built)?);
+        let recipe = self.build.recipe(context)?;
+        let built = recipe.build(board, &context.progress).await?;
+        context.output.result("firmware build", &BuildResult::new(&recipe, built)?);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -65,21 +66,17 @@ struct Compiler {
 }
 
 impl BuildResult {
-    fn new(built: Built) -> Result<Self> {
-        let board = built.plan.board;
-        let image = match board {
+    fn new(recipe: &Recipe, built: Built) -> Result<Self> {
+        let image = match built.board {
             Board::Virt => None,
-            _ => Some(Image::from_elf(&built.bytes, board, &built.plan.sources.partitions()?)?),
+            Board::Chip(chip) => Some(Image::from_elf(&built.bytes, chip, recipe.sources.partitions())?),
         };
         Ok(Self {
-            board,
-            features: built.plan.features,
-            size: Size::of(&built.bytes, board, image.as_ref())?,
+            board: built.board,
+            size: Size::of(&built.bytes, built.board, image.as_ref())?,
+            features: built.features,
             elf: built.elf,
-            compiler: Compiler {
-                version: built.plan.toolchain.version,
-                library: built.plan.toolchain.library,
-            },
+            compiler: Compiler { version: built.toolchain.version, library: built.toolchain.library },
         })
     }
 }

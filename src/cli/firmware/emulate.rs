@@ -11,15 +11,15 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::demo;
 use super::super::server_args::parse_timeout;
-use super::build_args::{SourceArgs, read_elf};
+use super::build_args::SourceArgs;
 use super::identity_args::SessionArgs;
 use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
-use tbprov::firmware::{self, Board, IdentityOptions};
-use tbprov::ledger::folder::Device;
+use tbprov::firmware::{self, Board, IdentityOptions, read_elf};
+use tbprov::ledger::Entry;
 use tbprov::server::Host;
 use tbprov::sim::Simulator;
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::{Error, ErrorCode, Result, Step};
 
 /// How long `--count` waits for the next acknowledged reading.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +63,9 @@ impl EmulateArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let elf = self.elf(context).await?;
         let Some(name) = &self.device else { return self.demonstrate(context, elf).await };
-        let (device, dialer) = self.session.device(context, Some(name))?;
+        context.progress.begin(Step::Plan);
+        let device = context.device(Some(name)).await?;
+        let dialer = self.session.dialer(context, &device).await?;
         let emulated = self.emulate(context, elf, &device, &dialer, self.count.unwrap_or(0)).await?;
         context.output.result("firmware emulate", &EmulateResult::new(&device, &dialer, emulated));
         Ok(self.exit_code(emulated))
@@ -72,8 +74,8 @@ impl EmulateArgs {
     /// With a server and a device of its own.
     async fn demonstrate(&self, context: &Context, elf: PathBuf) -> Result<ExitCode> {
         let (simulator, provisioned) = demo::provisioned(context, &self.dir, None).await?;
-        let device = provisioned.device;
-        let dialer = self.session.dialer(context, &device)?;
+        let device = provisioned.entry;
+        let dialer = self.session.dialer(context, &device).await?;
         let count = self.count.unwrap_or(DEMO_READINGS);
         let emulated = self.emulate(context, elf, &device, &dialer, count).await;
         let arrived = arrived(&simulator, &device);
@@ -90,10 +92,15 @@ impl EmulateArgs {
     async fn elf(&self, context: &Context) -> Result<PathBuf> {
         match &self.elf {
             Some(elf) => {
+                context.progress.begin(Step::Image);
                 emulator::check(&read_elf(elf)?)?;
                 Ok(elf.clone())
             }
-            None => Ok(context.interruptible(self.sources.build(context, Board::Virt, false)).await?.elf),
+            None => {
+                let recipe = self.sources.recipe(context, false)?;
+                let building = recipe.build(Board::Virt, &context.progress);
+                Ok(context.interruptible(building).await?.elf)
+            }
         }
     }
 
@@ -101,11 +108,12 @@ impl EmulateArgs {
         &self,
         context: &Context,
         elf: PathBuf,
-        device: &Device,
+        device: &Entry,
         dialer: &Dialer,
         count: u64,
     ) -> Result<Emulated> {
         let options = self.session.options();
+        context.progress.begin(Step::Resolve);
         let time_server = match &options.time_server {
             Some(server) => Some(context.interruptible(emulator::time_server_in_guest(server)).await?),
             None => None,
@@ -114,7 +122,8 @@ impl EmulateArgs {
         let address = context.interruptible(address).await?;
         let interval = options.interval;
         let options = IdentityOptions { address: Some(address), time_server, ..options };
-        let partition = firmware::partition(device, &dialer.server, &options)?;
+        context.progress.begin(Step::Identity);
+        let partition = firmware::partition(&context.store, device, &dialer.server, &options).await?;
         let count = (count > 0).then_some(count);
         let patience = self.give_up_after.or(count.map(|_| PATIENCE));
         let emulation = Emulation {
@@ -125,6 +134,7 @@ impl EmulateArgs {
             patience: patience.map(|patience| patience.saturating_add(interval)),
             qemu_arguments: self.qemu_arguments.clone(),
         };
+        context.progress.begin(Step::Emulate);
         emulation.run(&context.interrupt_or_unread(), &context.progress).await
     }
 
@@ -139,8 +149,8 @@ impl EmulateArgs {
 }
 
 /// Readings of `device` that the server has.
-fn arrived(simulator: &Simulator, device: &Device) -> u64 {
-    let id = device.record.credentials_id.as_ref();
+fn arrived(simulator: &Simulator, device: &Entry) -> u64 {
+    let id = device.record.identity.credentials_id.as_ref();
     let seen = simulator.devices().into_iter().find(|seen| seen.credentials_id.as_ref() == id);
     seen.map_or(0, |seen| seen.telemetry)
 }
@@ -162,11 +172,11 @@ struct ServerResult {
 }
 
 impl EmulateResult {
-    fn new(device: &Device, dialer: &Dialer, emulated: Emulated) -> Self {
+    fn new(device: &Entry, dialer: &Dialer, emulated: Emulated) -> Self {
         Self {
             outcome: if emulated.interrupted { "interrupted" } else { "emulated" },
-            device: device.shown_name(),
-            credentials_id: device.record.credentials_id.clone(),
+            device: device.shown_name().to_owned(),
+            credentials_id: device.record.identity.credentials_id.clone(),
             server: ServerResult { host: dialer.server.host.clone(), port: dialer.server.port },
             acknowledged: emulated.acknowledged,
         }

@@ -5,98 +5,59 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use tbprov::firmware::flash::Region;
-use tbprov::firmware::image::Part;
-use tbprov::firmware::serial::SerialPort;
-use tbprov::firmware::{Board, Bootloader};
-use tbprov::ledger::folder::Device;
+use tbprov::firmware::job::{Flashed, Outcome};
+use tbprov::firmware::{Chip, Place};
 
 /// Documented in `docs/protocol.md`.
 #[derive(Serialize)]
-pub(super) struct FlashResult {
+pub(super) struct FlashResult<'a> {
     outcome: &'static str,
-    port: String,
-    chip: Board,
-    mac: String,
-    parts: Vec<PartResult>,
-    image_sha256: Option<String>,
-    device: Option<String>,
+    port: &'a str,
+    chip: Chip,
+    mac: &'a str,
+    parts: &'a [Place],
+    image_sha256: Option<&'a str>,
+    device: Option<&'a str>,
     timings_ms: Timings,
 }
 
 #[derive(Serialize)]
-struct PartResult {
-    name: &'static str,
-    offset: u32,
-    bytes: usize,
-}
-
-/// What took how long.
-#[derive(Clone, Copy, Default, Serialize)]
-pub(super) struct Timings {
-    /// Until the bootloader answered.
+struct Timings {
     #[serde(serialize_with = "milliseconds")]
-    pub(super) connect: Duration,
-    /// Until there was an image.
+    connect: Duration,
     #[serde(serialize_with = "milliseconds")]
-    pub(super) build: Duration,
-    /// Until all was written and read back.
+    build: Duration,
     #[serde(serialize_with = "milliseconds")]
-    pub(super) write: Duration,
+    write: Duration,
 }
 
 fn milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((value.as_secs_f64() * 100_000.0).round() / 100.0)
 }
 
-impl FlashResult {
-    pub(super) fn new(
-        outcome: &'static str,
-        board: &Bootloader,
-        port: &SerialPort,
-        parts: &[Part],
-        timings_ms: Timings,
-    ) -> Self {
-        let parts = parts.iter().map(|part| PartResult {
-            name: part.name,
-            offset: part.offset,
-            bytes: part.bytes.len(),
-        });
+impl<'a> FlashResult<'a> {
+    pub(super) fn new(flashed: &'a Flashed) -> Self {
+        let outcome = match flashed.outcome {
+            Outcome::Flashed => "flashed",
+            Outcome::Erased => "erased",
+        };
+        let timings = flashed.timings;
         Self {
             outcome,
-            port: port.path.clone(),
-            chip: board.board(),
-            mac: board.mac().to_owned(),
-            parts: parts.collect(),
-            image_sha256: None,
-            device: None,
-            timings_ms,
+            port: &flashed.port.path,
+            chip: flashed.chip,
+            mac: &flashed.mac,
+            parts: &flashed.parts,
+            image_sha256: flashed.image_sha256.as_deref(),
+            device: flashed.device.as_deref(),
+            timings_ms: Timings { connect: timings.connect, build: timings.build, write: timings.write },
         }
-    }
-
-    pub(super) fn of(mut self, device: &Device) -> Self {
-        self.device = Some(device.shown_name());
-        self
-    }
-
-    pub(super) fn image(mut self, sha256: &str) -> Self {
-        self.image_sha256 = Some(sha256.to_owned());
-        self
-    }
-
-    pub(super) fn erased(mut self, region: Region) -> Self {
-        self.parts = vec![PartResult { name: "identity", offset: region.offset, bytes: region.bytes }];
-        self
-    }
-
-    pub(super) const fn done(self, board: Bootloader) -> (Bootloader, Self) {
-        (board, self)
     }
 }
 
-impl fmt::Display for FlashResult {
+impl fmt::Display for FlashResult<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.parts.iter().map(|part| part.name).collect();
+        let names: Vec<_> = self.parts.iter().map(|part| part.name.as_str()).collect();
         let of = self.device.as_ref().map_or_else(String::new, |device| format!(" of {device}"));
         let seconds = (self.timings_ms.connect + self.timings_ms.write).as_secs_f64();
         let verb = if self.outcome == "erased" { "erased" } else { "written and read back" };

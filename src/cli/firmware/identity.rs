@@ -8,8 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::new_file::refuse_existing;
 use super::identity_args::IdentityArgs;
-use super::image::refuse_existing;
 use tbprov::Result;
 use tbprov::files::{self, Access};
 use tbprov::server::Host;
@@ -30,11 +30,12 @@ pub(in crate::cli) struct FirmwareIdentityArgs {
 impl FirmwareIdentityArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         refuse_existing(&self.out)?;
-        let (device, dialer) = self.identity.device(context, self.device.as_deref())?;
+        let device = context.device(self.device.as_deref()).await?;
+        let dialer = self.identity.dialer(context, &device).await?;
         let partition = self.identity.partition(context, &device, &dialer).await?;
         files::write_new(&self.out, &partition, Access::Owner)?;
         let result = IdentityResult {
-            device: device.shown_name(),
+            device: device.shown_name().to_owned(),
             host: dialer.server.host,
             port: dialer.server.port,
             file: self.out,

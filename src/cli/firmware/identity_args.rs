@@ -9,16 +9,14 @@ use zeroize::Zeroizing;
 
 use super::super::context::Context;
 use super::super::prompt::Question;
-use super::super::secret_file;
+use super::super::secret_file::{self, clap_secret};
 use super::super::server_args::{BeliefArgs, clap_host, clap_port, parse_duration};
-use super::build_args::BuildArgs;
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
-use tbprov::event::Event;
-use tbprov::firmware::{self, Board, IdentityOptions, Wifi};
-use tbprov::ledger::folder::Device;
+use tbprov::firmware::{self, Chip, IdentityOptions, Wifi};
+use tbprov::ledger::Entry;
 use tbprov::server::Host;
-use tbprov::{Error, ErrorCode, Result, Secret, State};
+use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
 
 /// The identity's options, the same for every command that writes one for a board.
 #[derive(Debug, Args)]
@@ -29,7 +27,7 @@ pub(super) struct IdentityArgs {
     wifi_ssid: Option<String>,
     /// The wireless network's password, empty for an open network [default: TBPROV_WIFI_PASSWORD, else asked
     /// for].
-    #[arg(long, value_name = "PASSWORD", value_parser = secret_file::clap_secret, requires = "wifi_ssid")]
+    #[arg(long, value_name = "PASSWORD", value_parser = clap_secret, requires = "wifi_ssid")]
     wifi_password: Option<Secret>,
     /// A file with the wireless network's password; - is stdin.
     #[arg(long, value_name = "FILE", conflicts_with = "wifi_password", requires = "wifi_ssid")]
@@ -77,21 +75,14 @@ const WIFI_PASSWORD: Question = Question {
 };
 
 impl SessionArgs {
-    /// The device `name`, or the only one, proved unless forced, and the server that it shall connect to.
-    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Dialer)> {
-        let device = name.map_or_else(|| context.store.only(), |name| context.store.open(name))?;
-        if device.record.state != State::Proved && !self.force {
+    /// The server that `device`, which has to be proved unless forced, shall connect to.
+    pub(super) async fn dialer(&self, context: &Context, device: &Entry) -> Result<Dialer> {
+        if device.record.state() != State::Proved && !self.force {
             let message =
-                format!("'{}' is {}, not proved", device.shown_name(), device.record.state.as_str());
+                format!("'{}' is {}, not proved", device.shown_name(), device.record.state().as_str());
             return Err(Error::new(ErrorCode::StoreNotProved, message));
         }
-        let dialer = self.dialer(context, &device)?;
-        Ok((device, dialer))
-    }
-
-    /// The server that `device` shall connect to.
-    pub(super) fn dialer(&self, context: &Context, device: &Device) -> Result<Dialer> {
-        self.belief.dialer_for(context, device, self.host.clone(), self.server_port)
+        self.belief.dialer_for(context, device, self.host.clone(), self.server_port).await
     }
 
     /// The options, for a board with a cable that finds the server by itself.
@@ -109,16 +100,16 @@ impl SessionArgs {
 }
 
 impl IdentityArgs {
-    /// See [`SessionArgs::device`].
-    pub(super) fn device(&self, context: &Context, name: Option<&str>) -> Result<(Device, Dialer)> {
-        self.session.device(context, name)
+    /// See [`SessionArgs::dialer`].
+    pub(super) async fn dialer(&self, context: &Context, device: &Entry) -> Result<Dialer> {
+        self.session.dialer(context, device).await
     }
 
     /// The bytes of the identity partition; asks for the WiFi password where nothing else gives it.
     pub(super) async fn partition(
         &self,
         context: &Context,
-        device: &Device,
+        device: &Entry,
         dialer: &Dialer,
     ) -> Result<Zeroizing<Vec<u8>>> {
         let options = IdentityOptions {
@@ -126,15 +117,19 @@ impl IdentityArgs {
             address: self.address,
             ..self.session.options()
         };
-        firmware::partition(device, &dialer.server, &options)
+        context.progress.begin(Step::Identity);
+        firmware::partition(&context.store, device, &dialer.server, &options).await
     }
 
-    /// Warns where the identity for this board names no wireless network although the board may need one.
-    pub(super) fn warn_without_wifi(&self, context: &Context, build: &BuildArgs, board: Board) {
-        if build.wants_wifi(board) && self.wifi_ssid.is_none() {
-            let message =
-                format!("without --wifi-ssid the {board} finds no network, unless it is on a cable");
-            context.progress.event(&Event::Warning { message });
+    /// Whether a wireless network was named.
+    pub(super) const fn names_wifi(&self) -> bool {
+        self.wifi_ssid.is_some()
+    }
+
+    /// Warns where the identity names no wireless network although the board may need one.
+    pub(super) fn warn_without_network(&self, context: &Context, chip: Chip, ethernet: bool) {
+        if let Some(warning) = firmware::without_network(chip, self.names_wifi() || ethernet) {
+            context.progress.warn(warning);
         }
     }
 

@@ -1,19 +1,19 @@
 //! `tbprov firmware image`
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
-use super::build_args::{BuildArgs, ChipArgs, read_elf};
+use super::super::new_file::refuse_existing;
+use super::build_args::{BuildArgs, ChipArgs};
 use super::identity_args::IdentityArgs;
-use tbprov::error::Hint;
 use tbprov::files::{self, Access};
-use tbprov::firmware::{Board, Image};
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::firmware::{Board, Chip, Crystal, Image, Part, Place, read_elf};
+use tbprov::{Result, Step};
 
 /// Write one file with everything that a board needs in its flash: bootloader, partition table, application, and with
 /// --device the device's identity.
@@ -46,16 +46,20 @@ impl FirmwareImageArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         // What can be refused is, before anything takes long.
         refuse_existing(&self.out)?;
-        let board = self.chip.chip(context).await?;
+        let chip = self.chip.chip(context).await?;
         let identity = match &self.device {
             Some(name) => {
-                let (device, dialer) = self.identity.device(context, Some(name))?;
-                self.identity.warn_without_wifi(context, &self.build, board);
-                Some((device.shown_name(), self.identity.partition(context, &device, &dialer).await?))
+                let device = context.device(Some(name)).await?;
+                let dialer = self.identity.dialer(context, &device).await?;
+                self.identity.warn_without_network(context, chip, self.build.ethernet);
+                Some((
+                    device.shown_name().to_owned(),
+                    self.identity.partition(context, &device, &dialer).await?,
+                ))
             }
             None => None,
         };
-        let mut image = self.image(context, board).await?;
+        let mut image = self.image(context, chip).await?;
         let mut device = None;
         let mut access = Access::Everybody;
         if let Some((name, partition)) = identity {
@@ -69,56 +73,44 @@ impl FirmwareImageArgs {
     }
 
     /// The image without an identity.
-    async fn image(&self, context: &Context, board: Board) -> Result<Image> {
-        let Some(elf) = &self.elf else {
-            let built = self.build.build(context, board).await?;
-            let partitions = built.plan.sources.partitions()?;
-            return Image::for_crystal(&built.bytes, board, &partitions, self.crystal);
+    async fn image(&self, context: &Context, chip: Chip) -> Result<Image> {
+        let (bytes, partitions) = match &self.elf {
+            Some(elf) => {
+                let partitions = self.build.partitions(context)?;
+                context.progress.begin(Step::Image);
+                (read_elf(elf)?, partitions)
+            }
+            None => {
+                let recipe = self.build.recipe(context)?;
+                let built = recipe.build(Board::Chip(chip), &context.progress).await?;
+                (built.bytes, recipe.sources.partitions().to_owned())
+            }
         };
-        let partitions = self.build.partitions(context)?;
-        Image::for_crystal(&read_elf(elf)?, board, &partitions, self.crystal)
+        let crystal = self.crystal.map(Crystal::of_megahertz).transpose()?;
+        Image::for_crystal(&bytes, chip, &partitions, crystal)
     }
-}
-
-/// Refuses to write over a file, before anything is asked or built.
-pub(super) fn refuse_existing(path: &Path) -> Result<()> {
-    if path.symlink_metadata().is_ok() {
-        let message = format!("{} exists already", path.display());
-        return Err(Error::new(ErrorCode::FileExists, message).hint(Hint::OutputExists));
-    }
-    Ok(())
 }
 
 /// The result of `firmware image`. Documented in `docs/protocol.md`.
 #[derive(Serialize)]
 struct ImageResult {
-    board: Board,
+    board: Chip,
     device: Option<String>,
     file: PathBuf,
     bytes: usize,
     sha256: String,
-    parts: Vec<PartResult>,
-}
-
-#[derive(Serialize)]
-struct PartResult {
-    name: &'static str,
-    offset: u32,
-    bytes: usize,
+    parts: Vec<Place>,
 }
 
 impl ImageResult {
     fn new(image: &Image, file: PathBuf, device: Option<String>) -> Self {
-        let parts = image.parts.iter();
         Self {
-            board: image.board,
+            board: image.chip,
             device,
             file,
             bytes: image.to_file_bytes().len(),
             sha256: image.sha256(),
-            parts: parts
-                .map(|part| PartResult { name: part.name, offset: part.offset, bytes: part.bytes.len() })
-                .collect(),
+            parts: image.parts.iter().map(Part::place).collect(),
         }
     }
 }
@@ -131,7 +123,7 @@ impl fmt::Display for ImageResult {
         );
         writeln!(formatter, "{}: {} bytes for {}, {what}", self.file.display(), self.bytes, self.board)?;
         for part in &self.parts {
-            writeln!(formatter, "  {:#08x} {:<16} {:>9} bytes", part.offset, part.name, part.bytes)?;
+            writeln!(formatter, "  {:#08x} {:<16} {:>9} bytes", part.offset, part.name.as_str(), part.bytes)?;
         }
         writeln!(formatter, "write it to the flash from address 0 on, or use: tbprov firmware flash")
     }

@@ -24,7 +24,7 @@ pub(in crate::cli) struct FirmwareInitArgs {
 
 impl FirmwareInitArgs {
     pub(in crate::cli) fn run(self, context: &Context) -> Result<ExitCode> {
-        let files = sources::write_out(&self.directory)?;
+        let files = sources::write_out(&self.directory, &context.progress)?;
         context.output.result("firmware init", &InitResult { directory: self.directory, files });
         Ok(ExitCode::SUCCESS)
     }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::context::Context;
-use tbprov::{Result, Step};
+use tbprov::Result;
 
 /// The ESP32 side: build the firmware, put a device's identity on a board, watch or emulate it.
 #[derive(Debug, Subcommand)]
@@ -52,21 +52,7 @@ impl FirmwareCommand {
         }
     }
 
-    /// The step that the command is at when nothing else is said.
-    const fn step(&self) -> Step {
-        match self {
-            Self::Init(_) => Step::Stage,
-            Self::Build(_) => Step::Build,
-            Self::Image(_) => Step::Image,
-            Self::Identity(_) => Step::Identity,
-            Self::Flash(_) => Step::Flash,
-            Self::Monitor(_) => Step::Monitor,
-            Self::Emulate(_) => Step::Emulate,
-        }
-    }
-
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
-        context.progress.begin(self.step());
         match self {
             Self::Init(args) => args.run(context),
             Self::Build(args) => context.interruptible(args.run(context)).await,

@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::super::context::Context;
 use super::super::server_args::parse_duration;
 use super::super::terminal;
-use super::port_args::{PortArgs, blocking};
+use super::port_args::PortArgs;
 use crate::output::{Format, Output};
 use tbprov::error::Hint;
 use tbprov::event::Event;
 use tbprov::files::{self, Access};
 use tbprov::firmware::monitor::{self, Ending, Until};
 use tbprov::firmware::serial::{BAUD, Port, SerialPort};
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::{Error, ErrorCode, Result, Step, blocking};
 
 /// Ctrl-], as in telnet and in ESP-IDF's own monitor.
 const LEAVE: u8 = 0x1d;
@@ -62,15 +62,13 @@ impl MonitorArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let log = self.watch.begin_log()?;
         let port = context.interruptible(self.port.find(context)).await?;
-        let (baud, reset, found) = (self.baud, !self.no_reset, port.clone());
-        let opened = blocking(move || {
-            let mut opened = found.open(baud)?;
-            if reset {
-                monitor::reset(&mut opened)?;
-            }
-            Ok(opened)
-        });
-        let opened = context.interruptible(opened).await?;
+        let (baud, found) = (self.baud, port.clone());
+        let mut opened = context.interruptible(blocking(move || found.open(baud))).await?;
+        context.progress.begin(Step::Monitor);
+        if !self.no_reset {
+            let resetting = blocking(move || monitor::reset(&mut opened).map(|()| opened));
+            opened = context.interruptible(resetting).await?;
+        }
         let (result, exit_code) = self.watch.run(context, &port, opened, log).await?;
         result.show(&context.output);
         Ok(exit_code)
@@ -80,7 +78,7 @@ impl MonitorArgs {
 impl WatchArgs {
     /// Begins the log's file, before anything is done that would be for nothing without it.
     pub(super) fn begin_log(&self) -> Result<Option<File>> {
-        self.log.as_deref().map(|path| files::begin_new(path, Access::Everybody)).transpose()
+        Ok(self.log.as_deref().map(|path| files::begin_new(path, Access::Everybody)).transpose()?)
     }
 
     /// Shows the log of an open port until something ends it.

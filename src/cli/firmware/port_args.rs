@@ -1,11 +1,11 @@
-//! The serial port of a board, and work on it.
+//! The serial port of a board.
 
 use clap::Args;
 
 use super::super::context::Context;
 use super::super::prompt::Question;
+use tbprov::Result;
 use tbprov::firmware::serial::{self, SerialPort};
-use tbprov::{Error, ErrorCode, Result};
 
 /// Where the board is.
 #[derive(Debug, Args)]
@@ -34,13 +34,4 @@ impl PortArgs {
             _ => serial::only(),
         }
     }
-}
-
-/// Runs `work`, which waits for a board, on a thread of its own.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorCode::Bug, "the work on the board stopped").source(error))
-    })
 }

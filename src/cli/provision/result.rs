@@ -1,27 +1,20 @@
 //! What `tbprov provision` tells at the end.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::telemetry_args::TelemetryResult;
-use tbprov::DeviceName;
-use tbprov::State;
-use tbprov::flow::Provisioned;
-use tbprov::flow::{DEFAULT_KEY_TYPE, IdentityPlan, ProvisionPlan};
-use tbprov::identity::CredentialsType;
+use super::super::results::ServerResult;
+use super::super::telemetry_args::TelemetryResult;
+use tbprov::dial::Dialer;
+use tbprov::flow::{
+    DEFAULT_DAYS, DEFAULT_KEY_TYPE, IdentityPlan, ProvisionPlan, Provisioned, RegistrationPlan,
+};
 use tbprov::keys::KeyType;
-use tbprov::server::Host;
 use tbprov::tls::TrustSource;
-
-#[derive(Serialize)]
-struct ServerResult {
-    host: Host,
-    port: u16,
-    tls: Option<&'static str>,
-}
+use tbprov::{DeviceName, State};
 
 #[derive(Serialize)]
 struct Verified {
@@ -53,35 +46,43 @@ pub(super) struct ProvisionResult {
     proved: bool,
     telemetry: TelemetryResult,
     timings_ms: TimingsResult,
+    /// Out of which the server takes the device's name, where the connect registered it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    common_name: Option<String>,
 }
 
 impl ProvisionResult {
-    pub(super) fn new(done: &Provisioned) -> Self {
-        let record = &done.device.record;
+    pub(super) fn new(plan: &ProvisionPlan, done: &Provisioned) -> Self {
+        let record = &done.entry.record;
+        let identity = &record.identity;
         let milliseconds = |duration: std::time::Duration| (duration.as_secs_f64() * 1e5).round() / 1e2;
         Self {
             outcome: done.outcome.as_str(),
-            device: done.device.shown_name(),
-            credentials_id: record.credentials_id.clone(),
-            directory: done.device.directory.clone(),
+            device: done.entry.shown_name().to_owned(),
+            credentials_id: identity.credentials_id.clone(),
+            directory: done.entry.directory.clone().unwrap_or_default(),
             server: ServerResult {
                 host: record.host.clone(),
                 port: record.port,
                 tls: done.proof.map(|proof| proof.tls_version),
             },
-            key_type: record.key_type,
-            not_after: record.not_after,
+            key_type: identity.key_type,
+            not_after: identity.not_after,
             verified: Verified {
                 answer: done.answer_verified,
                 connect: done.proof.is_some(),
-                mutual_tls: done.proof.is_some() && record.credentials_type == CredentialsType::X509,
+                mutual_tls: done.proof.is_some_and(|proof| proof.mutual_tls),
             },
-            proved: record.state == State::Proved,
+            proved: record.state() == State::Proved,
             telemetry: TelemetryResult::from(done.telemetry),
             timings_ms: TimingsResult {
                 key: milliseconds(done.timings.key),
                 exchange: milliseconds(done.timings.exchange),
                 verify: milliseconds(done.timings.verify),
+            },
+            common_name: match &plan.registration {
+                RegistrationPlan::ByRequest { .. } => None,
+                RegistrationPlan::AtConnect { common_name, .. } => Some(common_name.clone()),
             },
         }
     }
@@ -93,13 +94,17 @@ impl fmt::Display for ProvisionResult {
         if let Some(id) = &self.credentials_id {
             writeln!(formatter, "credentialsId   {id}")?;
         }
-        writeln!(
-            formatter,
-            "server          {}:{} {}",
-            self.server.host,
-            self.server.port,
-            self.server.tls.unwrap_or_default()
-        )?;
+        let server = self.server.host.with_port(self.server.port);
+        match self.server.tls {
+            Some(tls) => writeln!(formatter, "server          {server} {tls}")?,
+            None => writeln!(formatter, "server          {server}")?,
+        }
+        if let Some(common_name) = &self.common_name {
+            writeln!(
+                formatter,
+                "name there      what the profile's pattern takes out of the common name '{common_name}'; tbprov cannot see it"
+            )?;
+        }
         if let Some(end) = self.not_after {
             writeln!(formatter, "valid until     {}", end.date())?;
         }
@@ -121,39 +126,51 @@ pub(super) struct DryRun {
 }
 
 impl DryRun {
-    pub(super) fn new(plan: &ProvisionPlan) -> Self {
-        let identity = match &plan.identity {
-            IdentityPlan::Generate { key_type, days } => {
-                json!({"generate": {"key_type": key_type.unwrap_or(DEFAULT_KEY_TYPE), "days": days}})
-            }
-            IdentityPlan::Existing(identity) => {
-                json!({"existing": {"credentials_id": identity.leaf.credentials_id()}})
-            }
-            IdentityPlan::AccessToken => json!({"generate": "access-token"}),
-            IdentityPlan::MqttBasic => json!({"generate": "mqtt-basic"}),
-        };
-        let trust = match &plan.dialer.server.trust.source {
+    pub(super) fn new(plan: &ProvisionPlan, dialer: &Dialer, store: &Path) -> Self {
+        let server = &dialer.server;
+        let trust = match &server.trust.source {
             TrustSource::File(path) => json!({"file": path}),
             TrustSource::System => json!("system"),
         };
-        Self {
-            dry_run: json!({
-                "host": plan.dialer.server.host,
-                "port": plan.dialer.server.port,
-                "trust": trust,
-                "skip_name_check": plan.dialer.server.trust.skip_name_check,
-                "timeout_s": plan.dialer.timeout.as_secs_f64(),
-                "provision_key": plan.provision_key,
-                "provision_secret": "[hidden]",
-                "device": plan.device_name.as_ref().map(DeviceName::as_str),
-                "credentials_type": plan.identity.credentials_type(),
-                "identity": identity,
-                "gateway": plan.gateway,
-                "verify_connect": plan.verify_connect,
-                "send_telemetry": plan.telemetry.is_some(),
-                "store": plan.store.root(),
-            }),
+        let mut members = json!({
+            "host": server.host,
+            "port": server.port,
+            "trust": trust,
+            "skip_name_check": server.trust.skip_name_check,
+            "timeout_s": dialer.timeout.as_secs_f64(),
+            "device": plan.device_name.as_ref().map(DeviceName::as_str),
+            "credentials_type": plan.identity.credentials_type(),
+            "identity": identity(&plan.identity),
+            "verify_connect": plan.verify_connect,
+            "send_telemetry": plan.telemetry.is_some(),
+            "store": store,
+        });
+        match &plan.registration {
+            RegistrationPlan::ByRequest { provision_key, gateway, .. } => {
+                members["provision_key"] = json!(provision_key);
+                members["provision_secret"] = json!("[hidden]");
+                members["gateway"] = json!(gateway);
+            }
+            RegistrationPlan::AtConnect { issuer, common_name } => {
+                members["issuer"] = json!(issuer.leaf.subject);
+                members["common_name"] = json!(common_name);
+            }
         }
+        Self { dry_run: members }
+    }
+}
+
+fn identity(plan: &IdentityPlan) -> serde_json::Value {
+    match plan {
+        IdentityPlan::Generate { key_type, days } => json!({"generate": {
+            "key_type": key_type.unwrap_or(DEFAULT_KEY_TYPE),
+            "days": days.unwrap_or(DEFAULT_DAYS),
+        }}),
+        IdentityPlan::Given(identity) => {
+            json!({"existing": {"credentials_id": identity.leaf.credentials_id()}})
+        }
+        IdentityPlan::AccessToken => json!({"generate": "access-token"}),
+        IdentityPlan::MqttBasic => json!({"generate": "mqtt-basic"}),
     }
 }
 

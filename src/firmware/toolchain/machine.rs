@@ -25,8 +25,8 @@ impl Machine {
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let rustup_home =
             variable("RUSTUP_HOME").or_else(|| env::home_dir().map(|home| home.join(".rustup")));
-        let names_linker = |board: &&Board| env::var_os(linker_variable(board.target())).is_some();
-        let named = Board::ALL.iter().filter(names_linker).map(|board| board.target().to_owned());
+        let names_linker = |board: &Board| env::var_os(linker_variable(board.target())).is_some();
+        let named = Board::all().filter(names_linker).map(|board| board.target().to_owned());
         Self {
             path: env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default(),
             rustc: variable("RUSTC"),
@@ -131,7 +131,7 @@ impl Machine {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 impl Machine {
     /// A machine that has nothing but these.
     pub(super) fn of(path: &[&Path], rustup_home: Option<&Path>, is_debian: bool) -> Self {

@@ -1,12 +1,13 @@
 //! The decision, on machines made of folders and of scripts that answer as compilers do.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
+use crate::firmware::Chip;
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
 const C3: &str = "riscv32imc-unknown-none-elf";
@@ -69,12 +70,12 @@ impl Fake {
         Machine::of(&path, Some(&self.path("rustup")), is_debian)
     }
 
-    fn find(&self, board: Board, path: &[&str], is_debian: bool) -> Result<Toolchain> {
-        Toolchain::find(board, &self.machine(path, is_debian), self.0.path())
+    fn find(&self, board: impl Into<Board>, path: &[&str], is_debian: bool) -> Result<Toolchain> {
+        Toolchain::find(board.into(), &self.machine(path, is_debian), self.0.path())
     }
 
     #[track_caller]
-    fn help(&self, board: Board, path: &[&str], is_debian: bool) -> String {
+    fn help(&self, board: impl Into<Board>, path: &[&str], is_debian: bool) -> String {
         let error = self.find(board, path, is_debian).unwrap_err();
         assert_eq!(error.code, ErrorCode::FirmwareToolchain);
         match error.hint {
@@ -89,7 +90,7 @@ fn an_installed_target_is_taken_before_sources() {
     let fake = Fake::new();
     fake.compiler("a", "1.96.0").sources("a").linker("a");
     fake.compiler("b", "1.95.0").library("b").linker("b");
-    let found = fake.find(Board::Esp32C3, &["a/bin", "b/bin"], false).unwrap();
+    let found = fake.find(Chip::Esp32C3, &["a/bin", "b/bin"], false).unwrap();
     assert_eq!((found.rustc, found.library), (fake.path("b/bin/rustc"), Library::Installed));
     assert_eq!(found.cargo, fake.path("b/bin/cargo"));
     assert_eq!(found.linker, None);
@@ -99,7 +100,7 @@ fn an_installed_target_is_taken_before_sources() {
 fn another_target_of_the_same_compiler_is_not_installed() {
     let fake = Fake::new();
     fake.compiler("a", "1.96.0").library("a").linker("a").program("tools/rustup", "");
-    let help = fake.help(Board::Esp32C6, &["a/bin", "tools"], false);
+    let help = fake.help(Chip::Esp32C6, &["a/bin", "tools"], false);
     assert_eq!(help, "run: rustup target add riscv32imac-unknown-none-elf");
 }
 
@@ -119,9 +120,9 @@ fn sources_without_their_own_linker_borrow_one() {
 fn debians_linker_serves_as_well_and_is_asked_for() {
     let fake = Fake::new();
     fake.compiler("usr", "1.96.0").sources("usr");
-    assert_eq!(fake.help(Board::Esp32C3, &["usr/bin"], true), "run: sudo apt-get install lld");
+    assert_eq!(fake.help(Chip::Esp32C3, &["usr/bin"], true), "run: sudo apt-get install lld");
     fake.program("usr/bin/ld.lld", "");
-    let found = fake.find(Board::Esp32C3, &["usr/bin"], true).unwrap();
+    let found = fake.find(Chip::Esp32C3, &["usr/bin"], true).unwrap();
     assert_eq!(found.linker, Some(fake.path("usr/bin/ld.lld")));
 }
 
@@ -130,7 +131,7 @@ fn a_toolchain_of_rustup_that_is_not_the_default_is_found() {
     let fake = Fake::new();
     fake.compiler("rustup/toolchains/nightly", "1.97.0-nightly").library("rustup/toolchains/nightly");
     fake.linker("rustup/toolchains/nightly").compiler("rustup/toolchains/stable", "1.95.0");
-    let found = fake.find(Board::Esp32C2, &["rustup/toolchains/stable/bin"], false).unwrap();
+    let found = fake.find(Chip::Esp32C2, &["rustup/toolchains/stable/bin"], false).unwrap();
     assert_eq!(found.version, "1.97.0-nightly");
 }
 
@@ -138,18 +139,18 @@ fn a_toolchain_of_rustup_that_is_not_the_default_is_found() {
 fn what_is_missing_is_one_command() {
     let fake = Fake::new();
     assert_eq!(
-        fake.help(Board::Esp32C3, &["nowhere"], true),
+        fake.help(Chip::Esp32C3, &["nowhere"], true),
         "run: sudo apt-get install rustc-web cargo-web rust-web-src lld"
     );
-    assert!(fake.help(Board::Esp32C3, &["nowhere"], false).contains("rustup.rs"));
+    assert!(fake.help(Chip::Esp32C3, &["nowhere"], false).contains("rustup.rs"));
     fake.compiler("old", "1.85.0").sources("old").library("old");
-    let error = fake.find(Board::Esp32C3, &["old/bin"], true).unwrap_err();
+    let error = fake.find(Chip::Esp32C3, &["old/bin"], true).unwrap_err();
     assert!(error.message.contains("older than 1.95"), "{}", error.message);
     fake.program("tools/rustup", "");
-    assert!(fake.help(Board::Esp32C3, &["old/bin", "tools"], true).starts_with("run: rustup update"));
+    assert!(fake.help(Chip::Esp32C3, &["old/bin", "tools"], true).starts_with("run: rustup update"));
     fake.compiler("new", "1.95.0");
     assert_eq!(
-        fake.help(Board::Esp32C3, &["new/bin", "tools"], true),
+        fake.help(Chip::Esp32C3, &["new/bin", "tools"], true),
         "run: rustup target add riscv32imc-unknown-none-elf"
     );
 }
@@ -158,20 +159,20 @@ fn what_is_missing_is_one_command() {
 fn xtensa_needs_espressifs_own() {
     let fake = Fake::new();
     fake.compiler("usr", "1.96.0").sources("usr").linker("usr");
-    assert!(fake.help(Board::Esp32S3, &["usr/bin"], true).contains("espup install"));
+    assert!(fake.help(Chip::Esp32S3, &["usr/bin"], true).contains("espup install"));
     fake.compiler("rustup/toolchains/esp", "1.95.0-nightly").sources("rustup/toolchains/esp");
     fake.folder("rustup/toolchains/esp/xtensa-esp-elf/esp-15/xtensa-esp-elf/bin");
-    let found = fake.find(Board::Esp32, &["usr/bin"], true).unwrap();
+    let found = fake.find(Chip::Esp32, &["usr/bin"], true).unwrap();
     assert_eq!(found.rustc, fake.path("rustup/toolchains/esp/bin/rustc"));
     assert!(found.tools.is_some());
     // It knows RISC-V too, but is not taken for it.
-    assert_eq!(fake.find(Board::Esp32C3, &["usr/bin"], true).unwrap().rustc, fake.path("usr/bin/rustc"));
+    assert_eq!(fake.find(Chip::Esp32C3, &["usr/bin"], true).unwrap().rustc, fake.path("usr/bin/rustc"));
 }
 
 #[test]
 fn what_does_not_run_is_no_compiler() {
     let fake = Fake::new();
     fake.program("bin/rustc", "exit 1");
-    let error = fake.find(Board::Esp32C3, &["bin"], true).unwrap_err();
+    let error = fake.find(Chip::Esp32C3, &["bin"], true).unwrap_err();
     assert!(error.message.ends_with("there is no rustc"), "{}", error.message);
 }

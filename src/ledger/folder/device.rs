@@ -1,22 +1,19 @@
-//! One device's folder.
+//! The files of one device.
 
-use std::borrow::Cow;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::names;
-use crate::clock;
-use crate::device::State;
+use super::secrets;
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::files::{self, Access, io_error};
-use crate::identity::{BasicCredentials, Certificate, Credentials, SoftwareIdentity, X509Identity};
-use crate::keys::Exportable;
-use crate::ledger::record::{Flashed, Reached, Record, SCHEMA};
-use crate::secret::Secret;
-use crate::server::Server;
+use crate::event::Progress;
+use crate::files::{self, Access, Failure, Privacy};
+use crate::identity::{Certificate, CredentialsType, read_certificates};
+use crate::keys::{Stored, pem};
+use crate::ledger::{
+    Entry, IdentityRecord, Kept, NewDevice, NewIdentity, Record, SCHEMA, SCHEMA_ROTATED, Which, identity_name,
+};
 use crate::tls::{Trust, TrustSource};
 
 const KEY: &str = "key.pem";
@@ -24,305 +21,268 @@ const CERTIFICATE: &str = "cert.pem";
 const CREDENTIALS: &str = "credentials.json";
 const SERVER: &str = "server.pem";
 const RECORD: &str = "device.json";
+const IDENTITIES: &str = "identities";
 
-/// Bytes of a record or of saved secrets, at the most.
+/// Bytes of a record, at the most.
 const LARGEST_RECORD: u64 = 1 << 16;
 
-/// Bytes of `credentials.json` as it is written, at the most.
-const LARGEST_SECRETS: usize = 4096;
+/// The files of a new folder, in the order in which they are written.
+pub(super) struct Files(Vec<(&'static str, Zeroizing<Vec<u8>>, Access)>);
 
-/// Digits of the fingerprint in the folder's name of a device that the server names.
-const UNNAMED_DIGITS: usize = 12;
-
-/// A device that the store shall take in.
-#[derive(Debug)]
-pub struct NewDevice<'a> {
-    /// Its name, unless the server makes one up.
-    pub name: Option<&'a str>,
-    /// The server, and what authenticates it; the certificates of a file are kept.
-    pub server: &'a Server,
-    /// What it proves itself with.
-    pub credentials: &'a Credentials,
-    /// The key of a certificate, which is written to the device's folder.
-    pub key: Option<&'a dyn Exportable>,
-    /// How far it has come already: `staged`, or `proved` for one that was tried before it was added.
-    pub state: State,
-}
-
-impl NewDevice<'_> {
-    pub(super) fn folder_name(&self) -> String {
-        self.name.map_or_else(
-            || format!("{}-{}", names::UNNAMED, fingerprint(self.credentials)),
-            names::folder_name,
-        )
+impl Files {
+    /// All files of a new device.
+    pub(super) fn of(new: &NewDevice<'_>) -> Result<Self> {
+        let mut files = Self::of_identity(&new.identity)?;
+        if let Some(server) = server_pem(&new.server.trust) {
+            files.0.push((SERVER, Zeroizing::new(server.into_bytes()), Access::Everybody));
+        }
+        files.0.push((RECORD, Zeroizing::new(record_to_json(&new.record())?), Access::Everybody));
+        Ok(files)
     }
 
-    /// Writes every file of the device into the new folder `directory`, durably.
-    pub(super) fn write(&self, directory: &Path) -> Result<()> {
-        files::create_directory(directory)?;
-        let write =
-            |name: &str, content: &[u8], access| files::write_new(&directory.join(name), content, access);
-        match self.credentials {
-            Credentials::X509(identity) => {
-                let key =
-                    self.key.ok_or_else(|| Error::new(ErrorCode::Bug, "a certificate's key is missing"))?;
-                write(KEY, key.to_pem().expose().as_bytes(), Access::Owner)?;
-                let chain: String = std::iter::once(&identity.leaf)
-                    .chain(&identity.intermediates)
-                    .map(Certificate::to_pem)
-                    .collect();
-                write(CERTIFICATE, chain.as_bytes(), Access::Everybody)?;
-            }
-            other => write(CREDENTIALS, &secrets_to_json(other)?, Access::Owner)?,
-        }
-        if let Some(server) = server_pem(&self.server.trust) {
-            write(SERVER, server.as_bytes(), Access::Everybody)?;
-        }
-        write(RECORD, &record_to_json(&self.record())?, Access::Everybody)?;
-        files::sync_directory(directory)
-    }
-
-    fn record(&self) -> Record {
-        let identity = self.credentials.x509();
-        Record {
-            schema: SCHEMA.to_owned(),
-            device: self.name.map(str::to_owned),
-            host: self.server.host.clone(),
-            port: self.server.port,
-            skip_name_check: self.server.trust.skip_name_check,
-            server_pem: self.server.trust.source != TrustSource::System,
-            credentials_type: self.credentials.credentials_type(),
-            credentials_id: identity.map(|identity| identity.leaf.credentials_id()),
-            key_type: identity.map(|identity| identity.key.key_type()),
-            not_before: identity.map(|identity| identity.leaf.validity.not_before),
-            not_after: identity.map(|identity| identity.leaf.validity.not_after),
-            state: State::Staged,
-            reached: Reached::default(),
-            flashed: None,
-        }
-        .in_state(self.state, clock::now())
-    }
-}
-
-/// A device in the store.
-#[derive(Debug)]
-pub struct Device {
-    /// Its folder.
-    pub directory: PathBuf,
-    /// What is known about it.
-    pub record: Record,
-}
-
-impl Device {
-    /// Reads the record in `directory`.
-    ///
-    /// # Errors
-    /// `store/corrupt` when it is missing, damaged or of another version; `store/io`.
-    pub fn open(directory: &Path) -> Result<Self> {
-        let path = directory.join(RECORD);
-        let corrupt = |why: String| {
-            let message = format!("{} is not the record of a device: {why}", path.display());
-            Error::new(ErrorCode::StoreCorrupt, message)
+    /// The files of an identity.
+    pub(super) fn of_identity(identity: &NewIdentity<'_>) -> Result<Self> {
+        let Kept::X509 { chain, key } = identity.kept else {
+            return Ok(Self(vec![(CREDENTIALS, secrets::to_json(identity.kept)?, Access::Owner)]));
         };
-        let content = files::read(&path, LARGEST_RECORD).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => corrupt("the file is missing".to_owned()),
-            _ => io_error("read", &path, error),
-        })?;
-        let record: Record = serde_json::from_slice(&content).map_err(|error| corrupt(error.to_string()))?;
-        let flashed = record.flashed.as_ref();
-        let names = [
-            record.device.as_deref().unwrap_or_default(),
-            flashed.map_or("", |flashed| &flashed.chip),
-            flashed.map_or("", |flashed| &flashed.mac),
-        ];
-        if names.iter().any(|name| name.chars().any(char::is_control)) {
-            return Err(corrupt("a name in it holds a control character".to_owned()));
-        }
-        if record.schema != SCHEMA {
-            return Err(corrupt(format!("its schema is {:?}, not {SCHEMA:?}", record.schema))
-                .hint(Hint::OtherVersion));
-        }
-        Ok(Self { directory: directory.to_owned(), record })
+        let Stored::Bytes(key) = key else {
+            let message = "a folder keeps keys as files, and this key is elsewhere";
+            return Err(Error::new(ErrorCode::FileKeyType, message).hint(Hint::KeyElsewhere));
+        };
+        let chain: String = chain.iter().map(Certificate::to_pem).collect();
+        Ok(Self(vec![
+            (KEY, Zeroizing::new(key.expose().as_bytes().to_vec()), Access::Owner),
+            (CERTIFICATE, Zeroizing::new(chain.into_bytes()), Access::Everybody),
+        ]))
     }
 
-    /// The name to show: the device's own, else its folder's.
-    pub fn shown_name(&self) -> String {
-        let folder = || self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.record.device.clone().unwrap_or_else(folder)
-    }
-
-    /// Records, durably, that the device is in `state`, with the server and the trust that led there: an
-    /// earlier run may have failed because of a mistyped host or the wrong certificate.
-    ///
-    /// A record that says `server_pem` has the file beside it at every moment: the file comes before the record,
-    /// and goes after it. One that is left over is not read.
-    ///
-    /// # Errors
-    /// `store/io`; the record is unchanged then.
-    pub fn reach(&mut self, state: State, server: &Server) -> Result<()> {
-        let mut record = self.record.clone().in_state(state, clock::now());
-        record.host.clone_from(&server.host);
-        record.port = server.port;
-        record.skip_name_check = server.trust.skip_name_check;
-        record.server_pem = server.trust.source != TrustSource::System;
-        let kept = self.directory.join(SERVER);
-        let wanted = server_pem(&server.trust);
-        if let Some(wanted) = &wanted
-            && fs::read_to_string(&kept).ok().as_ref() != Some(wanted)
-        {
-            files::replace(&kept, wanted.as_bytes(), Access::Everybody)?;
+    /// Writes them into the new folder `directory`, durably.
+    pub(super) fn write(&self, directory: &Path) -> Result<()> {
+        files::create_new_directory(directory).map_err(Failure::in_store)?;
+        for (name, content, access) in &self.0 {
+            files::write_new(&directory.join(name), content, *access).map_err(Failure::in_store)?;
         }
-        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
-        self.record = record;
-        if wanted.is_none() {
-            let _ = fs::remove_file(&kept);
-        }
-        Ok(())
-    }
-
-    /// Records, durably, which chip has the identity. The device's lock is held meanwhile.
-    ///
-    /// # Errors
-    /// `store/io`, and those of [`Device::open`]; the record is unchanged then.
-    pub fn flashed(&mut self, flashed: Flashed) -> Result<()> {
-        // Read again: another run may have proved the device while the flash was written.
-        let mut record = Self::open(&self.directory)?.record;
-        record.flashed = Some(flashed);
-        files::replace(&self.directory.join(RECORD), &record_to_json(&record)?, Access::Everybody)?;
-        self.record = record;
-        Ok(())
-    }
-
-    /// The saved credentials, read and checked against the record.
-    ///
-    /// # Errors
-    /// `store/corrupt` when a file is missing, damaged or does not fit; `file/io`, `file/encrypted-key`.
-    pub fn credentials(&self) -> Result<Credentials> {
-        let path = self.directory.join(CREDENTIALS);
-        let credentials = if self.directory.join(KEY).exists() || !path.exists() {
-            self.files().map(|identity| Credentials::X509(X509Identity::from(identity)))
-        } else {
-            let text = files::read(&path, LARGEST_RECORD).map_err(|error| io_error("read", &path, error))?;
-            secrets_from_json(&Zeroizing::new(text), &path)
-        }?;
-        let id = credentials.x509().map(|identity| identity.leaf.credentials_id());
-        if credentials.credentials_type() != self.record.credentials_type || id != self.record.credentials_id
-        {
-            let message =
-                format!("the credentials in {} are not those of its {RECORD}", self.directory.display());
-            return Err(Error::new(ErrorCode::StoreCorrupt, message));
-        }
-        Ok(credentials)
-    }
-
-    /// The saved certificate and its key, read as [`Device::credentials`] does, for what has to write the key elsewhere;
-    /// none where the device has other credentials.
-    ///
-    /// # Errors
-    /// Those of [`Device::credentials`].
-    pub fn exportable(&self) -> Result<Option<SoftwareIdentity>> {
-        match self.credentials()? {
-            Credentials::X509(_) => self.files().map(Some),
-            Credentials::AccessToken(_) | Credentials::MqttBasic(_) => Ok(None),
-        }
-    }
-
-    fn files(&self) -> Result<SoftwareIdentity> {
-        SoftwareIdentity::read(&self.directory.join(CERTIFICATE), &self.directory.join(KEY)).map_err(damaged)
-    }
-
-    /// What authenticates the device's server: the kept certificates, else the system's roots.
-    ///
-    /// # Errors
-    /// `store/corrupt` when they are damaged; `file/io`.
-    pub fn trust(&self) -> Result<Trust> {
-        let path = self.directory.join(SERVER);
-        if self.record.server_pem {
-            Trust::from_file(&path, self.record.skip_name_check).map_err(damaged)
-        } else {
-            Trust::system(self.record.skip_name_check)
-        }
+        files::sync_directory(directory).map_err(Failure::in_store)
     }
 }
 
-/// A file of the store that is not as it was written. One that cannot be read, or whose key somebody has
-/// encrypted since, has a help of its own.
-fn damaged(error: Error) -> Error {
-    match error.code {
-        ErrorCode::FileIo | ErrorCode::FileEncrypted => error,
-        _ => Error::new(ErrorCode::StoreCorrupt, error.message),
+/// Reads the record in `directory`.
+pub(super) fn read_record(directory: &Path) -> Result<Record> {
+    let path = directory.join(RECORD);
+    let corrupt = |why: String| {
+        let message = format!("{} is not the record of a device: {why}", path.display());
+        Error::new(ErrorCode::StoreCorrupt, message)
+    };
+    let content = files::read(&path, LARGEST_RECORD).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => corrupt("the file is missing".to_owned()),
+        _ => Failure::new("read", &path, error).in_store(),
+    })?;
+    let record: Record = serde_json::from_slice(&content).map_err(|error| corrupt(error.to_string()))?;
+    if names_in(&record).iter().any(|name| name.chars().any(char::is_control)) {
+        return Err(corrupt("a name in it holds a control character".to_owned()));
     }
+    if ![SCHEMA, SCHEMA_ROTATED].contains(&record.schema.as_str()) {
+        return Err(corrupt(format!("its schema is {:?}, not {SCHEMA_ROTATED:?}", record.schema))
+            .hint(Hint::OtherVersion));
+    }
+    let places = [&record.candidate, &record.previous].map(|named| named.as_ref().map(|named| &named.name));
+    if [record.identity_name.as_ref()].into_iter().chain(places).flatten().any(|name| !is_place(name)) {
+        return Err(corrupt("an identity in it has no possible name".to_owned()));
+    }
+    Ok(record)
 }
 
-/// The content of `server.pem`; none where the system's roots are trusted.
-fn server_pem(trust: &Trust) -> Option<String> {
+fn names_in(record: &Record) -> [&str; 3] {
+    let flashed = record.flashed.as_ref();
+    [
+        record.device.as_deref().unwrap_or_default(),
+        flashed.map_or("", |flashed| &flashed.chip),
+        flashed.map_or("", |flashed| &flashed.mac),
+    ]
+}
+
+/// Whether `name` is hex digits, and so a folder beneath `identities`.
+fn is_place(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+pub(super) fn write_record(directory: &Path, record: &Record) -> Result<()> {
+    let json = record_to_json(record)?;
+    files::replace(&directory.join(RECORD), &json, Access::Everybody).map_err(Failure::in_store)
+}
+
+fn record_to_json(record: &Record) -> Result<Vec<u8>> {
+    let mut json = serde_json::to_vec_pretty(record).map_err(|error| {
+        Error::new(ErrorCode::Bug, "the device's record could not be written as JSON").source(error)
+    })?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+/// The content of `server.pem`; none where the system's roots are believed.
+pub(super) fn server_pem(trust: &Trust) -> Option<String> {
     match trust.source {
         TrustSource::System => None,
         TrustSource::File(_) => Some(trust.certificates.iter().map(Certificate::to_pem).collect()),
     }
 }
 
-fn record_to_json(record: &Record) -> Result<Vec<u8>> {
-    let mut json = serde_json::to_vec_pretty(record).map_err(not_written)?;
-    json.push(b'\n');
-    Ok(json)
+pub(super) fn keep_server(directory: &Path, wanted: &str) -> Result<()> {
+    let path = directory.join(SERVER);
+    if files::read(&path, wanted.len() as u64).is_ok_and(|kept| kept == wanted.as_bytes()) {
+        return Ok(());
+    }
+    files::replace(&path, wanted.as_bytes(), Access::Everybody).map_err(Failure::in_store)
 }
 
-/// The content of `credentials.json`, with ThingsBoard's own member names.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "credentialsType")]
-enum SavedSecrets<'a> {
-    #[serde(rename = "ACCESS_TOKEN")]
-    AccessToken { token: Cow<'a, str> },
-    #[serde(rename = "MQTT_BASIC", rename_all = "camelCase")]
-    MqttBasic { client_id: Cow<'a, str>, user_name: Cow<'a, str>, password: Cow<'a, str> },
+pub(super) fn forget_server(directory: &Path) {
+    let _ = files::remove(&directory.join(SERVER));
 }
 
-fn secrets_to_json(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>> {
-    let saved = match credentials {
-        Credentials::AccessToken(token) => SavedSecrets::AccessToken { token: token.expose().into() },
-        Credentials::MqttBasic(basic) => SavedSecrets::MqttBasic {
-            client_id: basic.client_id.as_str().into(),
-            user_name: basic.user_name.as_str().into(),
-            password: basic.password.expose().into(),
-        },
-        Credentials::X509(_) => {
-            return Err(Error::new(ErrorCode::Bug, "a certificate is not saved as JSON"));
+pub(super) fn read_trust(directory: &Path, record: &Record) -> Result<Trust> {
+    if record.server_pem {
+        Trust::from_file(&directory.join(SERVER), record.skip_name_check).map_err(damaged)
+    } else {
+        Trust::system(record.skip_name_check)
+    }
+}
+
+/// Reads one identity of the device, and checks it against the record.
+pub(super) fn read_identity(
+    directory: &Path,
+    entry: &Entry,
+    which: Which,
+    progress: &Progress,
+) -> Result<Kept> {
+    let record = &entry.record;
+    let missing = |what: &str| super::no_identity(entry, what);
+    let named = |name: &str| directory.join(IDENTITIES).join(name);
+    let (place, identity) = match which {
+        Which::Current => {
+            (record.identity_name.as_deref().map_or_else(|| directory.to_owned(), named), &record.identity)
+        }
+        Which::Candidate => {
+            let candidate = record.candidate.as_ref().ok_or_else(|| missing("candidate"))?;
+            (named(&candidate.name), &candidate.identity)
+        }
+        Which::Previous => {
+            let previous = record.previous.as_ref().ok_or_else(|| missing("previous"))?;
+            (named(&previous.name), &previous.identity)
         }
     };
-    // One allocation, so that no copy of the secret is left behind by growing.
-    let mut json = Zeroizing::new(Vec::with_capacity(LARGEST_SECRETS));
-    serde_json::to_writer_pretty(&mut *json, &saved).map_err(not_written)?;
-    Ok(json)
+    read_kept(&place, identity, progress)
 }
 
-fn secrets_from_json(text: &[u8], path: &Path) -> Result<Credentials> {
-    let saved = serde_json::from_slice(text).map_err(|error| {
-        let message = format!("{} holds no credentials (line {})", path.display(), error.line());
-        Error::new(ErrorCode::StoreCorrupt, message)
-    })?;
-    Ok(match saved {
-        SavedSecrets::AccessToken { token } => Credentials::AccessToken(Secret::new(token.into_owned())),
-        SavedSecrets::MqttBasic { client_id, user_name, password } => {
-            Credentials::MqttBasic(BasicCredentials {
-                client_id: client_id.into_owned(),
-                user_name: user_name.into_owned(),
-                password: Secret::new(password.into_owned()),
-            })
+fn read_kept(place: &Path, identity: &IdentityRecord, progress: &Progress) -> Result<Kept> {
+    if identity.credentials_type != CredentialsType::X509 {
+        let path = place.join(CREDENTIALS);
+        check_privacy(&path, progress)?;
+        let kept = secrets::from_json(&path)?;
+        return match kept.credentials_type() == identity.credentials_type {
+            true => Ok(kept),
+            false => Err(unlike_the_record(place)),
+        };
+    }
+    let (certificate, key) = (place.join(CERTIFICATE), place.join(KEY));
+    let chain = pem::read_file(&certificate)
+        .and_then(|text| read_certificates(&text, &certificate.display().to_string()))
+        .map_err(damaged)?;
+    check_privacy(&key, progress)?;
+    let key = pem::read_file(&key).map_err(damaged)?;
+    if chain.first().map(Certificate::credentials_id) != identity.credentials_id {
+        return Err(unlike_the_record(place));
+    }
+    Ok(Kept::X509 { chain, key: Stored::Bytes(key.into()) })
+}
+
+fn unlike_the_record(place: &Path) -> Error {
+    let message = format!("the credentials in {} are not those of its {RECORD}", place.display());
+    Error::new(ErrorCode::StoreCorrupt, message)
+}
+
+/// A secret that others can read, or that is another user's, is not used: whoever put it there could be the device.
+fn check_privacy(path: &Path, progress: &Progress) -> Result<()> {
+    let why = match files::privacy(path) {
+        Ok(Privacy::Private) | Err(_) => return Ok(()),
+        Ok(Privacy::NoModes) => {
+            progress.warn(format!(
+                "the file system of {} keeps no access rights: others may read it",
+                path.display()
+            ));
+            return Ok(());
         }
-    })
-}
-
-fn not_written(error: serde_json::Error) -> Error {
-    Error::new(ErrorCode::Bug, "the device's record could not be written as JSON").source(error)
-}
-
-fn fingerprint(credentials: &Credentials) -> String {
-    let mut text = match credentials {
-        Credentials::X509(identity) => identity.leaf.credentials_id(),
-        Credentials::AccessToken(token) => crate::identity::sha256_hex(token.expose().as_bytes()),
-        Credentials::MqttBasic(basic) => crate::identity::sha256_hex(basic.client_id.as_bytes()),
+        Ok(Privacy::Readable { mode }) => format!("can be read by others (its mode is {mode:04o})"),
+        Ok(Privacy::OwnedByAnother { uid }) => format!("belongs to another user ({uid})"),
     };
-    text.truncate(UNNAMED_DIGITS);
-    text
+    Err(Error::new(ErrorCode::StoreReadableKey, format!("{} {why}", path.display())))
+}
+
+/// A file of the store that is not as it was written. One that cannot be read, or whose key somebody has encrypted
+/// since, has a help of its own.
+pub(super) fn damaged(error: Error) -> Error {
+    match error.code {
+        ErrorCode::FileIo | ErrorCode::FileEncrypted => error,
+        _ => Error::new(ErrorCode::StoreCorrupt, error.message),
+    }
+}
+
+/// Gives the current identity of a device that was never rotated a place among its identities. Tells its name.
+pub(super) fn file_current(directory: &Path, entry: &Entry, progress: &Progress) -> Result<String> {
+    let kept = read_identity(directory, entry, Which::Current, progress)?;
+    let credentials = kept.clone().open(&entry.place())?;
+    let name = identity_name(&credentials);
+    write_identity(
+        directory,
+        &name,
+        &Files::of_identity(&NewIdentity { kept: &kept, credentials: &credentials })?,
+    )?;
+    Ok(name)
+}
+
+/// Writes an identity among the others, whole or not at all. One that is there already is the same.
+pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> Result<()> {
+    let identities = directory.join(IDENTITIES);
+    let place = identities.join(name);
+    if super::exists(&place)? {
+        return Ok(());
+    }
+    files::create_directory(&identities).map_err(Failure::in_store)?;
+    let beside = identities.join(format!(".new-{name}"));
+    files::remove_directory(&beside).map_err(Failure::in_store)?;
+    content.write(&beside)?;
+    files::rename(&beside, &place).map_err(Failure::in_store)?;
+    files::sync_directory(&identities).map_err(Failure::in_store)
+}
+
+/// Puts the current identity of a rotated device where other programs look for it. Between the two renames they may
+/// meet files that do not fit; tbprov reads what the record names.
+pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
+    let Some(name) = &record.identity_name else { return Ok(()) };
+    let place = directory.join(IDENTITIES).join(name);
+    for (file, access) in
+        [(KEY, Access::Owner), (CERTIFICATE, Access::Everybody), (CREDENTIALS, Access::Owner)]
+    {
+        let (from, to) = (place.join(file), directory.join(file));
+        if super::exists(&from)? && !is_same(&from, &to) {
+            files::link_or_copy(&from, &to, access).map_err(Failure::in_store)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_same(from: &Path, to: &Path) -> bool {
+    let read = |path: &PathBuf| files::read(path, LARGEST_RECORD * 16).map(Zeroizing::new);
+    matches!((read(&from.to_owned()), read(&to.to_owned())), (Ok(from), Ok(to)) if from == to)
+}
+
+/// Puts right what a run that was killed left of [`show_current`].
+pub(super) fn put_right(directory: &Path) -> Result<()> {
+    if !directory.join(IDENTITIES).is_dir() {
+        return Ok(());
+    }
+    match read_record(directory) {
+        Ok(record) => show_current(directory, &record),
+        // Whoever reads the device says what is wrong with it.
+        Err(_) => Ok(()),
+    }
 }

@@ -1,6 +1,7 @@
 //! How a device's name becomes a folder's.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// What some file system forbids, and `%` itself.
 const FORBIDDEN: &AsciiSet = &CONTROLS
@@ -21,17 +22,33 @@ const LONGEST: usize = 200;
 /// Hex digits of the name's SHA-256 that tell shortened names apart.
 const DIGEST_DIGITS: usize = 16;
 
-/// The folder, and the prefix of folders, of devices that the server names.
-pub(super) const UNNAMED: &str = "unnamed";
+/// The prefix of the folders of devices that the server names.
+const UNNAMED: &str = "unnamed";
 
 /// Names that Windows keeps for itself, with or without an extension.
 const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com", "lpt"];
 
-/// The folder of a device called `name`: the name itself wherever every file system allows it.
+/// The folder of a device called `name`: the name itself wherever every file system allows it. Names that look the
+/// same, because an accent is written in two ways, have one folder.
 ///
 /// Forbidden characters are percent-encoded, as are a dot at the beginning (hidden, or `..`) and a dot or a
 /// space at the end; a very long name is cut and told apart by a hash.
 pub fn folder_name(name: &str) -> String {
+    as_written(&name.nfc().collect::<String>())
+}
+
+/// The folder of a device that the server names, with an identity of this name.
+pub(super) fn unnamed(identity: &str) -> String {
+    format!("{UNNAMED}-{identity}")
+}
+
+/// Whether `folder` is the one of a device called `name`, in this release or an earlier one.
+pub(super) fn is_folder_of(folder: &str, name: &str) -> bool {
+    [folder_name(name), as_written(name)].iter().any(|own| own.eq_ignore_ascii_case(folder))
+}
+
+/// As [`folder_name`], of the very characters of `name`.
+pub(super) fn as_written(name: &str) -> String {
     let mut encoded: String = name.chars().map(encode).collect();
     if let Some(rest) = encoded.strip_prefix('.') {
         encoded = format!("%2E{rest}");
@@ -99,7 +116,8 @@ mod tests {
             let folder = folder_name(&first);
             prop_assert!(folder.len() <= LONGEST && !folder.is_empty());
             prop_assert!(!folder.contains(['/', '\\', '\0']) && !folder.starts_with('.') && !folder.ends_with(['.', ' ']));
-            prop_assert_eq!(first == second, folder == folder_name(&second));
+            let is_one = first.nfc().eq(second.nfc());
+            prop_assert_eq!(is_one, folder == folder_name(&second));
         }
     }
 }

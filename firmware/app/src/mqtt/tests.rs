@@ -8,6 +8,8 @@ use embassy_futures::select::{Either, select};
 use embassy_time::{Duration as Ticks, Instant, Timer};
 use proptest::prelude::*;
 
+use tbprov_contract::identity::LONGEST_NAME;
+
 use super::*;
 use crate::testing::{Peer, alone, duplex, identity};
 use crate::{Readings, Samples};
@@ -83,6 +85,20 @@ fn readings_are_sent_and_acknowledged_at_their_interval() {
         server.end(Ok(()));
     });
     assert_eq!(fault.to_string(), "[network/closed] the server closed the connection");
+}
+
+/// 255 characters of three bytes: what ThingsBoard takes, as Java counts.
+#[test]
+fn the_longest_name_is_in_the_client_identifier() {
+    let name = "\u{6e29}".repeat(LONGEST_NAME);
+    let identity = Identity { name: name.clone(), ..identity() };
+    session_with(&identity, async |mut server| {
+        let connect = server.packet().await;
+        let expected = format!("{CLIENT_ID}{name}");
+        assert!(connect.ends_with(expected.as_bytes()), "{connect:x?}");
+        server.put(&ACCEPTED);
+        reading(&mut server).await;
+    });
 }
 
 #[test]

@@ -61,14 +61,14 @@ impl From<io::Error> for Broken {
 }
 
 /// One client's packets.
-pub(super) struct Link<S> {
+pub(super) struct Wire<S> {
     stream: S,
     incoming: BytesMut,
     outgoing: BytesMut,
     read_size: usize,
 }
 
-impl<S: Transport> Link<S> {
+impl<S: Transport> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, incoming: BytesMut::new(), outgoing: BytesMut::new(), read_size: SMALL_READ }
     }

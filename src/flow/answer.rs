@@ -1,20 +1,23 @@
-//! Whether what the server says and does agrees with what was sent. Nothing is called done without this.
+//! Whether the answer agrees with what was sent. Nothing is called done without this.
 
-use crate::dial::Dialer;
+use super::next::Answered;
 use crate::error::{Error, ErrorCode, Result, Step};
-use crate::event::{Event, Progress};
 use crate::exchange::{Answer, Status, Value};
 use crate::identity::{Certificate, Credentials, CredentialsType};
-use crate::mqtt::{Login, Session};
 use crate::text::one_line;
 
-/// Checks that an answer says SUCCESS and holds exactly the credentials that were sent.
-///
-/// # Errors
-/// `server/not-found` or `server/failure` for a refusal; `answer/other-type`, `answer/other-certificate` or
-/// `answer/other-credentials` when the server kept credentials of its own (a pre-provisioned device);
-/// `answer/malformed` when a member is missing.
-pub fn answer(answer: &Answer, sent: &Credentials) -> Result<()> {
+/// Judges an answer: whether it says SUCCESS and holds exactly the credentials that were sent. What else it says comes
+/// with the failure of the run, at its step.
+pub(super) fn judge(answer: &Answer, sent: &Credentials) -> Result<(), (Answered, Error)> {
+    check(answer, sent).map_err(|error| match error.code {
+        ErrorCode::ServerNotFound => (Answered::NotFound, error.stamped(Step::Exchange)),
+        ErrorCode::ServerFailure => (Answered::Failure, error.stamped(Step::Exchange)),
+        ErrorCode::AnswerMalformed => (Answered::Lost, error.stamped(Step::Verify)),
+        _ => (Answered::OtherCredentials, error.stamped(Step::Verify)),
+    })
+}
+
+fn check(answer: &Answer, sent: &Credentials) -> Result<()> {
     match &answer.status {
         Status::Success => {}
         Status::NotFound => return Err(refused(ErrorCode::ServerNotFound, answer)),
@@ -95,30 +98,4 @@ fn refused(code: ErrorCode, answer: &Answer) -> Error {
 
 fn malformed(why: &str) -> Error {
     crate::exchange::malformed(why.to_owned())
-}
-
-/// What a connect with the saved identity proved.
-#[derive(Debug, Clone, Copy)]
-pub struct Proof {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub tls_version: &'static str,
-}
-
-/// Connects with `credentials` and leaves again: CONNACK 0 is the proof that the server knows them.
-///
-/// # Errors
-/// Those of [`Session::open`], at [`Step::Verify`].
-pub async fn connect(dialer: &Dialer, credentials: &Credentials, progress: &Progress) -> Result<Proof> {
-    let within = progress.within(Step::Verify);
-    let session = Session::open(dialer, &Login::Device(credentials), &within).await?;
-    let tls_version = session.tls_version();
-    session.close().await;
-    progress.event(&Event::Proved);
-    Ok(Proof { tls_version })
-}
-
-/// Whether a failed [`connect`] means that the server does not know the credentials, as opposed to a network
-/// or a server that could not be asked. CONNACK 5, or up to ThingsBoard 3.4 a TLS alert.
-pub fn is_unknown_to_server(error: &Error) -> bool {
-    matches!(error.code, ErrorCode::ServerNotAuthorized | ErrorCode::TlsClientCertificate)
 }

@@ -1,0 +1,106 @@
+//! `tbprov devices show`
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::context::Context;
+use tbprov::ledger::{Entry, NamedIdentity, Record};
+use tbprov::{Error, ErrorCode, Result};
+
+/// Show one device.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ShowArgs {
+    /// The device.
+    name: String,
+}
+
+impl ShowArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
+        let device = context.device(Some(&self.name)).await?;
+        context.credentials(&device).await?;
+        context.output.result("devices show", &ShowResult::new(device)?);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct ShowResult {
+    directory: Option<PathBuf>,
+    #[serde(flatten)]
+    members: Members,
+    #[serde(skip)]
+    record: Record,
+}
+
+/// The members of a record.
+pub(super) type Members = serde_json::Map<String, Value>;
+
+/// The record's members, with those of the current identity beside the device's own. Its `schema` would stand beside the
+/// result's, unless the record is a part of one.
+pub(super) fn members(record: &Record, with_schema: bool) -> Result<Members> {
+    let failed =
+        |error: serde_json::Error| Error::new(ErrorCode::Bug, "the record could not be shown").source(error);
+    let mut members: Members =
+        serde_json::to_value(record).and_then(serde_json::from_value).map_err(failed)?;
+    if !with_schema {
+        members.remove("schema");
+    }
+    for beside in ["candidate", "previous"] {
+        members.entry(beside).or_insert(Value::Null);
+    }
+    Ok(members)
+}
+
+impl ShowResult {
+    pub(super) fn new(device: Entry) -> Result<Self> {
+        let members = members(&device.record, false)?;
+        Ok(Self { directory: device.directory, members, record: device.record })
+    }
+}
+
+impl fmt::Display for ShowResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = &self.record;
+        let identity = &record.identity;
+        let name = record.device.as_deref().unwrap_or("(named by the server)");
+        writeln!(formatter, "device          {name}")?;
+        writeln!(formatter, "state           {}", identity.state.as_str())?;
+        writeln!(formatter, "server          {}", record.host.with_port(record.port))?;
+        writeln!(formatter, "credentials     {}", identity.credentials_type)?;
+        if let Some(id) = &identity.credentials_id {
+            writeln!(formatter, "credentialsId   {id}")?;
+        }
+        if let Some(key_type) = identity.key_type {
+            writeln!(formatter, "key             {key_type}")?;
+        }
+        if let Some(end) = identity.not_after {
+            writeln!(formatter, "valid until     {}", end.date())?;
+        }
+        for (what, beside) in [("candidate", &record.candidate), ("previous", &record.previous)] {
+            if let Some(NamedIdentity { name, identity }) = beside {
+                writeln!(formatter, "{what:<15} {name} ({})", identity.state.as_str())?;
+            }
+        }
+        if let Some(flashed) = &record.flashed {
+            writeln!(formatter, "flashed         {} to {} {}", flashed.at.date(), flashed.chip, flashed.mac)?;
+        }
+        if let Some(refused) = &record.refused {
+            writeln!(
+                formatter,
+                "last refused    {} {}: {}",
+                refused.at.date(),
+                refused.code,
+                refused.message
+            )?;
+        }
+        match &self.directory {
+            Some(directory) => writeln!(formatter, "saved in        {}", directory.display()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What several results have in common.
+
+use serde::Serialize;
+use tbprov::server::{Host, Server};
+
+/// A server, and how it was reached.
+#[derive(Debug, Serialize)]
+pub(super) struct ServerResult {
+    pub(super) host: Host,
+    pub(super) port: u16,
+    /// `TLSv1.2` or `TLSv1.3`; null where there was no connection.
+    pub(super) tls: Option<&'static str>,
+}
+
+impl ServerResult {
+    pub(super) fn new(server: &Server, tls: Option<&'static str>) -> Self {
+        Self { host: server.host.clone(), port: server.port, tls }
+    }
+}

@@ -1,0 +1,214 @@
+//! Folders, and what happens to the names in them.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Access, Failure, Outcome, write_new_unsynced};
+
+/// Names that are tried where one is taken, at the most.
+const ATTEMPTS: u32 = 10_000;
+
+/// Creates a folder that only its owner may enter (0700), and those above it, durably. Fine when it exists.
+///
+/// # Errors
+/// Where the system refuses it, or where something else has the name.
+pub fn create_directory(path: &Path) -> Outcome {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = above(path);
+    if !above.as_os_str().is_empty() {
+        create_directory(above)?;
+    }
+    match builder().create(path) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(Failure::in_the_way(path));
+        }
+        done => done.map_err(|error| Failure::new("create the folder", path, error))?,
+    }
+    sync_directory(above)
+}
+
+/// Creates a folder, and those above it, with the modes that other programs' new folders have: for what is no secret.
+/// Fine when it exists; not durable.
+///
+/// # Errors
+/// Where the system refuses it.
+pub fn create_open_directory(path: &Path) -> Outcome {
+    fs::create_dir_all(path).map_err(|error| Failure::new("create the folder", path, error))
+}
+
+/// Creates a folder that only its owner may enter (0700) in one that exists. Its entry is durable after
+/// [`sync_directory`] of that one.
+///
+/// # Errors
+/// Where it exists, and where the system refuses it.
+pub fn create_new_directory(path: &Path) -> Outcome {
+    builder().create(path).map_err(|error| Failure::new("create the folder", path, error))
+}
+
+fn builder() -> DirBuilder {
+    #[allow(unused_mut, reason = "there are modes on Unix only")]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// The folder that `path` is in; the empty path is the current one.
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// Makes what was created, renamed or removed in a folder durable. Windows has no such call, and needs none.
+///
+/// # Errors
+/// Where the disk does not take it.
+pub fn sync_directory(path: &Path) -> Outcome {
+    if cfg!(unix) {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        match File::open(path).and_then(|folder| folder.sync_all()) {
+            // Some network file systems have no such call.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            done_or_failed => {
+                done_or_failed.map_err(|error| Failure::new("sync the folder", path, error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file or a folder another name, at once. Durable after [`sync_directory`] of the folders that it leaves and
+/// comes to. A file of the new name is replaced, and so is, on Unix, an empty folder by a folder.
+///
+/// # Errors
+/// Where the system refuses it; both names are as they were then.
+pub fn rename(from: &Path, to: &Path) -> Outcome {
+    fs::rename(from, to).map_err(|error| Failure::new("create", to, error))
+}
+
+/// Moves a file or a folder into `folder`, under its own name or, where that is taken, with a number behind it, durably.
+/// Tells where it is then. `folder` is created where it is not there, and is on the same file system.
+///
+/// # Errors
+/// Where the system refuses it; it is where it was then.
+pub fn move_aside(path: &Path, folder: &Path) -> Outcome<PathBuf> {
+    create_directory(folder)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let names = std::iter::once(name.clone()).chain((2..ATTEMPTS).map(|number| format!("{name}.{number}")));
+    let free = names.map(|name| folder.join(name)).find(|free| free.symlink_metadata().is_err());
+    let Some(free) = free else {
+        return Err(Failure::new("move to", folder, io::ErrorKind::AlreadyExists.into()));
+    };
+    rename(path, &free)?;
+    sync_directory(folder)?;
+    sync_directory(above(path))?;
+    Ok(free)
+}
+
+/// Gives the content of `from` a second name `to`, in place of what has that name, at once: a hard link, or a copy
+/// where the file system has none. Nothing of it is synced: the content is on the disk under its first name.
+///
+/// # Errors
+/// Where the system refuses it; what had the name still has it then.
+pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Outcome {
+    let beside = super::write::beside(to);
+    let _ = fs::remove_file(&beside);
+    let cannot = |error| Failure::new("write", to, error);
+    if fs::hard_link(from, &beside).is_err() {
+        let content = fs::read(from).map(zeroize::Zeroizing::new);
+        let content = content.map_err(|error| Failure::new("read", from, error))?;
+        write_new_unsynced(&beside, &content, access)?;
+    }
+    let done = fs::rename(&beside, to);
+    // A rename between two names of one file does nothing, and leaves both.
+    let _ = fs::remove_file(&beside);
+    done.map_err(cannot)
+}
+
+/// Removes a file; fine when there is none. Durable after [`sync_directory`].
+///
+/// # Errors
+/// Where the system refuses it.
+pub fn remove(path: &Path) -> Outcome {
+    gone(path, fs::remove_file(path))
+}
+
+/// Removes a folder and all that is in it, without following links; fine when there is none.
+///
+/// # Errors
+/// Where the system refuses it; some of it may be gone then.
+pub fn remove_directory(path: &Path) -> Outcome {
+    gone(path, fs::remove_dir_all(path))
+}
+
+/// Removes a folder that is empty; fine when there is none.
+///
+/// # Errors
+/// Where it is not empty, and where the system refuses it.
+pub fn remove_empty_directory(path: &Path) -> Outcome {
+    gone(path, fs::remove_dir(path))
+}
+
+fn gone(path: &Path, done: io::Result<()>) -> Outcome {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::new("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{replace, write_new};
+
+    #[test]
+    fn what_is_moved_aside_finds_a_free_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let removed = folder.path().join(".removed");
+        for expected in ["sensor", "sensor.2", "sensor.3"] {
+            let sensor = folder.path().join("sensor");
+            create_directory(&sensor).unwrap();
+            assert_eq!(move_aside(&sensor, &removed).unwrap(), removed.join(expected));
+            assert!(!sensor.exists());
+        }
+    }
+
+    #[test]
+    fn a_second_name_takes_the_place_of_what_had_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from.pem"), folder.path().join("to.pem"));
+        write_new(&from, b"new", Access::Owner).unwrap();
+        write_new(&to, b"old", Access::Owner).unwrap();
+        for _ in 0..2 {
+            link_or_copy(&from, &to, Access::Owner).unwrap();
+            assert_eq!(fs::read(&to).unwrap(), b"new");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        }
+        // The next content of the first name is not that of the second.
+        replace(&from, b"newer", Access::Owner).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_is_gone_needs_no_removing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        remove(&path).unwrap();
+        remove_directory(&path).unwrap();
+        remove_empty_directory(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_way_of_a_folder_is_said_to_be_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [file.path().to_owned(), file.path().join("below")] {
+            let error = crate::Error::from(create_directory(&path).unwrap_err());
+            assert!(error.message.ends_with("is not a folder"), "{}", error.message);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! New files, and new content for old ones.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{Access, Failure, Outcome, sync_directory};
+
+/// Writes a new file, durably; its folder's entry is durable after [`sync_directory`].
+///
+/// # Errors
+/// Where it exists, and where the system refuses it. A file that could not be written whole is removed again.
+pub fn write_new(path: &Path, content: &[u8], access: Access) -> Outcome {
+    write(path, content, access, File::sync_all)
+}
+
+/// As [`write_new`], but after a power cut the file may be empty or gone.
+///
+/// # Errors
+/// Those of [`write_new`].
+pub fn write_new_unsynced(path: &Path, content: &[u8], access: Access) -> Outcome {
+    write(path, content, access, |_| Ok(()))
+}
+
+fn write(path: &Path, content: &[u8], access: Access, sync: fn(&File) -> io::Result<()>) -> Outcome {
+    let mut file = open(OpenOptions::new().write(true).create_new(true), path, access)
+        .map_err(|error| Failure::new("create", path, error))?;
+    file.write_all(content).and_then(|()| sync(&file)).map_err(|error| {
+        let _ = fs::remove_file(path);
+        Failure::new("write", path, error)
+    })
+}
+
+/// Begins a new file that grows, such as a log: never over another one, and not through a link.
+///
+/// # Errors
+/// Where it exists, and where the system refuses it.
+pub fn begin_new(path: &Path, access: Access) -> Outcome<File> {
+    open(OpenOptions::new().append(true).create_new(true), path, access)
+        .map_err(|error| Failure::new("create", path, error))
+}
+
+/// Replaces a file by one atomic rename: a reader, and a machine that loses power, finds the old content or
+/// the new. Durable when it returns.
+///
+/// # Errors
+/// Where the system refuses it; the old content is still there then.
+pub fn replace(path: &Path, content: &[u8], access: Access) -> Outcome {
+    replace_by(path, content, access, write_new)?;
+    sync_directory(path.parent().unwrap_or(Path::new("")))
+}
+
+/// Replaces a file by one atomic rename: a reader, and a rerun of a process that was killed, finds the old content or
+/// the new. Nothing is synced: after a power cut it may be the old content, and on a file system that does not write
+/// content out before its rename (XFS) an empty file.
+///
+/// # Errors
+/// Where the system refuses it; the old content is still there then.
+pub fn replace_unsynced(path: &Path, content: &[u8], access: Access) -> Outcome {
+    replace_by(path, content, access, write_new_unsynced)
+}
+
+fn replace_by(
+    path: &Path,
+    content: &[u8],
+    access: Access,
+    write: fn(&Path, &[u8], Access) -> Outcome,
+) -> Outcome {
+    let beside = beside(path);
+    // What a killed run left, or a link that somebody put there, would keep its own mode and place.
+    let _ = fs::remove_file(&beside);
+    let cannot = |error| Failure::new("write", path, error);
+    write(&beside, content, access)
+        .map_err(|failure| failure.of("write", path))
+        .and_then(|()| fs::rename(&beside, path).map_err(cannot))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&beside);
+        })
+}
+
+/// The name under which a file's next content is written.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+fn open(options: &mut OpenOptions, path: &Path, access: Access) -> io::Result<File> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, access.mode());
+    #[cfg(not(unix))]
+    let _ = access;
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        write_new(&path, b"first", Access::Owner).unwrap();
+        assert!(write_new(&path, b"second", Access::Owner).unwrap_err().is_existing());
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        write_new(&path, b"key", Access::Owner).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_beside_a_replaced_file_lends_it_no_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ready.json");
+        write_new(&folder.path().join(".ready.json.new"), b"left", Access::Everybody).unwrap();
+        replace(&path, b"secret", Access::Owner).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_replaced_file_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.json");
+        replace(&path, b"1", Access::Everybody).unwrap();
+        replace(&path, b"2", Access::Everybody).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"2");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
