@@ -377,7 +377,7 @@ fn the_record_of_another_identity_than_the_boards_is_left_alone() {
     // The board runs all the same: what was written to it is whole.
     let says = "tbprov firmware on a board";
     let watch = ["firmware", "monitor", "--json", "--port", "port", "--until", says, "--timeout", "10s"];
-    run(&mut sandbox.tbprov(&watch)).succeeded();
+    run(&mut sandbox.tbprov(&watch)).done();
 }
 
 #[test]

@@ -154,12 +154,12 @@ fn an_identity_that_was_never_proved_goes_into_no_image() {
 /// As Java counts, which ThingsBoard does: 255 characters of three bytes, and of two units each.
 #[test]
 fn every_name_that_the_server_takes_fits_a_board() {
-    let world = World::trusting("san");
+    let sandbox = Sandbox::trusting("san");
     let server = Server::start(|_| {});
     for name in ["温度传感器九十个".repeat(11), "温".repeat(255), "🌡".repeat(127)] {
-        server.provision_as(&world, &name, "").done();
-        world.run(&format!("firmware identity --json --device {name} --out {}.bin", name.len())).done();
-        let partition = std::fs::read(world.path(&format!("{}.bin", name.len()))).unwrap();
+        server.provision_as(&sandbox, &name, "").done();
+        sandbox.run(&format!("firmware identity --json --device {name} --out {}.bin", name.len())).done();
+        let partition = std::fs::read(sandbox.path(&format!("{}.bin", name.len()))).unwrap();
         assert_eq!(tbprov_contract::partition::decode(&partition).unwrap().name, name);
     }
 }
@@ -261,8 +261,8 @@ mod with_a_compiler {
     /// rustup's `rustc` and `cargo` run whatever `rust-toolchain.toml` in the current folder, or above it, names.
     #[test]
     fn doctor_runs_nothing_that_the_current_folder_names() {
-        let mut world = world("");
-        let root = world.path("").display().to_string();
+        let mut sandbox = sandbox("");
+        let root = sandbox.path("").display().to_string();
         let root = root.trim_end_matches('/').to_owned();
         let proxy = format!(
             "#!/bin/sh\npwd >> {root}/ran-in.txt\nfolder=$PWD\n\
@@ -271,24 +271,26 @@ mod with_a_compiler {
              folder=${{folder%/*}}\ndone\n{}",
             RUSTC.replace("ROOT", &root)
         );
-        world.write("script", proxy);
+        sandbox.write("script", proxy);
         for name in ["rustc", "cargo"] {
-            let to = world.path(&format!("bin/{name}"));
-            let installed =
-                Command::new("install").args(["-D", "-m", "755"]).args([&world.path("script"), &to]).status();
+            let to = sandbox.path(&format!("bin/{name}"));
+            let installed = Command::new("install")
+                .args(["-D", "-m", "755"])
+                .args([&sandbox.path("script"), &to])
+                .status();
             assert!(installed.unwrap().success());
         }
         let toolchain = "[toolchain]\npath = \"/somewhere/else\"\n";
-        world.write("rust-toolchain.toml", toolchain);
-        world.write("fw/rust-toolchain.toml", toolchain);
-        world.write("tbprov.toml", "firmware-dir = \"fw\"\n");
-        world.run("doctor --json").done();
-        assert_ne!(world.read("ran-in.txt"), "");
-        assert!(!world.path("obeyed").exists(), "{}", world.read("ran-in.txt"));
+        sandbox.write("rust-toolchain.toml", toolchain);
+        sandbox.write("fw/rust-toolchain.toml", toolchain);
+        sandbox.write("tbprov.toml", "firmware-dir = \"fw\"\n");
+        sandbox.run("doctor --json").done();
+        assert_ne!(sandbox.read("ran-in.txt"), "");
+        assert!(!sandbox.path("obeyed").exists(), "{}", sandbox.read("ran-in.txt"));
         // Sources that the user names are what would be built: there their toolchain counts.
-        world.set("TBPROV_FIRMWARE_DIR", "fw");
-        world.run("doctor --json").done();
-        assert!(world.path("obeyed").exists());
+        sandbox.set("TBPROV_FIRMWARE_DIR", "fw");
+        sandbox.run("doctor --json").done();
+        assert!(sandbox.path("obeyed").exists());
     }
 
     #[test]

@@ -16,14 +16,8 @@ use super::build_args::SourceArgs;
 use super::identity_args::SessionArgs;
 use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
-<<<<<<< HEAD
-use tbprov::firmware::{self, Board, IdentityOptions};
-use tbprov::ledger::folder::Device;
-=======
 use tbprov::firmware::{self, Board, IdentityOptions, read_elf};
 use tbprov::ledger::Entry;
-use tbprov::server::Host;
->>>>>>> main
 use tbprov::sim::Simulator;
 use tbprov::{Error, ErrorCode, Result, Step};
 
@@ -175,15 +169,9 @@ impl EmulateResult {
     fn new(device: &Entry, dialer: &Dialer, emulated: Emulated) -> Self {
         Self {
             outcome: if emulated.interrupted { "interrupted" } else { "emulated" },
-<<<<<<< HEAD
-            device: device.shown_name(),
-            credentials_id: device.record.credentials_id.clone(),
-            server: ServerResult::new(&dialer.server),
-=======
             device: device.shown_name().to_owned(),
             credentials_id: device.record.identity.credentials_id.clone(),
-            server: ServerResult { host: dialer.server.host.clone(), port: dialer.server.port },
->>>>>>> main
+            server: ServerResult::new(&dialer.server, None),
             acknowledged: emulated.acknowledged,
         }
     }
