@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tbprov::dial::Dialer;
 use tbprov::event::Progress;
-use tbprov::flow::{self, IdentityPlan, Outcome, ProvisionPlan, Prover, RegistrationPlan, Run};
+use tbprov::flow::{self, IdentityPlan, Outcome, Prover, ProvisionPlan, RegistrationPlan, Run};
 use tbprov::ledger::folder::Folders;
 use tbprov::server::Server;
 use tbprov::tls::{Trust, TrustSource};
