@@ -17,6 +17,7 @@ use tbprov::error::Hint;
 use tbprov::files::{self, Access};
 use tbprov::identity::{Certificate, read_certificates};
 use tbprov::keys::pem;
+use tbprov::server::Host;
 use tbprov::sim::{
     self, Config, Event, Fault, NamePattern, PreProvisioned, Release, ServerIdentity, Simulator, Strategy,
 };
@@ -188,16 +189,16 @@ fn first_certificate(path: &Path) -> Result<Certificate> {
 }
 
 /// The name that the certificate holds for loopback, else the address itself.
-fn host_to_connect_to(address: IpAddr) -> String {
+fn host_to_connect_to(address: IpAddr) -> Host {
     let is_localhost = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
-    if is_localhost || address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
+    if is_localhost || address.is_unspecified() { Host::localhost() } else { address.into() }
 }
 
 /// What a client needs to know; also the content of the ready file. The secret is the simulator's own: it
 /// opens nothing else.
 #[derive(Serialize)]
 struct Ready {
-    host: String,
+    host: Host,
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     plain_port: Option<u16>,
@@ -236,7 +237,15 @@ impl Ready {
             },
         };
         let (server_cert, release, process) = (absolute(certificate), release.as_str(), std::process::id());
-        Self { host: String::new(), port: 0, plain_port: None, registration, server_cert, release, process }
+        Self {
+            host: Host::localhost(),
+            port: 0,
+            plain_port: None,
+            registration,
+            server_cert,
+            release,
+            process,
+        }
     }
 
     fn at(self, simulator: &Simulator) -> Self {
@@ -256,9 +265,14 @@ impl Ready {
 
 impl fmt::Display for Ready {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "ThingsBoard {} is simulated at {}:{}", self.release, self.host, self.port)?;
+        writeln!(
+            formatter,
+            "ThingsBoard {} is simulated at {}",
+            self.release,
+            self.host.with_port(self.port)
+        )?;
         if let Some(port) = self.plain_port {
-            writeln!(formatter, "plain MQTT        {}:{port}", self.host)?;
+            writeln!(formatter, "plain MQTT        {}", self.host.with_port(port))?;
         }
         match &self.registration {
             Registration::Request { provision_key, provision_secret } => {

@@ -175,7 +175,7 @@ fn a_certificate_that_is_no_authority_signs_nothing() {
     let (certificate, key) = (shown("device.pem"), shown("device_key.pem"));
     let ran =
         sandbox.run(&format!("certs gen --json --name d --out new --ca-cert {certificate} --ca-key {key}"));
-    assert_eq!(ran.brief(), "5 file/bad-certificate identity");
+    assert_eq!(ran.brief(), "5 file/bad-certificate plan");
     assert!(!sandbox.path("new").exists());
 }
 
