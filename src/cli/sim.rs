@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::context::Context;
+use super::secret_file::clap_secret;
 use super::server_args::clap_host;
 use crate::output::{Format, Mark, Output};
 use tbprov::error::Hint;
@@ -65,8 +66,8 @@ pub(super) struct SimArgs {
     #[arg(long, env = "TBPROV_SIM_PROVISION_KEY", value_name = "KEY")]
     provision_key: Option<String>,
     /// The provision secret [default: made up].
-    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", hide_env_values = true)]
-    provision_secret: Option<String>,
+    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", value_parser = clap_secret, hide_env_values = true)]
+    provision_secret: Option<Secret>,
     /// The folder of the server's certificate and key (server.pem, server_key.pem); made when they are not there.
     #[arg(long, value_name = "DIR", default_value = "./tbprov-sim")]
     dir: PathBuf,
@@ -126,7 +127,7 @@ impl SimArgs {
         let strategy = self.strategy(context)?;
         let made_up = || Secret::random(SECRET_LENGTH);
         let key = self.provision_key.map_or_else(|| Ok(made_up()?.expose().to_owned()), Ok::<_, Error>)?;
-        let secret = self.provision_secret.map_or_else(made_up, |secret| Ok(Secret::new(secret)))?;
+        let secret = self.provision_secret.map_or_else(made_up, Ok)?;
         let certificate = ServerIdentity::certificate_file(&self.dir);
         let ready =
             Ready::new(&key, &secret, &certificate, self.release, self.ca.as_deref(), self.name_pattern);

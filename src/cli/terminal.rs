@@ -4,6 +4,8 @@ use std::io::Write as _;
 #[cfg(unix)]
 use std::sync::OnceLock;
 
+use tbprov::firmware::leftovers;
+
 /// The modes of the terminal at the start, so that an interrupted password prompt does not leave it mute.
 #[cfg(unix)]
 static MODES: OnceLock<Option<rustix::termios::Termios>> = OnceLock::new();
@@ -39,6 +41,7 @@ pub(super) fn unbuffer_keys() {
 #[allow(clippy::disallowed_methods, reason = "the user has asked twice")]
 pub(super) fn leave(exit_code: u8) -> ! {
     restore();
+    leftovers::end_all();
     std::process::exit(i32::from(exit_code))
 }
 
@@ -72,6 +75,7 @@ pub(super) fn report_panics() {
             "error[internal/bug]: tbprov has stopped{place}\n  help: please report it with the command that led here \
              (without its secrets); nothing on disk was lost, the same command can be run again"
         );
+        leftovers::end_all();
         std::process::exit(70);
     }));
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::elf::{self, Elf};
+use super::leftovers::Guard;
 use super::program::without_our_variables;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::event::{Event, Progress};
@@ -211,6 +212,7 @@ fn failed(trouble: Trouble, words: &str) -> Error {
 
 /// A running QEMU. It ends with this value.
 struct Machine {
+    _group: Option<Guard>,
     child: Child,
     log: BufReader<ChildStdout>,
     /// Ends with what it complained about.
@@ -241,11 +243,12 @@ impl Machine {
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| cannot_start(&emulation.qemu, error))?;
+        let group = Guard::group(&child);
         let (Some(log), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::new(ErrorCode::Bug, "the emulator has no standard output"));
         };
         let complaint = tokio::spawn(beginning(stderr));
-        Ok(Self { child, log: BufReader::new(log), complaint, partial: Vec::new() })
+        Ok(Self { _group: group, child, log: BufReader::new(log), complaint, partial: Vec::new() })
     }
 
     /// The next line of the log, or `None` at its end. May be dropped and called again.
@@ -308,24 +311,18 @@ fn cannot_start(qemu: &Path, error: io::Error) -> Error {
 
 /// The identity in a file that only its owner can read, for as long as it takes QEMU to load it.
 struct IdentityFile {
-    directory: PathBuf,
+    _folder: Guard,
     path: PathBuf,
 }
 
 impl IdentityFile {
     fn new(partition: &[u8]) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("tbprov-{}", Secret::random(16)?.expose()));
+        let folder = Guard::folder(directory.clone());
         files::create_directory(&directory)?;
-        let file = Self { path: directory.join("identity.bin"), directory };
-        files::write_new(&file.path, partition, Access::Owner)?;
-        Ok(file)
-    }
-}
-
-impl Drop for IdentityFile {
-    fn drop(&mut self) {
-        let _ = files::remove(&self.path);
-        let _ = files::remove_empty_directory(&self.directory);
+        let path = directory.join("identity.bin");
+        files::write_new(&path, partition, Access::Owner)?;
+        Ok(Self { _folder: folder, path })
     }
 }
 

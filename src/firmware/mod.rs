@@ -16,6 +16,7 @@ mod identity;
 mod image;
 mod image_file;
 pub mod job;
+pub mod leftovers;
 pub mod monitor;
 mod partitions;
 mod program;

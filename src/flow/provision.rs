@@ -55,7 +55,6 @@ pub struct Provisioned {
 /// # Errors
 /// Any [`ErrorCode`], at the step that was reached. What is on disk stays, and a rerun goes on from there.
 pub async fn provision(plan: &ProvisionPlan, run: Run<'_>) -> Result<Provisioned> {
-    run.progress.begin(Step::Stage);
     let (mut provisioned, credentials) = run.stamped(to_proof(plan, run)).await?;
     let Some(telemetry) = &plan.telemetry else { return Ok(provisioned) };
     let progress = run.progress.about(provisioned.entry.id.clone());
@@ -82,7 +81,10 @@ async fn to_proof(plan: &ProvisionPlan, run: Run<'_>) -> Result<(Provisioned, Cr
             ));
         }
     };
+    run.progress.begin(Step::Stage);
     let lease = run.lease(subject).await?;
+    // What is there already belongs to the plan.
+    run.progress.begin(Step::Plan);
     let mut timings = Timings::default();
     let (entry, credentials) = match run.ledger.find(subject).await? {
         Some(entry) => take_up(plan, run, entry).await?,
@@ -160,6 +162,7 @@ async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(En
     let kept = run.ledger.key(&entry, Which::Current).await?;
     let credentials = kept.open(&entry.place())?;
     if let Some(what) = conflict(plan, run, &entry, &credentials) {
+        run.progress.begin(Step::Stage);
         let message = format!("the store already has '{}' in {}, {what}", entry.shown_name(), entry.place());
         return Err(Error::new(ErrorCode::StoreExists, message).hint(Hint::DifferingOption));
     }

@@ -233,8 +233,10 @@ mod tests {
     fn the_state_file_wins_over_the_pre_provisioned_device_of_the_same_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let open = || Registry::open(Some(path.clone()), vec![PreProvisioned::new("a")]).unwrap();
-        let held = |registry: &Registry| registry.named("a").unwrap().credentials.clone();
-        assert_eq!(held(&open()), held(&open()));
+        let held = || {
+            let registry = Registry::open(Some(path.clone()), vec![PreProvisioned::new("a")]).unwrap();
+            registry.named("a").unwrap().credentials.clone()
+        };
+        assert_eq!(held(), held());
     }
 }

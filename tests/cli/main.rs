@@ -17,6 +17,7 @@ mod documentation;
 mod faults;
 mod files;
 mod firmware;
+mod folder;
 mod output;
 mod reruns;
 mod secrets;

@@ -136,3 +136,29 @@ fn what_nobody_reads_any_more_ends() {
     drop(child.stdout.take());
     until("the end of what nobody reads", || child.try_wait().unwrap().is_some());
 }
+
+/// The first Ctrl-C cannot end it, because nobody reads what it is writing. The second ends it at once, and what it
+/// started with it.
+#[test]
+fn a_second_ctrl_c_leaves_no_emulator_and_no_copy_of_the_key() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let temporary = sandbox.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let script =
+        format!("echo $$ >{}; yes talk | head -c 10000000; sleep 600", sandbox.path("pid").display());
+    let mut command = emulate(&sandbox, &program(&sandbox), &[]);
+    command.env("TBPROV_QEMU", qemu(&sandbox, &script)).env("TMPDIR", &temporary);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let log = child.stdout.take().unwrap();
+    until("a full pipe", || rustix::io::ioctl_fionread(&log).unwrap() > 60_000);
+    let signal =
+        |name: &str, process: &str| Command::new("kill").args(["-s", name, process]).output().unwrap();
+    until("the end", || {
+        signal("INT", &child.id().to_string());
+        child.try_wait().unwrap().is_some_and(|status| status.code() == Some(130))
+    });
+    let emulator = std::fs::read_to_string(sandbox.path("pid")).unwrap();
+    until("the end of the emulator", || !signal("0", emulator.trim()).status.success());
+    assert_eq!(entries(&temporary), Vec::<String>::new());
+}

@@ -7,8 +7,8 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::Connect;
 use rustls::version::TLS12;
 use tbprov::ErrorCode;
-use tbprov::identity::{Certificate, Issuer, Profile, Validity};
-use tbprov::keys::{KeyType, Signer as _, SoftwareKey};
+use tbprov::identity::{Issue, Profile, Validity, X509Identity, issue};
+use tbprov::keys::{KeyType, SoftwareKey, tls_key};
 use tbprov::sim::{Config, NamePattern, Release, Simulator, Strategy};
 use time::OffsetDateTime;
 
@@ -21,16 +21,29 @@ const RELEASES: [Release; 3] = [Release::V3_6, Release::V3_8, Release::V4_3];
 const WHOLE: &str = "(.*)";
 
 fn authority(name: &str) -> Identity {
-    let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
-    let certificate = Certificate::self_signed(name, &Profile::Authority, Validity::days(30), &key).unwrap();
-    Identity { certificate, key }
+    made(&Profile::Authority, None, name, around(tbprov::clock::now(), 10))
 }
 
 fn issued_as(profile: &Profile, authority: &Identity, name: &str, validity: Validity) -> Identity {
-    let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
-    let issuer = Issuer { certificate: &authority.certificate, key: &authority.key };
-    let certificate = Certificate::signed_by(&issuer, name, profile, validity, &key).unwrap();
+    let issuer = X509Identity {
+        leaf: authority.certificate.clone(),
+        intermediates: Vec::new(),
+        key: authority.key.clone(),
+    };
+    made(profile, Some(&issuer), name, validity)
+}
+
+fn made(profile: &Profile, issuer: Option<&X509Identity>, name: &str, validity: Validity) -> Identity {
+    let key = Arc::new(SoftwareKey::generate(KeyType::EcP256).unwrap());
+    let certificate = issue(&Issue { name, profile, validity, key: &*key, issuer }).unwrap().leaf;
     Identity { certificate, key }
+}
+
+/// Two days long, or `days` more at either end.
+fn around(middle: OffsetDateTime, days: i64) -> Validity {
+    let half = time::Duration::days(1 + days);
+    let middle = middle.replace_nanosecond(0).unwrap();
+    Validity { not_before: middle - half, not_after: middle + half }
 }
 
 fn issued(authority: &Identity, name: &str) -> Identity {
@@ -62,7 +75,7 @@ impl Fixture {
     async fn dial_with(&self, leaf: &Identity, issuers: &[&Identity]) -> std::io::Result<Client<TlsStream>> {
         let certificates = std::iter::once(leaf).chain(issuers.iter().copied());
         let chain = certificates.map(|identity| identity.certificate.der().clone()).collect();
-        let certified = rustls::sign::CertifiedKey::new(chain, leaf.key.tls_key().unwrap());
+        let certified = rustls::sign::CertifiedKey::new(chain, tls_key(leaf.key.clone()));
         let mut config = client_config(self.simulator.certificate(), None, &[&TLS12]);
         config.client_auth_cert_resolver = Arc::new(Presents(Mutex::new(Some(Arc::new(certified)))));
         Ok(Client::new(handshake(self.simulator.address(), config).await?))
@@ -297,9 +310,7 @@ async fn without_creating_only_devices_that_exist_get_certificates() {
 #[tokio::test]
 async fn the_dates_of_the_leaf_are_looked_at_by_connect() {
     let ca = authority("ca");
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
-    let day = time::Duration::days(1);
-    let expired = Validity { not_before: now - day * 2, not_after: now - day };
+    let expired = around(tbprov::clock::now() - time::Duration::days(3), 0);
     let leaf = issued_as(&Profile::Device, &ca, "sensor", expired);
     let fixture = chain(Release::V4_3, &ca, WHOLE, true, |_| {}).await;
     assert_eq!(fixture.code(&leaf, &[&ca]).await, 5);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::super::results::milliseconds;
 use tbprov::firmware::job::{Flashed, Outcome};
 use tbprov::firmware::{Chip, Place};
 
@@ -29,10 +30,6 @@ struct Timings {
     build: Duration,
     #[serde(serialize_with = "milliseconds")]
     write: Duration,
-}
-
-fn milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((value.as_secs_f64() * 100_000.0).round() / 100.0)
 }
 
 impl<'a> FlashResult<'a> {

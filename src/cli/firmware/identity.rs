@@ -8,8 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::new_file::refuse_existing;
 use super::identity_args::IdentityArgs;
-use super::image::refuse_existing;
 use tbprov::Result;
 use tbprov::files::{self, Access};
 use tbprov::server::Host;
