@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::super::key_file::KeyFileArgs;
 use tbprov::error::Hint;
 use tbprov::flow::RegistrationPlan;
-use tbprov::identity::{CredentialsType, X509Identity};
+use tbprov::identity::{CredentialsType, Profile, X509Identity, check_issuer};
 use tbprov::{DeviceName, Error, ErrorCode, Result};
 
 /// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
@@ -59,7 +59,9 @@ impl AuthorityArgs {
         }
         let authority = key_file.read_pair(context, certificate, key)?;
         authority.leaf.check_dates(&certificate.display().to_string())?;
-        Ok(Some(authority.into()))
+        let authority = authority.into();
+        check_issuer(&authority, &Profile::Device)?;
+        Ok(Some(authority))
     }
 
     /// How the device called `name` is registered.
