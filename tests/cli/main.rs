@@ -13,12 +13,18 @@
 mod adoption;
 mod arguments;
 mod authorities;
+#[path = "../support/broker.rs"]
+mod broker;
+mod chain;
 mod documentation;
 mod faults;
 mod files;
 mod firmware;
 mod folder;
 mod output;
+mod proof;
+mod refusals;
+mod remove;
 mod reruns;
 mod secrets;
 mod servers;
@@ -28,3 +34,4 @@ mod store;
 mod support;
 mod telemetry;
 mod trust;
+mod wishes;
