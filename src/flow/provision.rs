@@ -150,14 +150,15 @@ async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(En
             _ => error,
         })?;
     }
+    let progress = run.progress.about(entry.id.clone());
     if let IdentityPlan::Generate { days: Some(days), .. } = plan.identity
         && credentials
             .x509()
             .is_some_and(|identity| identity.leaf.validity != lasting(identity.leaf.validity, days))
     {
-        run.progress.event(&Event::Ignored { wish: Ignored::Days });
+        progress.event(&Event::Ignored { wish: Ignored::Days });
     }
-    run.progress.event(&Event::IdentityFound { state: entry.record.state() });
+    progress.event(&Event::IdentityFound { state: entry.record.state() });
     Ok((entry, credentials))
 }
 
@@ -190,11 +191,14 @@ fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Cre
         }
         _ => {}
     }
-    match &plan.registration {
-        RegistrationPlan::AtConnect { issuer, .. } if held.intermediates.first() != Some(&issuer.leaf) => {
-            Some("with a certificate that this authority did not issue".to_owned())
-        }
-        _ => None,
+    let RegistrationPlan::AtConnect { issuer, common_name } = &plan.registration else { return None };
+    if held.intermediates.first() != Some(&issuer.leaf) {
+        return Some("with a certificate that this authority did not issue".to_owned());
+    }
+    match &held.leaf.common_name {
+        Some(held) if held == common_name => None,
+        Some(held) => Some(format!("with the common name '{held}'")),
+        None => Some("without a common name".to_owned()),
     }
 }
 

@@ -157,8 +157,9 @@ impl Ledger for Folders {
             Subject::Named(_) => None,
             Subject::Unnamed(slot) => Some(slot.clone()),
         };
-        let content = Files::of(&new)?;
+        // Made once: the entry has to be what is written, to the second.
         let record = new.record();
+        let content = Files::of(&new, &record)?;
         self.run(move |root| {
             if let Some(slot) = &slot {
                 unfinished::write(&root.path, slot, &folder)?;
