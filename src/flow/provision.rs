@@ -191,14 +191,11 @@ fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Cre
         }
         _ => {}
     }
-    let RegistrationPlan::AtConnect { issuer, common_name } = &plan.registration else { return None };
-    if held.intermediates.first() != Some(&issuer.leaf) {
-        return Some("with a certificate that this authority did not issue".to_owned());
-    }
-    match &held.leaf.common_name {
-        Some(held) if held == common_name => None,
-        Some(held) => Some(format!("with the common name '{held}'")),
-        None => Some("without a common name".to_owned()),
+    match &plan.registration {
+        RegistrationPlan::AtConnect { issuer, .. } if held.intermediates.first() != Some(&issuer.leaf) => {
+            Some("with a certificate that this authority did not issue".to_owned())
+        }
+        _ => None,
     }
 }
 
