@@ -45,6 +45,15 @@ impl AuthorityArgs {
         self.ca_cert.is_some()
     }
 
+    /// How to give the device's name: only a request lets the server make one up.
+    pub(super) const fn hint_of_name(&self) -> Hint {
+        if self.is_named() {
+            Hint::GiveBy("--device-name NAME, TBPROV_DEVICE_NAME, or device-name = \"…\" in tbprov.toml")
+        } else {
+            Hint::GiveDeviceName
+        }
+    }
+
     /// The authority, if one was named.
     pub(super) fn read(
         &self,
@@ -73,7 +82,7 @@ impl AuthorityArgs {
     ) -> Result<RegistrationPlan> {
         let Some(name) = name else {
             let message = "a device that registers at connect needs a name: the store keeps it under that";
-            return Err(Error::new(ErrorCode::UsageMissing, message).hint(Hint::GiveDeviceName));
+            return Err(Error::new(ErrorCode::UsageMissing, message).hint(self.hint_of_name()));
         };
         let common_name = self.common_name.as_deref().unwrap_or(name.as_str()).trim().to_owned();
         let invalid = |why: &str| {
