@@ -69,6 +69,15 @@ fn the_connect_registers_the_device_with_every_release_that_can() {
 }
 
 #[test]
+fn a_first_connect_that_registers_is_nothing_that_calls_for_attention() {
+    let sandbox = factory();
+    let server = server(&sandbox, |_| {});
+    let ran = sandbox.run(&line(&server, AUTHORITY).replace("--json", "--events"));
+    assert_eq!(ran.outcome(), "provisioned");
+    assert!(!ran.stdout.contains("settling"), "{ran:?}");
+}
+
+#[test]
 fn openssl_verifies_what_the_authority_issued() {
     let sandbox = factory();
     let server = server(&sandbox, |_| {});
@@ -98,6 +107,10 @@ fn the_pattern_takes_the_name_out_of_the_common_name() {
     let text =
         sandbox.run(&line(&server, &format!("{AUTHORITY} --common-name plant-7-pump")).replace("--json", ""));
     assert!(text.stdout.contains("common name 'plant-7-pump'"), "{text:?}");
+    // Another common name would be another certificate.
+    let other = provision(&sandbox, &server, "--common-name plant-7-valve");
+    assert_eq!(other.brief(), "5 store/exists stage");
+    assert!(other.message().contains("with the common name 'plant-7-pump'"), "{other:?}");
     // A name that the server writes differently gets a word.
     let comma = sandbox.run_all(
         line(&server, &format!("{AUTHORITY} --dry-run --common-name"))
