@@ -151,13 +151,6 @@ pub enum Event {
     },
 }
 
-<<<<<<< HEAD
-/// Serializes a duration as a whole number of milliseconds.
-///
-/// # Errors
-/// The serializer's.
-pub fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-=======
 /// What a run on a device that is registered already does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -171,7 +164,6 @@ pub enum Ignored {
 }
 
 fn as_milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
->>>>>>> main
     serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -1,27 +1,16 @@
 //! What several results have in common.
 
-use serde::Serialize;
-<<<<<<< HEAD
+use std::time::Duration;
 
-use tbprov::server::{Host, Server};
+use serde::{Serialize, Serializer};
 
-/// The server in a result.
-=======
 use tbprov::server::{Host, Server};
 
 /// A server, and how it was reached.
->>>>>>> main
 #[derive(Debug, Serialize)]
 pub(super) struct ServerResult {
     pub(super) host: Host,
     pub(super) port: u16,
-<<<<<<< HEAD
-}
-
-impl ServerResult {
-    pub(super) fn new(server: &Server) -> Self {
-        Self { host: server.host.clone(), port: server.port }
-=======
     /// `TLSv1.2` or `TLSv1.3`; null where there was no connection.
     pub(super) tls: Option<&'static str>,
 }
@@ -29,6 +18,10 @@ impl ServerResult {
 impl ServerResult {
     pub(super) fn new(server: &Server, tls: Option<&'static str>) -> Self {
         Self { host: server.host.clone(), port: server.port, tls }
->>>>>>> main
     }
+}
+
+/// Writes a duration in milliseconds, to the hundredth.
+pub(super) fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 1e5).round() / 1e2)
 }

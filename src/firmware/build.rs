@@ -9,11 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 
 use super::board::Board;
-<<<<<<< HEAD
-use super::leftovers::Guard;
-=======
 use super::elf::read_elf;
->>>>>>> main
+use super::leftovers::Guard;
 use super::program::without_our_variables;
 use super::sources::Sources;
 use super::toolchain::{Library, Machine, Toolchain, linker_variable};
@@ -76,22 +73,6 @@ impl Recipe {
         let bytes = read_elf(&elf)?;
         Ok(Built { board, features, toolchain, elf, bytes })
     }
-<<<<<<< HEAD
-    let mut cargo = command(plan).spawn().map_err(|error| {
-        let message = format!("{} cannot be started: {error}", plan.toolchain.cargo.display());
-        Error::new(ErrorCode::FirmwareToolchain, message).source(error)
-    })?;
-    // Cargo and every compiler that it started: they end together.
-    let group = Guard::group(&cargo);
-    let messages = cargo.stdout.take();
-    let talk = cargo.stderr.take();
-    let (elf, said) = tokio::join!(executable(messages), text(talk));
-    let status = cargo.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
-    group.into_iter().for_each(Guard::forget);
-    if !status.success() {
-        if !said.is_empty() {
-            progress.event(&Event::CompilerOutput { text: said });
-=======
 }
 
 /// One run of cargo.
@@ -109,16 +90,18 @@ impl Run<'_> {
         if !self.recipe.show_progress {
             let what = format!("the firmware for {board} by {}", toolchain.describe());
             progress.event(&Event::Started { step: Step::Build, what });
->>>>>>> main
         }
-        let mut cargo = Group(self.command().spawn().map_err(|error| {
+        let mut cargo = self.command().spawn().map_err(|error| {
             let message = format!("{} cannot be started: {error}", toolchain.cargo.display());
             Error::new(ErrorCode::FirmwareToolchain, message).source(error)
-        })?);
-        let messages = cargo.0.stdout.take();
-        let talk = cargo.0.stderr.take();
+        })?;
+        // Cargo and every compiler that it started: they end together.
+        let group = Guard::group(&cargo);
+        let messages = cargo.stdout.take();
+        let talk = cargo.stderr.take();
         let (elf, said) = tokio::join!(executable(messages), text(talk));
-        let status = cargo.0.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
+        let status = cargo.wait().await.map_err(|error| lost(&error.to_string()).source(error))?;
+        group.into_iter().for_each(Guard::forget);
         if !status.success() {
             if !said.is_empty() {
                 progress.event(&Event::CompilerOutput { text: said });
@@ -230,24 +213,6 @@ async fn text(talk: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-<<<<<<< HEAD
-=======
-/// Cargo and every compiler that it started: they end together.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // There is no id any more once cargo has ended and was waited for.
-        #[cfg(unix)]
-        if let Some(group) =
-            self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
-        }
-    }
-}
-
->>>>>>> main
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,11 +15,8 @@ pub mod health;
 mod identity;
 mod image;
 mod image_file;
-<<<<<<< HEAD
-pub mod leftovers;
-=======
 pub mod job;
->>>>>>> main
+pub mod leftovers;
 pub mod monitor;
 mod partitions;
 mod program;

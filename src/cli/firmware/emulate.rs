@@ -10,20 +10,14 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::super::demo;
-use super::super::results::ServerResult;
 use super::super::server_args::parse_timeout;
 use super::build_args::SourceArgs;
 use super::identity_args::SessionArgs;
 use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
-<<<<<<< HEAD
-use tbprov::firmware::{self, Board, IdentityOptions};
-use tbprov::ledger::folder::Device;
-=======
 use tbprov::firmware::{self, Board, IdentityOptions, read_elf};
 use tbprov::ledger::Entry;
 use tbprov::server::Host;
->>>>>>> main
 use tbprov::sim::Simulator;
 use tbprov::{Error, ErrorCode, Result, Step};
 
@@ -171,19 +165,19 @@ struct EmulateResult {
     acknowledged: u64,
 }
 
+#[derive(Serialize)]
+struct ServerResult {
+    host: Host,
+    port: u16,
+}
+
 impl EmulateResult {
     fn new(device: &Entry, dialer: &Dialer, emulated: Emulated) -> Self {
         Self {
             outcome: if emulated.interrupted { "interrupted" } else { "emulated" },
-<<<<<<< HEAD
-            device: device.shown_name(),
-            credentials_id: device.record.credentials_id.clone(),
-            server: ServerResult::new(&dialer.server),
-=======
             device: device.shown_name().to_owned(),
             credentials_id: device.record.identity.credentials_id.clone(),
             server: ServerResult { host: dialer.server.host.clone(), port: dialer.server.port },
->>>>>>> main
             acknowledged: emulated.acknowledged,
         }
     }

@@ -5,17 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-<<<<<<< HEAD
-use tbprov::event::as_milliseconds;
-use tbprov::firmware::flash::Region;
-use tbprov::firmware::image::Part;
-use tbprov::firmware::serial::SerialPort;
-use tbprov::firmware::{Board, Bootloader};
-use tbprov::ledger::folder::Device;
-=======
+use super::super::results::milliseconds;
 use tbprov::firmware::job::{Flashed, Outcome};
 use tbprov::firmware::{Chip, Place};
->>>>>>> main
 
 /// Documented in `docs/protocol.md`.
 #[derive(Serialize)]
@@ -31,41 +23,6 @@ pub(super) struct FlashResult<'a> {
 }
 
 #[derive(Serialize)]
-<<<<<<< HEAD
-struct PartResult {
-    name: &'static str,
-    offset: u32,
-    bytes: usize,
-}
-
-/// What took how long.
-#[derive(Clone, Copy, Default, Serialize)]
-pub(super) struct Timings {
-    /// Until the bootloader answered.
-    #[serde(serialize_with = "as_milliseconds")]
-    pub(super) connect: Duration,
-    /// Until there was an image.
-    #[serde(serialize_with = "as_milliseconds")]
-    pub(super) build: Duration,
-    /// Until all was written and read back.
-    #[serde(serialize_with = "as_milliseconds")]
-    pub(super) write: Duration,
-}
-
-impl FlashResult {
-    pub(super) fn new(
-        outcome: &'static str,
-        board: &Bootloader,
-        port: &SerialPort,
-        parts: &[Part],
-        timings_ms: Timings,
-    ) -> Self {
-        let parts = parts.iter().map(|part| PartResult {
-            name: part.name,
-            offset: part.offset,
-            bytes: part.bytes.len(),
-        });
-=======
 struct Timings {
     #[serde(serialize_with = "milliseconds")]
     connect: Duration,
@@ -75,10 +32,6 @@ struct Timings {
     write: Duration,
 }
 
-fn milliseconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((value.as_secs_f64() * 100_000.0).round() / 100.0)
-}
-
 impl<'a> FlashResult<'a> {
     pub(super) fn new(flashed: &'a Flashed) -> Self {
         let outcome = match flashed.outcome {
@@ -86,7 +39,6 @@ impl<'a> FlashResult<'a> {
             Outcome::Erased => "erased",
         };
         let timings = flashed.timings;
->>>>>>> main
         Self {
             outcome,
             port: &flashed.port.path,

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::results::ServerResult;
+use super::super::results::{ServerResult, milliseconds};
 use super::super::telemetry_args::TelemetryResult;
 use tbprov::dial::Dialer;
 use tbprov::flow::{
@@ -25,9 +26,12 @@ struct Verified {
 
 #[derive(Serialize)]
 struct TimingsResult {
-    key: f64,
-    exchange: f64,
-    verify: f64,
+    #[serde(serialize_with = "milliseconds")]
+    key: Duration,
+    #[serde(serialize_with = "milliseconds")]
+    exchange: Duration,
+    #[serde(serialize_with = "milliseconds")]
+    verify: Duration,
 }
 
 /// The result of `provision`. Documented in `docs/protocol.md`.
@@ -55,7 +59,6 @@ impl ProvisionResult {
     pub(super) fn new(plan: &ProvisionPlan, done: &Provisioned) -> Self {
         let record = &done.entry.record;
         let identity = &record.identity;
-        let milliseconds = |duration: std::time::Duration| (duration.as_secs_f64() * 1e5).round() / 1e2;
         Self {
             outcome: done.outcome.as_str(),
             device: done.entry.shown_name().to_owned(),
@@ -76,9 +79,9 @@ impl ProvisionResult {
             proved: record.state() == State::Proved,
             telemetry: TelemetryResult::from(done.telemetry),
             timings_ms: TimingsResult {
-                key: milliseconds(done.timings.key),
-                exchange: milliseconds(done.timings.exchange),
-                verify: milliseconds(done.timings.verify),
+                key: done.timings.key,
+                exchange: done.timings.exchange,
+                verify: done.timings.verify,
             },
             common_name: match &plan.registration {
                 RegistrationPlan::ByRequest { .. } => None,
