@@ -214,3 +214,45 @@ fn closed_in_tls(peer: &str, error: io::Error) -> Error {
     let message = format!("{peer} closed the connection during the TLS handshake");
     Error::new(ErrorCode::NetworkClosed, message).source(error).hint(Hint::BlockedOrNotTls)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Trust, TrustSource};
+
+    fn dialer(host: &str, port: u16) -> Result<Dialer> {
+        let trust = Trust::from_certificates(Vec::new(), TrustSource::System, false);
+        let server = Server { host: host.parse()?, port, trust: Arc::new(trust) };
+        Ok(Dialer::new(server, Duration::from_secs(5)))
+    }
+
+    /// With this machine's own addresses of one link, where it has any.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_address_with_a_zone_can_be_dialled() {
+        use std::net::{Ipv6Addr, SocketAddrV6};
+        let interfaces = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        for line in interfaces.lines().filter(|line| line.starts_with("fe80")) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let address = Ipv6Addr::from(u128::from_str_radix(fields[0], 16).unwrap());
+            let number = u32::from_str_radix(fields[1], 16).unwrap();
+            let listener =
+                tokio::net::TcpListener::bind(SocketAddrV6::new(address, 0, 0, number)).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            for zone in [fields[5], &number.to_string()] {
+                let dialer = dialer(&format!("[{address}%{zone}]"), port).unwrap();
+                let addresses = dialer.resolve().await.unwrap();
+                dialer.open_tcp(&addresses).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_connections_have_in_common_is_made_once() {
+        let dialer = dialer("localhost", 1).unwrap();
+        let of = |dialer: &Dialer| dialer.prepared.connection(&dialer.server.trust, None).unwrap().0;
+        let (one, other) = (of(&dialer), of(&dialer));
+        assert!(Arc::ptr_eq(one.crypto_provider(), other.crypto_provider()));
+        assert!(!Arc::ptr_eq(&one, &other), "each connection has a witness of its own");
+    }
+}

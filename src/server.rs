@@ -31,6 +31,11 @@ enum Kind {
 }
 
 impl Host {
+    /// This machine, by its name on every machine.
+    pub fn localhost() -> Self {
+        Self(Kind::Name("localhost".to_owned()))
+    }
+
     /// The host as TLS names it; a zone is no part of that.
     ///
     /// # Errors
@@ -110,6 +115,12 @@ impl FromStr for Host {
 /// A zone is the name or the number of a network interface.
 fn is_zone(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self(Kind::Address(address))
+    }
 }
 
 impl TryFrom<String> for Host {

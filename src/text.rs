@@ -32,7 +32,7 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
 
 /// Separators of lines, and what has no shape of its own: marks of direction, joiners, fillers, tags (Unicode's
 /// category Cf without the Arabic and other signs that are drawn, and the Hangul fillers).
-const fn is_unseen(character: char) -> bool {
+pub(crate) const fn is_unseen(character: char) -> bool {
     matches!(
         character,
         '\u{AD}'

@@ -206,6 +206,9 @@ fn a_kill_does_not_lose_a_device_without_a_name() {
         assert_eq!(result["outcome"], "recovered");
         assert_eq!(server.devices().len(), before + 1, "after {event}");
         let names = entries(&sandbox.path("devices"));
-        assert!(names.len() == 2 && names[0] == ".locks" && names[1].starts_with("unnamed-"), "{names:?}");
+        let (hidden, devices): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.starts_with('.'));
+        assert!(devices.len() == 1 && devices[0].starts_with("unnamed-"), "{names:?}");
+        assert_eq!(hidden, [".locks", ".unfinished"]);
+        assert!(entries(&sandbox.path("devices/.unfinished")).is_empty(), "it is finished");
     }
 }

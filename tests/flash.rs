@@ -17,6 +17,7 @@ mod support;
 
 use std::io::Write as _;
 use std::ops::Range;
+use std::process::{ChildStdin, Stdio};
 use std::time::Instant;
 
 use esp_idf_part::PartitionTable;
@@ -156,11 +157,12 @@ fn a_table_whose_identity_is_no_place_for_one_is_not_believed() {
     let Some(_board) = Board::start(&sandbox, &[]) else { return };
     // The bootloader, the table itself, beyond any flash; sizes that the firmware does not take.
     for (offset, bytes, says) in [
-        (0_u32, 0x6000_u32, "where none can be"),
-        (0x8000, 0x6000, "where none can be"),
-        (0xff_f000, 0x6000, "where none can be"),
-        (0x9000, 0xfff0_0000, "takes 24576 only"),
-        (0x9000, 0x8000, "takes 24576 only"),
+        (0_u32, 0x6000_u32, "in the table itself"),
+        (0x8000, 0x6000, "in the table itself"),
+        (0xff_f000, 0x6000, "beyond any flash"),
+        (0x9100, 0x6000, "not aligned"),
+        (0x9000, 0xfff0_0000, "size 0x6000"),
+        (0x9000, 0x8000, "size 0x6000"),
     ] {
         let mut entry = vec![0xaa, 0x50, 1, 2];
         entry.extend(offset.to_le_bytes());
@@ -318,6 +320,64 @@ fn a_device_that_was_never_proved_needs_force() {
     flash(&sandbox, &arguments).failed(5, "store/not-proved");
     assert!(flash_of(&sandbox).iter().all(|byte| *byte == 0xff));
     flash(&sandbox, &[&arguments[..], &["--force"]].concat()).done();
+}
+
+/// What a run that waits for the password of the wireless network is given.
+fn flash_that_asks(sandbox: &Sandbox, arguments: &[&str]) -> (Running, ChildStdin) {
+    let asks = ["--wifi-ssid", "workshop", "--wifi-password-file", "-"];
+    let mut command = sandbox.tbprov(&["firmware", "flash", "--events", "--port", "port", "--identity-only"]);
+    let mut running = Running::start(command.args(arguments).args(asks).stdin(Stdio::piped()));
+    let answer = running.child.stdin.take().unwrap();
+    (running, answer)
+}
+
+#[test]
+fn a_device_that_is_being_flashed_is_nobody_elses_and_the_next_one_waits() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    // The identity is not read yet, as far as anybody knows, and the device is locked already.
+    let (first, mut answer) = flash_that_asks(&sandbox, &["--device", "sensor"]);
+    until("the device is locked", || {
+        let ended = run(sandbox.tbprov_for(&server, &["devices", "add", "--json", "sensor"]).args([
+            "--cert",
+            "devices/sensor/cert.pem",
+            "--key",
+            "devices/sensor/key.pem",
+        ]));
+        ended.stdout.contains("store/locked")
+    });
+    let (mut second, mut other_answer) = flash_that_asks(&sandbox, &["--device", "sensor"]);
+    assert!(second.until("waiting").contains("is working on the device"));
+    writeln!(answer, "correct horse").unwrap();
+    first.end().failed(7, "firmware/port");
+    writeln!(other_answer, "correct horse").unwrap();
+    second.end().failed(7, "firmware/port");
+}
+
+#[test]
+fn the_record_of_another_identity_than_the_boards_is_left_alone() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    let Some(_board) = Board::start(&sandbox, &["--slow", "0.1"]) else { return };
+    sandbox.provisioned(&server, "sensor");
+    sandbox.provisioned(&server, "other");
+    has_image(&sandbox, ESP32C3, 100_000);
+    let begin =
+        ["firmware", "flash", "--events", "--port", "port", "--image", "image.bin", "--device", "sensor"];
+    let mut running = Running::start(&mut sandbox.tbprov(&begin));
+    running.until(r#""part":"application","written":1"#);
+    // By hand: no tbprov would, while another one works on it.
+    let device = sandbox.path("devices/sensor");
+    std::fs::rename(&device, sandbox.path("put-away")).unwrap();
+    std::fs::rename(sandbox.path("devices/other"), &device).unwrap();
+    let error = running.end().failed(5, "store/corrupt");
+    assert_says(&error, "message", "changed while the board was written");
+    assert_says(&error, "help", "run the same command again");
+    let record: Value = serde_json::from_str(&sandbox.read("devices/sensor/device.json")).unwrap();
+    assert_eq!(record["flashed"], Value::Null);
+    // The board runs all the same: what was written to it is whole.
+    let says = "tbprov firmware on a board";
+    let watch = ["firmware", "monitor", "--json", "--port", "port", "--until", says, "--timeout", "10s"];
+    run(&mut sandbox.tbprov(&watch)).done();
 }
 
 #[test]

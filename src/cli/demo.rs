@@ -136,17 +136,17 @@ impl DemoResult {
 
 impl fmt::Display for DemoResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let folder = self.directory.display();
+        let path = |file| self.directory.join(file);
         writeln!(
             formatter,
             "\n{} sent {} readings, and the server has them.",
             self.device, self.acknowledged
         )?;
         writeln!(formatter, "credentialsId  {}", self.credentials_id)?;
-        writeln!(formatter, "key            {folder}/key.pem")?;
-        writeln!(formatter, "certificate    {folder}/cert.pem")?;
-        writeln!(formatter, "server         {folder}/server.pem")?;
-        writeln!(formatter, "record         {folder}/device.json")?;
+        writeln!(formatter, "key            {}", path("key.pem").display())?;
+        writeln!(formatter, "certificate    {}", path("cert.pem").display())?;
+        writeln!(formatter, "server         {}", path("server.pem").display())?;
+        writeln!(formatter, "record         {}", path("device.json").display())?;
         writeln!(formatter, "\nThe same with your ThingsBoard:   tbprov provision")?;
         writeln!(formatter, "A server that stays, to play with: tbprov sim")
     }

@@ -13,6 +13,7 @@ mod doctor;
 mod firmware;
 mod key_file;
 mod man;
+mod new_file;
 mod prompt;
 mod provision;
 mod results;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
-
 use tbprov::server::{Host, Server};
 
 /// A server, and how it was reached.
@@ -21,7 +20,7 @@ impl ServerResult {
     }
 }
 
-/// Writes a duration in milliseconds, to the hundredth.
-pub(super) fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((duration.as_secs_f64() * 1e5).round() / 1e2)
+/// A duration in milliseconds, with two decimals.
+pub(super) fn milliseconds<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((value.as_secs_f64() * 1e5).round() / 1e2)
 }

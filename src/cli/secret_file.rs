@@ -1,5 +1,6 @@
-//! A secret that a file or stdin holds.
+//! A secret that a flag gives, or that a file or stdin holds.
 
+use std::convert::Infallible;
 use std::io::{self, BufRead, ErrorKind, Read as _};
 use std::path::Path;
 
@@ -9,6 +10,11 @@ use tbprov::{Error, ErrorCode, Result, Secret, blocking};
 
 /// Bytes of a provision secret's line, at the most; ThingsBoard's own have 20.
 const LONGEST_SECRET: usize = 4096;
+
+/// For clap, which would show a value of another type.
+pub(super) fn clap_secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
 
 /// The first line of a file, or of stdin, without its end; `what` names it in errors. Read on a thread of its
 /// own, because whoever types or pipes it may take long, or never do it: Ctrl-C ends the wait.

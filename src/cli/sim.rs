@@ -10,12 +10,14 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::context::Context;
+use super::secret_file::clap_secret;
 use super::server_args::clap_host;
 use crate::output::{Format, Mark, Output};
 use tbprov::error::Hint;
 use tbprov::files::{self, Access};
 use tbprov::identity::{Certificate, read_certificates};
 use tbprov::keys::pem;
+use tbprov::server::Host;
 use tbprov::sim::{
     self, Config, Event, Fault, NamePattern, PreProvisioned, Release, ServerIdentity, Simulator, Strategy,
 };
@@ -64,8 +66,8 @@ pub(super) struct SimArgs {
     #[arg(long, env = "TBPROV_SIM_PROVISION_KEY", value_name = "KEY")]
     provision_key: Option<String>,
     /// The provision secret [default: made up].
-    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", hide_env_values = true)]
-    provision_secret: Option<String>,
+    #[arg(long, env = "TBPROV_SIM_PROVISION_SECRET", value_name = "SECRET", value_parser = clap_secret, hide_env_values = true)]
+    provision_secret: Option<Secret>,
     /// The folder of the server's certificate and key (server.pem, server_key.pem); made when they are not there.
     #[arg(long, value_name = "DIR", default_value = "./tbprov-sim")]
     dir: PathBuf,
@@ -125,7 +127,7 @@ impl SimArgs {
         let strategy = self.strategy(context)?;
         let made_up = || Secret::random(SECRET_LENGTH);
         let key = self.provision_key.map_or_else(|| Ok(made_up()?.expose().to_owned()), Ok::<_, Error>)?;
-        let secret = self.provision_secret.map_or_else(made_up, |secret| Ok(Secret::new(secret)))?;
+        let secret = self.provision_secret.map_or_else(made_up, Ok)?;
         let certificate = ServerIdentity::certificate_file(&self.dir);
         let ready =
             Ready::new(&key, &secret, &certificate, self.release, self.ca.as_deref(), self.name_pattern);
@@ -187,16 +189,16 @@ fn first_certificate(path: &Path) -> Result<Certificate> {
 }
 
 /// The name that the certificate holds for loopback, else the address itself.
-fn host_to_connect_to(address: IpAddr) -> String {
+fn host_to_connect_to(address: IpAddr) -> Host {
     let is_localhost = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
-    if is_localhost || address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
+    if is_localhost || address.is_unspecified() { Host::localhost() } else { address.into() }
 }
 
 /// What a client needs to know; also the content of the ready file. The secret is the simulator's own: it
 /// opens nothing else.
 #[derive(Serialize)]
 struct Ready {
-    host: String,
+    host: Host,
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     plain_port: Option<u16>,
@@ -235,7 +237,15 @@ impl Ready {
             },
         };
         let (server_cert, release, process) = (absolute(certificate), release.as_str(), std::process::id());
-        Self { host: String::new(), port: 0, plain_port: None, registration, server_cert, release, process }
+        Self {
+            host: Host::localhost(),
+            port: 0,
+            plain_port: None,
+            registration,
+            server_cert,
+            release,
+            process,
+        }
     }
 
     fn at(self, simulator: &Simulator) -> Self {
@@ -255,9 +265,14 @@ impl Ready {
 
 impl fmt::Display for Ready {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "ThingsBoard {} is simulated at {}:{}", self.release, self.host, self.port)?;
+        writeln!(
+            formatter,
+            "ThingsBoard {} is simulated at {}",
+            self.release,
+            self.host.with_port(self.port)
+        )?;
         if let Some(port) = self.plain_port {
-            writeln!(formatter, "plain MQTT        {}:{port}", self.host)?;
+            writeln!(formatter, "plain MQTT        {}", self.host.with_port(port))?;
         }
         match &self.registration {
             Registration::Request { provision_key, provision_secret } => {

@@ -45,10 +45,12 @@ pub async fn run(
     progress.begin(Step::Exchange);
     subscribe(&mut session, dialer).await?;
     before_send.await?;
-    if let Err(error) = session.publish(REQUEST_TOPIC, payload).await {
-        return Ok(Reply::Lost(error));
+    if session.publish(REQUEST_TOPIC, payload).await.is_err() {
+        return Ok(Reply::Lost(session.end().await));
     }
-    let received = tokio::time::timeout(dialer.timeout, answer(&mut session, progress)).await;
+    progress.event(&Event::RequestSent);
+    progress.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });
+    let received = tokio::time::timeout(dialer.timeout, answer(&mut session)).await;
     session.close().await;
     let mut answer = match received {
         Ok(Ok(answer)) => answer,
@@ -70,20 +72,14 @@ async fn subscribe(session: &mut Session, dialer: &Dialer) -> Result<()> {
     tokio::time::timeout(dialer.timeout, written).await.map_err(|_| dialer.timed_out("MQTT"))?
 }
 
-async fn answer(session: &mut Session, progress: &Progress) -> Result<Answer> {
-    let mut asked = false;
+/// The first answer after the request was written.
+async fn answer(session: &mut Session) -> Result<Answer> {
+    while !matches!(session.next().await?, Incoming::Sent(_)) {}
     loop {
-        match session.next().await? {
-            Incoming::Sent(_) => {
-                asked = true;
-                progress.event(&Event::RequestSent);
-                let what = "the server's answer".to_owned();
-                progress.event(&Event::Started { step: Step::Exchange, what });
-            }
-            Incoming::Message { topic, payload } if asked && topic == RESPONSE_TOPIC => {
-                return Answer::parse(&payload);
-            }
-            _ => {}
+        if let Incoming::Message { topic, payload } = session.next().await?
+            && topic == RESPONSE_TOPIC
+        {
+            return Answer::parse(&payload);
         }
     }
 }

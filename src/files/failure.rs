@@ -17,9 +17,6 @@ pub struct Failure {
     error: io::Error,
 }
 
-/// What a function of this room returns.
-pub type Outcome<T = ()> = Result<T, Failure>;
-
 impl Failure {
     /// `cannot <verb> <path>: <error>`.
     pub fn new(verb: &'static str, path: &Path, error: io::Error) -> Self {

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Access, Failure, Outcome, write_new_unsynced};
+use super::{Access, Failure, write_new_unsynced};
 
 /// Names that are tried where one is taken, at the most.
 const ATTEMPTS: u32 = 10_000;
@@ -13,7 +13,7 @@ const ATTEMPTS: u32 = 10_000;
 ///
 /// # Errors
 /// Where the system refuses it, or where something else has the name.
-pub fn create_directory(path: &Path) -> Outcome {
+pub fn create_directory(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Ok(());
     }
@@ -37,7 +37,7 @@ pub fn create_directory(path: &Path) -> Outcome {
 ///
 /// # Errors
 /// Where the system refuses it.
-pub fn create_open_directory(path: &Path) -> Outcome {
+pub fn create_open_directory(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|error| Failure::new("create the folder", path, error))
 }
 
@@ -46,7 +46,7 @@ pub fn create_open_directory(path: &Path) -> Outcome {
 ///
 /// # Errors
 /// Where it exists, and where the system refuses it.
-pub fn create_new_directory(path: &Path) -> Outcome {
+pub fn create_new_directory(path: &Path) -> Result<(), Failure> {
     builder().create(path).map_err(|error| Failure::new("create the folder", path, error))
 }
 
@@ -67,7 +67,7 @@ fn above(path: &Path) -> &Path {
 ///
 /// # Errors
 /// Where the disk does not take it.
-pub fn sync_directory(path: &Path) -> Outcome {
+pub fn sync_directory(path: &Path) -> Result<(), Failure> {
     if cfg!(unix) {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         match File::open(path).and_then(|folder| folder.sync_all()) {
@@ -87,7 +87,7 @@ pub fn sync_directory(path: &Path) -> Outcome {
 ///
 /// # Errors
 /// Where the system refuses it; both names are as they were then.
-pub fn rename(from: &Path, to: &Path) -> Outcome {
+pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::rename(from, to).map_err(|error| Failure::new("create", to, error))
 }
 
@@ -96,7 +96,7 @@ pub fn rename(from: &Path, to: &Path) -> Outcome {
 ///
 /// # Errors
 /// Where the system refuses it; it is where it was then.
-pub fn move_aside(path: &Path, folder: &Path) -> Outcome<PathBuf> {
+pub fn move_aside(path: &Path, folder: &Path) -> Result<PathBuf, Failure> {
     create_directory(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let names = std::iter::once(name.clone()).chain((2..ATTEMPTS).map(|number| format!("{name}.{number}")));
@@ -115,7 +115,7 @@ pub fn move_aside(path: &Path, folder: &Path) -> Outcome<PathBuf> {
 ///
 /// # Errors
 /// Where the system refuses it; what had the name still has it then.
-pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Outcome {
+pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Result<(), Failure> {
     let beside = super::write::beside(to);
     let _ = fs::remove_file(&beside);
     let cannot = |error| Failure::new("write", to, error);
@@ -134,7 +134,7 @@ pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Outcome {
 ///
 /// # Errors
 /// Where the system refuses it.
-pub fn remove(path: &Path) -> Outcome {
+pub fn remove(path: &Path) -> Result<(), Failure> {
     gone(path, fs::remove_file(path))
 }
 
@@ -142,7 +142,7 @@ pub fn remove(path: &Path) -> Outcome {
 ///
 /// # Errors
 /// Where the system refuses it; some of it may be gone then.
-pub fn remove_directory(path: &Path) -> Outcome {
+pub fn remove_directory(path: &Path) -> Result<(), Failure> {
     gone(path, fs::remove_dir_all(path))
 }
 
@@ -150,11 +150,11 @@ pub fn remove_directory(path: &Path) -> Outcome {
 ///
 /// # Errors
 /// Where it is not empty, and where the system refuses it.
-pub fn remove_empty_directory(path: &Path) -> Outcome {
+pub fn remove_empty_directory(path: &Path) -> Result<(), Failure> {
     gone(path, fs::remove_dir(path))
 }
 
-fn gone(path: &Path, done: io::Result<()>) -> Outcome {
+fn gone(path: &Path, done: io::Result<()>) -> Result<(), Failure> {
     match done {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::new("remove", path, error)),
         _ => Ok(()),

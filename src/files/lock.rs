@@ -32,20 +32,8 @@ impl DeviceLock {
         refuse_a_folder_of_others(root, EVERYBODY)?;
         refuse_a_folder_of_others(&locks, EVERYBODY | GROUP)?;
         let path = locks.join(format!("{folder}.lock"));
-        let mut file = open(&path)?;
-        refuse_another_file(&file, &path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                // Only for the message that another process shows: not worth failing for.
-                let _ = file
-                    .set_len(0)
-                    .and_then(|()| file.rewind())
-                    .and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(Self { file, path })
-            }
-            Err(TryLockError::WouldBlock) => Err(held(file, device)),
-            Err(TryLockError::Error(error)) => Err(Failure::new("lock", &path, error).in_store()),
-        }
+        let held = |holder| format!("another tbprov{holder} is working on the device '{device}'");
+        Ok(Self { file: locked(&path, held)?, path })
     }
 
     /// Whether the lock is one no more: somebody removed or replaced its file, and may have taken the new one.
@@ -69,15 +57,48 @@ fn is_the_file_at(_: &File, path: &Path) -> bool {
     path.exists()
 }
 
-fn held(file: File, device: &str) -> Error {
+/// Held by the one process that may replace a file. The lock is a file of its own, `.NAME.lock` beside it, which
+/// stays.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Takes the lock of the file at `path`, which need not be there.
+    ///
+    /// # Errors
+    /// `store/locked` when another process has it, `store/io`.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let held = |holder| format!("another tbprov{holder} uses {}", path.display());
+        Ok(Self { _file: locked(&path.with_file_name(format!(".{name}.lock")), held)? })
+    }
+}
+
+/// Opens and locks the file at `path`; `held` says what it means that another process has it.
+fn locked(path: &Path, held: impl FnOnce(String) -> String) -> Result<File> {
+    let mut file = open(path)?;
+    refuse_another_file(&file, path)?;
+    match file.try_lock() {
+        Ok(()) => {
+            // Only for the message that another process shows: not worth failing for.
+            let _ = file
+                .set_len(0)
+                .and_then(|()| file.rewind())
+                .and_then(|()| write!(file, "{}", std::process::id()));
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => Err(Error::new(ErrorCode::StoreLocked, held(holder(file)))),
+        Err(TryLockError::Error(error)) => Err(Failure::new("lock", path, error).in_store()),
+    }
+}
+
+/// ` (process N)`, where the lock's file tells it.
+fn holder(file: File) -> String {
     let mut holder = String::new();
     let _ = file.take(20).read_to_string(&mut holder);
-    let holder = match holder.trim().parse::<u32>() {
-        Ok(process) => format!(" (process {process})"),
-        Err(_) => String::new(),
-    };
-    let message = format!("another tbprov{holder} is working on the device '{device}'");
-    Error::new(ErrorCode::StoreLocked, message)
+    holder.trim().parse::<u32>().map_or_else(|_| String::new(), |process| format!(" (process {process})"))
 }
 
 fn refused(path: &Path, why: &str) -> Error {

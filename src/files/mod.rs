@@ -11,7 +11,7 @@ mod privacy;
 mod read;
 mod write;
 
-pub use failure::{Failure, Outcome};
+pub use failure::Failure;
 pub use folder::{
     create_directory, create_new_directory, create_open_directory, link_or_copy, move_aside, remove,
     remove_directory, remove_empty_directory, rename, sync_directory,

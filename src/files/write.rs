@@ -4,13 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Access, Failure, Outcome, sync_directory};
+use super::{Access, Failure, sync_directory};
 
 /// Writes a new file, durably; its folder's entry is durable after [`sync_directory`].
 ///
 /// # Errors
 /// Where it exists, and where the system refuses it. A file that could not be written whole is removed again.
-pub fn write_new(path: &Path, content: &[u8], access: Access) -> Outcome {
+pub fn write_new(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
     write(path, content, access, File::sync_all)
 }
 
@@ -18,11 +18,16 @@ pub fn write_new(path: &Path, content: &[u8], access: Access) -> Outcome {
 ///
 /// # Errors
 /// Those of [`write_new`].
-pub fn write_new_unsynced(path: &Path, content: &[u8], access: Access) -> Outcome {
+pub fn write_new_unsynced(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
     write(path, content, access, |_| Ok(()))
 }
 
-fn write(path: &Path, content: &[u8], access: Access, sync: fn(&File) -> io::Result<()>) -> Outcome {
+fn write(
+    path: &Path,
+    content: &[u8],
+    access: Access,
+    sync: fn(&File) -> io::Result<()>,
+) -> Result<(), Failure> {
     let mut file = open(OpenOptions::new().write(true).create_new(true), path, access)
         .map_err(|error| Failure::new("create", path, error))?;
     file.write_all(content).and_then(|()| sync(&file)).map_err(|error| {
@@ -35,7 +40,7 @@ fn write(path: &Path, content: &[u8], access: Access, sync: fn(&File) -> io::Res
 ///
 /// # Errors
 /// Where it exists, and where the system refuses it.
-pub fn begin_new(path: &Path, access: Access) -> Outcome<File> {
+pub fn begin_new(path: &Path, access: Access) -> Result<File, Failure> {
     open(OpenOptions::new().append(true).create_new(true), path, access)
         .map_err(|error| Failure::new("create", path, error))
 }
@@ -45,7 +50,7 @@ pub fn begin_new(path: &Path, access: Access) -> Outcome<File> {
 ///
 /// # Errors
 /// Where the system refuses it; the old content is still there then.
-pub fn replace(path: &Path, content: &[u8], access: Access) -> Outcome {
+pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
     replace_by(path, content, access, write_new)?;
     sync_directory(path.parent().unwrap_or(Path::new("")))
 }
@@ -56,7 +61,7 @@ pub fn replace(path: &Path, content: &[u8], access: Access) -> Outcome {
 ///
 /// # Errors
 /// Where the system refuses it; the old content is still there then.
-pub fn replace_unsynced(path: &Path, content: &[u8], access: Access) -> Outcome {
+pub fn replace_unsynced(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
     replace_by(path, content, access, write_new_unsynced)
 }
 
@@ -64,8 +69,8 @@ fn replace_by(
     path: &Path,
     content: &[u8],
     access: Access,
-    write: fn(&Path, &[u8], Access) -> Outcome,
-) -> Outcome {
+    write: fn(&Path, &[u8], Access) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let beside = beside(path);
     // What a killed run left, or a link that somebody put there, would keep its own mode and place.
     let _ = fs::remove_file(&beside);

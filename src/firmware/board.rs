@@ -95,12 +95,13 @@ impl FromStr for Chip {
     fn from_str(text: &str) -> Result<Self, Error> {
         let name = text.to_ascii_lowercase().replace('-', "");
         Self::ALL.iter().copied().find(|chip| chip.name() == name).ok_or_else(|| {
-            let hint = if name == Board::Virt.name() {
-                Hint::BuildVirt
+            let (message, hint) = if name == Board::Virt.name() {
+                (format!("'{text}' is no chip"), Hint::BuildVirt)
             } else {
-                Hint::OneOf(Self::ALL.iter().map(ToString::to_string).collect())
+                let names = Self::ALL.iter().map(ToString::to_string).collect();
+                (format!("there is no firmware for a chip '{text}'"), Hint::OneOf(names))
             };
-            Error::new(ErrorCode::UsageInvalid, format!("'{text}' is no chip that has a firmware")).hint(hint)
+            Error::new(ErrorCode::UsageInvalid, message).hint(hint)
         })
     }
 }

@@ -68,7 +68,7 @@ impl Recipe {
         let ethernet = ethernet.then(|| "ethernet".to_owned());
         let features: Vec<_> = ethernet.into_iter().chain(self.features.iter().cloned()).collect();
         let elf =
-            Run { recipe: self, board, features: &features, toolchain: &toolchain }.cargo(progress).await?;
+            Cargo { recipe: self, board, features: &features, toolchain: &toolchain }.cargo(progress).await?;
         progress.begin(Step::Image);
         let bytes = read_elf(&elf)?;
         Ok(Built { board, features, toolchain, elf, bytes })
@@ -76,14 +76,14 @@ impl Recipe {
 }
 
 /// One run of cargo.
-struct Run<'a> {
+struct Cargo<'a> {
     recipe: &'a Recipe,
     board: Board,
     features: &'a [String],
     toolchain: &'a Toolchain,
 }
 
-impl Run<'_> {
+impl Cargo<'_> {
     /// The path of the ELF file.
     async fn cargo(&self, progress: &Progress) -> Result<PathBuf> {
         let (board, toolchain) = (self.board, self.toolchain);

@@ -127,7 +127,7 @@ impl Emulation<'_> {
     /// firmware refuses the identity; and where no reading is acknowledged in time, the firmware's last trouble.
     pub async fn run(&self, interrupt: &CancellationToken, progress: &Progress) -> Result<Emulated> {
         let identity = IdentityFile::new(self.partition)?;
-        let mut machine = Machine::start(self, &identity.path)?;
+        let mut machine = Qemu::start(self, &identity.path)?;
         let mut identity = Some(identity);
         let loaded_by = Instant::now() + LOADED_BY;
         let mut watch = Watch { emulation: self, acknowledged: 0, trouble: None, since: Instant::now() };
@@ -211,7 +211,7 @@ fn failed(trouble: Trouble, words: &str) -> Error {
 }
 
 /// A running QEMU. It ends with this value.
-struct Machine {
+struct Qemu {
     _group: Option<Guard>,
     child: Child,
     log: BufReader<ChildStdout>,
@@ -221,7 +221,7 @@ struct Machine {
     partial: Vec<u8>,
 }
 
-impl Machine {
+impl Qemu {
     fn start(emulation: &Emulation, identity: &Path) -> Result<Self> {
         let mut command = Command::new(&emulation.qemu);
         command

@@ -103,7 +103,7 @@ pub fn without_network(chip: Chip, is_connected: bool) -> Option<String> {
 /// that authority, or a certificate that signed itself.
 fn server_certificates(server: &Server) -> Result<String> {
     let trust = &server.trust;
-    let server = format!("{}:{}", server.host, server.port);
+    let server = server.to_string();
     if trust.source == TrustSource::System {
         return Err(unusable(format!("this device believes {server} by the system's roots"))
             .hint(Hint::SaveServer(server)));

@@ -61,9 +61,9 @@ pub enum Program {
     Sources(Recipe),
 }
 
-/// How it ended well.
+/// What was done to the flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Change {
     /// All was written and read back.
     Flashed,
     /// The identity was erased.
@@ -85,7 +85,7 @@ pub struct Timings {
 #[derive(Debug)]
 pub struct Flashed {
     /// How it ended.
-    pub outcome: Outcome,
+    pub change: Change,
     /// Where the board is.
     pub port: SerialPort,
     /// Its chip.
@@ -120,16 +120,16 @@ pub async fn flash(plan: FlashPlan, interrupt: &CancellationToken, progress: &Pr
     let mut job = Job { board, interrupt, progress, timings: Timings::default() };
     job.timings.connect = begin.elapsed();
     job.warn(&plan.work, plan.ethernet);
-    let (outcome, done) = match plan.work {
-        Work::Everything(program, subject) => (Outcome::Flashed, job.everything(program, subject).await?),
-        Work::Identity(subject) => (Outcome::Flashed, job.identity(subject).await?),
-        Work::EraseIdentity => (Outcome::Erased, job.erase().await?),
+    let (change, done) = match plan.work {
+        Work::Everything(program, subject) => (Change::Flashed, job.everything(program, subject).await?),
+        Work::Identity(subject) => (Change::Flashed, job.identity(subject).await?),
+        Work::EraseIdentity => (Change::Erased, job.erase().await?),
     };
     let Job { board, timings, .. } = job;
     let (port, chip, mac) = (board.port.clone(), board.chip, board.mac.clone());
     let log = unless(interrupt, board.restart()).await?;
     let Done { parts, image_sha256, device } = done;
-    Ok(Flashed { outcome, port, chip, mac, parts, image_sha256, device, timings, log })
+    Ok(Flashed { change, port, chip, mac, parts, image_sha256, device, timings, log })
 }
 
 struct Job<'a> {

@@ -194,6 +194,6 @@ mod tests {
     #[test]
     fn noise_on_the_line_is_shown_as_such_and_takes_no_line_along() {
         let lines = Lines::default().push(b"\xff\xfe\x00ets Jul\r\n\xe4\xbd\n\xe6\xb8\xa9\n");
-        assert_eq!(lines, ["\u{FFFD}\u{FFFD}\u{FFFD}ets Jul", "\u{FFFD}", "\u{6e29}"]);
+        assert_eq!(lines, ["\u{FFFD}\u{FFFD}\\0ets Jul", "\u{FFFD}", "\u{6e29}"]);
     }
 }

@@ -11,7 +11,7 @@ use crate::ledger::{Entry, NewDevice, NewIdentity, Subject, Wishes};
 /// Proves the device by a connect, unless the plan says otherwise, and takes it into the ledger.
 ///
 /// # Errors
-/// `store/exists`, those of a connect that proves nothing, and those of the ledger.
+/// `store/locked` when another tbprov works on the device; `store/exists`, those of a connect that proves nothing, and those of the ledger.
 pub async fn adopt(plan: &AdoptPlan, run: Run<'_>) -> Result<Entry> {
     run.progress.begin(Step::Stage);
     run.stamped(take_in(plan, run)).await
@@ -19,7 +19,7 @@ pub async fn adopt(plan: &AdoptPlan, run: Run<'_>) -> Result<Entry> {
 
 async fn take_in(plan: &AdoptPlan, run: Run<'_>) -> Result<Entry> {
     let subject = Subject::Named(plan.device_name.as_str());
-    let lease = run.lease(subject).await?;
+    let lease = run.ledger.lease(subject).await?;
     if let Some(entry) = run.ledger.find(subject).await? {
         let message = format!("the store already has '{}' in {}", entry.shown_name(), entry.place());
         return Err(Error::new(ErrorCode::StoreExists, message));

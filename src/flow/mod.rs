@@ -15,6 +15,7 @@ mod prove;
 mod provision;
 mod remove;
 mod run;
+mod walk;
 
 pub use adopt::adopt;
 pub use connect::{Reached, connect};

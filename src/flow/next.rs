@@ -218,14 +218,13 @@ pub const fn first(case: Case, position: Position, learnt: Learnt) -> Next {
         },
         (Proved, Learnt::Connected(C::Accepted)) => stay(Action::Done(Outcome::Verified)),
 
-        (Sent, Learnt::Connected(C::Refused) | Learnt::Registered(C::Refused)) => {
-            match (registration, answer) {
-                (AtConnect, _) => to(Staged, Action::Fail(Failed::NotRegistered)),
-                (ByRequest, None) => stay(Action::Ask),
-                (ByRequest, Some(A::Failure)) => to(Staged, Action::Fail(Failed::Answer)),
-                (ByRequest, Some(_)) => stay(Action::Fail(Failed::Answer)),
-            }
-        }
+        (Sent, Learnt::Registered(C::Refused)) => to(Staged, Action::Fail(Failed::NotRegistered)),
+        (Sent, Learnt::Connected(C::Refused)) => match (registration, answer) {
+            (AtConnect, _) => to(Staged, Action::Fail(Failed::NotRegistered)),
+            (ByRequest, None) => stay(Action::Ask),
+            (ByRequest, Some(A::Failure)) => to(Staged, Action::Fail(Failed::Answer)),
+            (ByRequest, Some(_)) => stay(Action::Fail(Failed::Answer)),
+        },
         (Staged, Learnt::Connected(C::Refused)) => stay(Action::Ask),
         (Accepted, Learnt::Connected(C::Refused)) => match answer {
             Some(A::Success) => stay(Action::Fail(Failed::RefusedAfterSuccess)),

@@ -37,7 +37,7 @@ impl Run<'_> {
         ledger::wait_for(self.ledger, subject, self.progress).await
     }
 
-    /// Records what the current identity has reached, and tells of it.
+    /// Records what the current identity has reached.
     pub(super) async fn advance(
         &self,
         lease: &Lease,
@@ -48,11 +48,7 @@ impl Run<'_> {
     ) -> Result<Entry> {
         let server = &self.prover.dialer.server;
         let advance = Advance { which: Which::Current, reached, server, wishes, leaves };
-        let entry = self.ledger.advance(lease, entry, advance).await?;
-        for state in reached {
-            self.tell_state(&entry, *state);
-        }
-        Ok(entry)
+        self.ledger.advance(lease, entry, advance).await
     }
 
     pub(super) fn tell_state(&self, entry: &Entry, state: State) {

@@ -162,6 +162,15 @@ impl Session {
         }
     }
 
+    /// Waits for what ends the connection, and says it.
+    pub async fn end(&mut self) -> Error {
+        loop {
+            if let Err(error) = self.next().await {
+                return error;
+            }
+        }
+    }
+
     /// Says DISCONNECT and closes, without waiting for what the server still owes, such as the SUBACK that old
     /// releases never send.
     pub async fn close(mut self) {

@@ -138,6 +138,9 @@ impl Config {
             );
             return Err(Error::new(ErrorCode::UsageConflict, message));
         }
-        Ok(())
+        match (&self.server, &self.directory) {
+            (None, Some(directory)) => ServerIdentity::check_names(directory, &self.hosts),
+            _ => Ok(()),
+        }
     }
 }

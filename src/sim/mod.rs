@@ -97,8 +97,8 @@ impl Simulator {
     ///
     /// # Errors
     /// `usage/invalid-value` naming an address that cannot be listened on, a host that is no name, or
-    /// pre-provisioned devices that exclude each other; `store/corrupt` and `store/io` naming the state
-    /// file; `file/bad-certificate`, `file/unsupported-key` and `file/key-mismatch` for the server's
+    /// pre-provisioned devices that exclude each other; `store/corrupt`, `store/io` and
+    /// `store/locked` (another simulator has it) naming the state file; `file/bad-certificate`, `file/unsupported-key` and `file/key-mismatch` for the server's
     /// identity; `usage/conflict` for a strategy that the release does not have.
     pub async fn start(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
         config.check()?;

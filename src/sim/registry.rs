@@ -10,6 +10,7 @@ use super::credentials::{HeldCredentials, basic_id};
 use super::device::{DeviceSummary, RegisteredDevice};
 use super::state;
 use crate::error::{Error, ErrorCode, Result};
+use crate::files::lock::FileLock;
 use crate::identity::BasicCredentials;
 
 /// Why a device could not be created: what ThingsBoard says in its log and never to the client.
@@ -37,12 +38,15 @@ pub(super) struct Registry {
     by_name: BTreeMap<String, Arc<RegisteredDevice>>,
     by_id: HashMap<String, Arc<RegisteredDevice>>,
     state: Option<PathBuf>,
+    /// Nobody else writes the state file as long as this does.
+    _lock: Option<FileLock>,
 }
 
 impl Registry {
     /// The devices of the state file and the pre-provisioned ones that it does not hold yet.
     pub(super) fn open(state: Option<PathBuf>, pre_provisioned: Vec<PreProvisioned>) -> Result<Self> {
-        let mut registry = Self { state: None, ..Self::default() };
+        let _lock = state.as_deref().map(FileLock::of).transpose()?;
+        let mut registry = Self { _lock, ..Self::default() };
         for stored in state.as_deref().map(state::load).transpose()?.unwrap_or_default() {
             registry.add(RegisteredDevice::restored(stored)).map_err(|why| {
                 let shown = state.as_deref().unwrap_or("".as_ref()).display();
@@ -229,8 +233,10 @@ mod tests {
     fn the_state_file_wins_over_the_pre_provisioned_device_of_the_same_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let open = || Registry::open(Some(path.clone()), vec![PreProvisioned::new("a")]).unwrap();
-        let held = |registry: &Registry| registry.named("a").unwrap().credentials.clone();
-        assert_eq!(held(&open()), held(&open()));
+        let held = || {
+            let registry = Registry::open(Some(path.clone()), vec![PreProvisioned::new("a")]).unwrap();
+            registry.named("a").unwrap().credentials.clone()
+        };
+        assert_eq!(held(), held());
     }
 }

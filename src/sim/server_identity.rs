@@ -47,8 +47,9 @@ impl ServerIdentity {
     /// the two files.
     pub fn load_or_make(directory: &Path, names: &[String]) -> Result<Self> {
         let (key_file, certificate_file) = (directory.join(KEY_FILE), Self::certificate_file(directory));
+        Self::check_names(directory, names)?;
         if certificate_file.exists() {
-            return load(&key_file, &certificate_file, names);
+            return load(&key_file, &certificate_file);
         }
         let is_new = !key_file.exists();
         let key = if is_new { SoftwareKey::generate(KeyType::EcP256)? } else { read_key(&key_file)? };
@@ -63,23 +64,29 @@ impl ServerIdentity {
         Ok(Self { chain: vec![certificate], key: Arc::new(key) })
     }
 
+    /// Fails when `names` are wanted in a certificate that exists in `directory`.
+    pub(super) fn check_names(directory: &Path, names: &[String]) -> Result<()> {
+        let file = Self::certificate_file(directory);
+        if names.is_empty() || !file.exists() {
+            return Ok(());
+        }
+        let message = format!("{} exists already, so no other name can be put into it", file.display());
+        Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::OtherDirectory))
+    }
+
     /// Where [`ServerIdentity::load_or_make`] keeps the certificate: the file that clients trust.
     pub fn certificate_file(directory: &Path) -> PathBuf {
         directory.join(CERTIFICATE_FILE)
     }
 }
 
-fn load(key_file: &Path, certificate_file: &Path, names: &[String]) -> Result<ServerIdentity> {
+fn load(key_file: &Path, certificate_file: &Path) -> Result<ServerIdentity> {
     let (key_shown, certificate_shown) = (key_file.display(), certificate_file.display());
     let refused = |code, message| Err(Error::new(code, message).hint(Hint::OtherDirectory));
     if !key_file.exists() {
         let message =
             format!("{certificate_shown} is there without its key {key_shown}, and is left as it is");
         return refused(ErrorCode::FileNotFound, message);
-    }
-    if !names.is_empty() {
-        let message = format!("{certificate_shown} exists already, so no other name can be put into it");
-        return refused(ErrorCode::UsageConflict, message);
     }
     let key = read_key(key_file)?;
     let chain = read_certificates(&pem::read_file(certificate_file)?, &certificate_shown.to_string())?;

@@ -8,8 +8,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerMisbehaved, ServerConfig,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -20,6 +19,7 @@ use super::server_identity::ServerIdentity;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::{Certificate, credentials_id};
 use crate::keys::tls_key;
+use crate::tls::verify_signature;
 
 /// How many sessions may be resumed; a test's worth, not a fleet's.
 const SESSIONS: usize = 256;
@@ -148,19 +148,7 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let key = public_key(certificate)?;
-        let bad_signature = || rustls::Error::InvalidCertificate(CertificateError::BadSignature);
-        let key = webpki::RawPublicKeyEntity::try_from(&key).map_err(|_| bad_signature())?;
-        let (_, candidates) = self
-            .algorithms
-            .mapping
-            .iter()
-            .find(|(scheme, _)| *scheme == signed.scheme)
-            .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        let valid = |algorithm: &&&'static dyn rustls_pki_types::SignatureVerificationAlgorithm| {
-            key.verify_signature(**algorithm, message, signed.signature()).is_ok()
-        };
-        candidates.iter().find(valid).map(|_| HandshakeSignatureValid::assertion()).ok_or_else(bad_signature)
+        verify_signature(&self.algorithms, message, certificate, signed, false)
     }
 
     fn verify_tls13_signature(
@@ -169,12 +157,7 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        crypto::verify_tls13_signature_with_raw_key(
-            message,
-            &public_key(certificate)?,
-            signed,
-            &self.algorithms,
-        )
+        verify_signature(&self.algorithms, message, certificate, signed, true)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -14,7 +14,7 @@ use rustls::crypto::CryptoProvider;
 pub(crate) use failure::translate;
 pub(crate) use prepared::{Prepared, inspecting};
 pub use trust::{Trust, TrustSource};
-pub(crate) use verifier::Recorder;
+pub(crate) use verifier::{Recorder, verify_signature};
 pub use witness::ClientCertificate;
 
 fn provider() -> Arc<CryptoProvider> {

@@ -170,8 +170,8 @@ impl ServerCertVerifier for PinThenChain {
     }
 }
 
-/// Verifies with the bare public key, so that version 1 certificates, which webpki does not parse, work too.
-fn verify_signature(
+/// Verifies a handshake's signature with the bare public key, so that version 1 certificates, which webpki does not parse, work too.
+pub(crate) fn verify_signature(
     algorithms: &WebPkiSupportedAlgorithms,
     message: &[u8],
     certificate: &CertificateDer<'_>,

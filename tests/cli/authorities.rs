@@ -6,9 +6,9 @@ use rcgen::{
 };
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
-use crate::support::{Server, Sandbox, fixture, fixture_text, for_each_row};
+use crate::support::{Sandbox, Server, fixture, fixture_text, for_each_row};
 
 /// A certificate with its key, both PEM.
 struct Made {
@@ -42,7 +42,7 @@ fn make_with(
     above: Option<&Made>,
     change: impl FnOnce(&mut CertificateParams),
 ) -> Made {
-    let now = OffsetDateTime::now_utc();
+    let now = tbprov::clock::now();
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name.push(DnType::CommonName, name);
     parameters.not_before = now + Duration::days(from);

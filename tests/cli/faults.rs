@@ -109,7 +109,7 @@ fn a_pre_provisioned_device_says_which_credentials_the_server_holds() {
 }
 
 #[test]
-fn a_pre_provisioned_device_with_this_certificate_is_provisioned() {
+fn a_given_certificate_that_is_a_devices_already_is_told_before_anything_is_asked() {
     let sandbox = Sandbox::trusting("san");
     sandbox.write("cert.pem", fixture_text("files/device.pem"));
     sandbox.write("key.pem", fixture_text("files/device_key.pem"));
@@ -118,7 +118,13 @@ fn a_pre_provisioned_device_with_this_certificate_is_provisioned() {
         config.strategy = Strategy::PreProvisioned;
         config.pre_provisioned = vec![PreProvisioned::new(NAME).with(held)];
     });
-    assert_eq!(server.provision(&sandbox, "--cert cert.pem --key key.pem").outcome(), "provisioned");
+    let given = "--cert cert.pem --key key.pem";
+    assert_eq!(server.provision(&sandbox, given).brief(), "4 verify/already-registered verify");
+    // Somebody else's, as far as anybody can tell.
+    assert_eq!(sandbox.record()["state"], "staged");
+    sandbox.run(&format!("devices remove --yes {NAME}"));
+    let added = sandbox.run(&format!("devices add --json {NAME} {given} {}", server.flags())).done();
+    assert_eq!(added["state"], "proved");
 }
 
 #[test]

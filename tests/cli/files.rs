@@ -45,16 +45,16 @@ const KEYS: &[(&str, &str)] = &[
     ("key-and-certificate.pem", ""),
     ("sec1_key.pem", ""),
     ("der_key.pem", "5 file/not-pem plan"),
-    ("device.pem", "5 file/not-pem identity"),
+    ("device.pem", "5 file/not-pem plan"),
     ("empty.pem", "5 file/not-pem plan"),
-    ("encrypted-pkcs8_key.pem", "5 file/encrypted-key identity"),
-    ("encrypted-traditional_key.pem", "5 file/encrypted-key identity"),
+    ("encrypted-pkcs8_key.pem", "5 file/encrypted-key plan"),
+    ("encrypted-traditional_key.pem", "5 file/encrypted-key plan"),
     ("not-pem.txt", "5 file/not-pem plan"),
     ("other_key.pem", "5 file/key-mismatch plan"),
-    ("p521_key.pem", "5 file/unsupported-key identity"),
-    ("public-key.pem", "5 file/not-pem identity"),
-    ("rsa-1024_key.pem", "5 file/unsupported-key identity"),
-    ("secp256k1_key.pem", "5 file/unsupported-key identity"),
+    ("p521_key.pem", "5 file/unsupported-key plan"),
+    ("public-key.pem", "5 file/not-pem plan"),
+    ("rsa-1024_key.pem", "5 file/unsupported-key plan"),
+    ("secp256k1_key.pem", "5 file/unsupported-key plan"),
     ("no-such-file.pem", "5 file/not-found plan"),
     (".", "5 file/io plan"),
 ];
@@ -68,9 +68,9 @@ const PAIRS: &[(&str, &str)] = &[
     ("der", "5 file/not-pem plan"),
     ("expired", "5 file/expired-certificate plan"),
     ("not-yet-valid", "5 file/expired-certificate plan"),
-    ("p521", "5 file/unsupported-key identity"),
-    ("rsa-1024", "5 file/unsupported-key identity"),
-    ("secp256k1", "5 file/unsupported-key identity"),
+    ("p521", "5 file/unsupported-key plan"),
+    ("rsa-1024", "5 file/unsupported-key plan"),
+    ("secp256k1", "5 file/unsupported-key plan"),
 ];
 
 /// That the message names the file is part of the promise.
@@ -160,7 +160,7 @@ fn a_certificate_that_is_no_authority_signs_nothing() {
     let (certificate, key) = (shown("device.pem"), shown("device_key.pem"));
     let ran =
         sandbox.run(&format!("certs gen --json --name d --out new --ca-cert {certificate} --ca-key {key}"));
-    assert_eq!(ran.brief(), "5 file/bad-certificate identity");
+    assert_eq!(ran.brief(), "5 file/bad-certificate plan");
     assert!(!sandbox.path("new").exists());
 }
 

@@ -60,7 +60,9 @@ fn what_init_writes_is_a_workspace_with_the_same_profiles() {
     sandbox.run("firmware init fw --json").done();
     let manifest = |path: &Path| -> toml::Table { std::fs::read_to_string(path).unwrap().parse().unwrap() };
     let alone = manifest(&sandbox.path("fw/Cargo.toml"));
-    let root = manifest(&repository().join("../Cargo.toml"));
+    let mut root = manifest(&repository().join("../Cargo.toml"));
+    // What it says of single packages is about the command's own.
+    root["profile"]["release"].as_table_mut().unwrap().remove("package");
     assert_eq!(alone["profile"], root["profile"]);
     let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
     let cargo = std::process::Command::new(env!("CARGO"))
@@ -147,6 +149,19 @@ fn an_identity_that_was_never_proved_goes_into_no_image() {
     let forced = sandbox.run(&format!("{line} --force"));
     assert_eq!(forced.brief(), "7 firmware/image image");
     assert!(forced.stderr.contains("names no wireless network"), "{forced:?}");
+}
+
+/// As Java counts, which ThingsBoard does: 255 characters of three bytes, and of two units each.
+#[test]
+fn every_name_that_the_server_takes_fits_a_board() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::start(|_| {});
+    for name in ["温度传感器九十个".repeat(11), "温".repeat(255), "🌡".repeat(127)] {
+        server.provision_as(&sandbox, &name, "").done();
+        sandbox.run(&format!("firmware identity --json --device {name} --out {}.bin", name.len())).done();
+        let partition = std::fs::read(sandbox.path(&format!("{}.bin", name.len()))).unwrap();
+        assert_eq!(tbprov_contract::partition::decode(&partition).unwrap().name, name);
+    }
 }
 
 /// A 32-bit program for RISC-V that has no section, and begins in the memory of QEMU's board.
@@ -241,6 +256,41 @@ mod with_a_compiler {
         assert!(
             !sandbox.run("-q firmware build --board virt --firmware-dir fw").stderr.contains("Compiling")
         );
+    }
+
+    /// rustup's `rustc` and `cargo` run whatever `rust-toolchain.toml` in the current folder, or above it, names.
+    #[test]
+    fn doctor_runs_nothing_that_the_current_folder_names() {
+        let mut sandbox = sandbox("");
+        let root = sandbox.path("").display().to_string();
+        let root = root.trim_end_matches('/').to_owned();
+        let proxy = format!(
+            "#!/bin/sh\npwd >> {root}/ran-in.txt\nfolder=$PWD\n\
+             while [ \"$folder\" ]; do\n\
+             test -e \"$folder/rust-toolchain.toml\" && touch {root}/obeyed\n\
+             folder=${{folder%/*}}\ndone\n{}",
+            RUSTC.replace("ROOT", &root)
+        );
+        sandbox.write("script", proxy);
+        for name in ["rustc", "cargo"] {
+            let to = sandbox.path(&format!("bin/{name}"));
+            let installed = Command::new("install")
+                .args(["-D", "-m", "755"])
+                .args([&sandbox.path("script"), &to])
+                .status();
+            assert!(installed.unwrap().success());
+        }
+        let toolchain = "[toolchain]\npath = \"/somewhere/else\"\n";
+        sandbox.write("rust-toolchain.toml", toolchain);
+        sandbox.write("fw/rust-toolchain.toml", toolchain);
+        sandbox.write("tbprov.toml", "firmware-dir = \"fw\"\n");
+        sandbox.run("doctor --json").done();
+        assert_ne!(sandbox.read("ran-in.txt"), "");
+        assert!(!sandbox.path("obeyed").exists(), "{}", sandbox.read("ran-in.txt"));
+        // Sources that the user names are what would be built: there their toolchain counts.
+        sandbox.set("TBPROV_FIRMWARE_DIR", "fw");
+        sandbox.run("doctor --json").done();
+        assert!(sandbox.path("obeyed").exists());
     }
 
     #[test]

@@ -1,23 +1,23 @@
 //! What lies in the folder where the command runs, and nobody named: it is announced, and may not do everything.
 
-use crate::support::{KEY, Server, World, fixture_text, for_each_row, same};
+use crate::support::{KEY, Sandbox, Server, fixture_text, for_each_row, same};
 
 /// A folder within a folder, with a file beside it that is not its business.
-fn repository(lines: &str) -> World {
-    let world = World::new();
-    world.write("credentials", "https://user:ghp_TOKEN@github.com\n");
-    world.write("repo/ca.pem", fixture_text("server/san.pem"));
-    world.write("repo/secret", "s\n");
-    world.write(
+fn repository(lines: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("credentials", "https://user:ghp_TOKEN@github.com\n");
+    sandbox.write("repo/ca.pem", fixture_text("server/san.pem"));
+    sandbox.write("repo/secret", "s\n");
+    sandbox.write(
         "repo/tbprov.toml",
         format!("host = \"h\"\nprovision-key = \"k\"\ndevice-name = \"d\"\n{lines}"),
     );
-    world
+    sandbox
 }
 
-fn run_in(world: &World, line: &str) -> crate::support::Ran {
-    let mut command = world.command();
-    command.current_dir(world.path("repo")).args(line.split_whitespace());
+fn run_in(sandbox: &Sandbox, line: &str) -> crate::support::Ran {
+    let mut command = sandbox.bare();
+    command.current_dir(sandbox.path("repo")).args(line.split_whitespace());
     crate::support::Ran::from(command.output().unwrap())
 }
 
@@ -39,14 +39,14 @@ const NAMED_FILES: &[(&str, &str)] = &[
 #[test]
 fn a_configuration_that_nobody_named_names_no_file_outside_its_folder() {
     for_each_row(NAMED_FILES, |(lines, promised)| {
-        let world = repository(lines);
-        std::os::unix::fs::symlink("../credentials", world.path("repo/linked")).unwrap();
-        let ran = run_in(&world, DRY_RUN);
+        let sandbox = repository(lines);
+        std::os::unix::fs::symlink("../credentials", sandbox.path("repo/linked")).unwrap();
+        let ran = run_in(&sandbox, DRY_RUN);
         assert!(!format!("{ran:?}").contains("ghp_TOKEN"), "{ran:?}");
         if *promised == "2 config/invalid plan" {
             assert!(ran.message().contains("outside the folder"), "{ran:?}");
             assert!(ran.help().contains("--config tbprov.toml"), "{ran:?}");
-            let consent = run_in(&world, &format!("{DRY_RUN} --config tbprov.toml"));
+            let consent = run_in(&sandbox, &format!("{DRY_RUN} --config tbprov.toml"));
             assert!(!consent.stdout.contains("config/invalid"), "{consent:?}");
         }
         same(lines, &ran.brief(), promised)
@@ -55,17 +55,17 @@ fn a_configuration_that_nobody_named_names_no_file_outside_its_folder() {
 
 #[test]
 fn a_configuration_that_nobody_named_is_announced_in_every_format() {
-    let world = repository("provision-secret = \"s\"");
+    let sandbox = repository("provision-secret = \"s\"");
     let line = "provision --dry-run --no-input";
-    assert!(run_in(&world, line).stderr.contains("using ./tbprov.toml"));
-    let json = run_in(&world, &format!("{line} --json"));
+    assert!(run_in(&sandbox, line).stderr.contains("using ./tbprov.toml"));
+    let json = run_in(&sandbox, &format!("{line} --json"));
     assert_eq!((json.stdout.lines().count(), json.stderr.trim()), (1, "using ./tbprov.toml"));
-    let events = run_in(&world, &format!("{line} --events"));
+    let events = run_in(&sandbox, &format!("{line} --events"));
     let first: serde_json::Value = serde_json::from_str(events.stdout.lines().next().unwrap()).unwrap();
     assert_eq!(first["event"], "file-found");
     assert_eq!((first["purpose"].as_str(), first["file"].as_str()), (Some("config"), Some("./tbprov.toml")));
     for silent in ["-q", "--json -q", "--config tbprov.toml", "--json --config tbprov.toml"] {
-        let ran = run_in(&world, &format!("{line} {silent}"));
+        let ran = run_in(&sandbox, &format!("{line} {silent}"));
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{silent}");
     }
 }
@@ -73,50 +73,50 @@ fn a_configuration_that_nobody_named_is_announced_in_every_format() {
 #[cfg(unix)]
 #[test]
 fn another_users_configuration_is_refused_unless_it_is_named() {
-    let world = repository("provision-secret = \"s\"");
-    if std::os::unix::fs::chown(world.path("repo/tbprov.toml"), Some(12345), None).is_err() {
+    let sandbox = repository("provision-secret = \"s\"");
+    if std::os::unix::fs::chown(sandbox.path("repo/tbprov.toml"), Some(12345), None).is_err() {
         return println!("skipped: only root can give a file away");
     }
-    let ran = run_in(&world, DRY_RUN);
+    let ran = run_in(&sandbox, DRY_RUN);
     assert_eq!(ran.brief(), "2 config/invalid plan");
     assert!(ran.message().contains("another user (12345)"), "{ran:?}");
-    run_in(&world, &format!("{DRY_RUN} --config tbprov.toml")).done();
+    run_in(&sandbox, &format!("{DRY_RUN} --config tbprov.toml")).done();
 }
 
 #[test]
 fn a_server_certificate_that_nobody_named_is_announced() {
     let server = Server::start(|_| {});
-    let world = World::new();
-    world.write("mqttserver.pub.pem", fixture_text("server/san.pem"));
+    let sandbox = Sandbox::new();
+    sandbox.write("mqttserver.pub.pem", fixture_text("server/san.pem"));
     let line = format!(
         "provision --host localhost --port {} --provision-key {KEY} --provision-secret {} --device-name d",
         server.port(),
         crate::support::SECRET
     );
-    let ran = world.run(&format!("{line} --json"));
+    let ran = sandbox.run(&format!("{line} --json"));
     assert_eq!(ran.outcome(), "provisioned");
     assert!(ran.stderr.contains("using ./mqttserver.pub.pem"), "{ran:?}");
-    let events = world.run(&format!("{line} --events --store other --dry-run")).stdout;
+    let events = sandbox.run(&format!("{line} --events --store other --dry-run")).stdout;
     assert!(events.contains(r#""event":"file-found","purpose":"server-cert""#), "{events}");
-    let named = world.run(&format!("{line} --json --dry-run --server-cert mqttserver.pub.pem"));
+    let named = sandbox.run(&format!("{line} --json --dry-run --server-cert mqttserver.pub.pem"));
     assert_eq!(named.stderr, "");
 }
 
 #[test]
 fn what_is_too_long_is_refused_and_not_cut() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let line = "provision --json --dry-run --host h --provision-key k --device-name d --provision-secret-file secret";
     for end in ["", "\n", "\r\n"] {
-        world.write("secret", format!("{}{end}", "x".repeat(4096)));
-        world.run(line).done();
-        world.write("secret", format!("{}{end}", "x".repeat(4097)));
-        let ran = world.run(line);
+        sandbox.write("secret", format!("{}{end}", "x".repeat(4096)));
+        sandbox.run(line).done();
+        sandbox.write("secret", format!("{}{end}", "x".repeat(4097)));
+        let ran = sandbox.run(line);
         assert_eq!(ran.brief(), "2 usage/invalid-value plan");
         assert!(ran.message().contains("secret") && ran.message().contains("4096"), "{ran:?}");
     }
     let comment = format!("#{}\n", "x".repeat(1 << 20));
-    world.write("tbprov.toml", format!("{comment}hots = \"h\"\n"));
-    let ran = world.run("devices list --json");
+    sandbox.write("tbprov.toml", format!("{comment}hots = \"h\"\n"));
+    let ran = sandbox.run("devices list --json");
     assert_eq!(ran.brief(), "2 config/invalid plan");
     assert!(ran.message().contains("tbprov.toml") && ran.message().contains("1 MiB"), "{ran:?}");
 }
@@ -124,12 +124,12 @@ fn what_is_too_long_is_refused_and_not_cut() {
 /// What Windows' editors call Unicode, with and without a mark at the beginning.
 #[test]
 fn a_secret_in_another_encoding_is_told_to_be_one() {
-    let world = World::new();
+    let sandbox = Sandbox::new();
     let line = "provision --json --dry-run --host h --provision-key k --device-name d --provision-secret-file secret";
     let utf16: Vec<u8> = "secret\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for content in [[b"\xff\xfe".to_vec(), utf16.clone()].concat(), utf16, b"se\xe9cret".to_vec()] {
-        world.write("secret", content);
-        let ran = world.run(line);
+        sandbox.write("secret", content);
+        let ran = sandbox.run(line);
         assert_eq!(ran.brief(), "5 file/io plan");
         assert!(ran.message().contains("encoding") && ran.help().contains("UTF-8"), "{ran:?}");
     }
@@ -139,16 +139,16 @@ fn a_secret_in_another_encoding_is_told_to_be_one() {
 #[test]
 fn a_key_that_others_can_read_is_warned_of_unless_that_is_meant() {
     use std::os::unix::fs::PermissionsExt as _;
-    let world = World::new();
-    world.run("certs ca --name ca --json").done();
+    let sandbox = Sandbox::new();
+    sandbox.run("certs ca --name ca --json").done();
     let line = "certs gen --name d --json --ca-cert ca.pem --ca-key ca_key.pem --out";
-    assert_eq!(world.run(&format!("{line} a")).stderr, "");
+    assert_eq!(sandbox.run(&format!("{line} a")).stderr, "");
     for (out, mode) in [("b", 0o640), ("c", 0o604)] {
-        std::fs::set_permissions(world.path("ca_key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
-        let warned = world.run(&format!("{line} {out}"));
+        std::fs::set_permissions(sandbox.path("ca_key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let warned = sandbox.run(&format!("{line} {out}"));
         warned.done();
         assert!(warned.stderr.contains(&format!("ca_key.pem (mode {mode:04o})")), "{warned:?}");
-        let meant = world.run(&format!("{line} {out}2 --allow-readable-key"));
+        let meant = sandbox.run(&format!("{line} {out}2 --allow-readable-key"));
         assert_eq!((meant.code, meant.stderr.as_str()), (Some(0), ""));
     }
 }
@@ -159,44 +159,44 @@ fn a_key_that_others_can_read_is_warned_of_unless_that_is_meant() {
 fn a_lock_that_is_another_file_is_refused() {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
     let server = Server::start(|_| {});
-    let world = World::trusting("san");
-    world.write("victim.txt", "precious");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(world.path("devices/.locks")).unwrap();
-    let lock = world.path("devices/.locks/sensor-01.lock");
+    let sandbox = Sandbox::trusting("san");
+    sandbox.write("victim.txt", "precious");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(sandbox.path("devices/.locks")).unwrap();
+    let lock = sandbox.path("devices/.locks/sensor-01.lock");
     for link in [std::fs::hard_link::<_, &std::path::Path>, |from, to| std::os::unix::fs::symlink(from, to)] {
-        link(world.path("victim.txt"), &lock).unwrap();
-        assert_eq!(server.provision(&world, "").brief(), "5 store/io stage");
-        assert_eq!(world.read("victim.txt"), "precious");
+        link(sandbox.path("victim.txt"), &lock).unwrap();
+        assert_eq!(server.provision(&sandbox, "").brief(), "5 store/io stage");
+        assert_eq!(sandbox.read("victim.txt"), "precious");
         std::fs::remove_file(&lock).unwrap();
     }
     assert!(server.devices().is_empty());
     let mut command = std::process::Command::new("sh");
     let tbprov = env!("CARGO_BIN_EXE_tbprov");
     let script = format!("umask 000; exec '{tbprov}' provision --json --device-name sensor-02");
-    command.args(["-c", &script]).current_dir(world.path(".")).envs(server.environment());
+    command.args(["-c", &script]).current_dir(sandbox.path(".")).envs(server.environment());
     assert!(command.output().unwrap().status.success());
     for (file, mode) in [(".locks/sensor-02.lock", 0o600), ("sensor-02/key.pem", 0o600), ("sensor-02", 0o700)]
     {
-        assert_eq!(world.path("devices").join(file).metadata().unwrap().mode() & 0o777, mode, "{file}");
+        assert_eq!(sandbox.path("devices").join(file).metadata().unwrap().mode() & 0o777, mode, "{file}");
     }
 }
 
 /// A file in the way of a folder: the store says that it is the store.
 #[test]
 fn what_cannot_be_written_is_of_the_store_or_of_a_file() {
-    let world = World::new();
-    world.write("file", "");
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "");
     for (line, ends) in [
         ("certs gen --name d --out file/x --json", "5 file/io stage"),
         ("certs ca --name d --out file --json", "5 file/io stage"),
         ("man --out file/x --json", "5 file/io plan"),
         ("sim --port 0 --dir file/x --json", "5 file/io serve"),
     ] {
-        let ran = world.run(line);
+        let ran = sandbox.run(line);
         assert_eq!(ran.brief(), ends, "{line}");
         assert!(ran.message().ends_with("file is not a folder"), "{line}: {ran:?}");
     }
     let server = Server::start(|_| {});
-    world.write("server.pem", fixture_text("server/san.pem"));
-    assert_eq!(server.provision(&world, "--store file/x").brief(), "5 store/io stage");
+    sandbox.write("server.pem", fixture_text("server/san.pem"));
+    assert_eq!(server.provision(&sandbox, "--store file/x").brief(), "5 store/io stage");
 }

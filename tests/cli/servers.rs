@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::support::{KEY, NAME, Ran, SECRET, Server, Sandbox, fixture, runtime};
+use crate::support::{KEY, NAME, Ran, SECRET, Sandbox, Server, fixture, runtime};
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const ANSWER: &str = "/provision/response";
@@ -139,7 +139,7 @@ impl ClientCertVerifier for Refuses {
 /// A folder with a device that was proved.
 fn proved() -> Sandbox {
     let sandbox = Sandbox::trusting("san");
-    assert_eq!(Server::start(|_| {}).provision(&sandbox, "").outcome(), "provisioned");
+    assert_eq!(Server::presenting("san", |_| {}).provision(&sandbox, "").outcome(), "provisioned");
     sandbox
 }
 
@@ -186,7 +186,7 @@ fn a_refusal_of_the_certificate_that_was_presented_is_one() {
         let port = listen_tls(config, |_| async {});
         assert_eq!(sandbox.run(&format!("connect --json --port {port}")).brief(), refused, "{version:?}");
     }
-    let old = Server::start(|config| config.release = Release::V3_4);
+    let old = Server::presenting("san", |config| config.release = Release::V3_4);
     assert_eq!(sandbox.run(&format!("connect --json --port {}", old.port())).brief(), refused);
 }
 
@@ -292,7 +292,7 @@ fn a_server_that_echoes_the_request_shows_no_secret() {
 fn mutual_tls_is_only_what_the_server_asked_for() {
     let sandbox = proved();
     let anonymous = listen_tls(unasking(), |stream| broker(stream, None, success));
-    let asking = Server::start(|_| {});
+    let asking = Server::presenting("san", |_| {});
     let told = |port: u16| {
         let ran = sandbox.run(&format!("connect --events --port {port}"));
         let connected = ran.stdout.lines().find(|line| line.contains(r#""event":"connected""#));

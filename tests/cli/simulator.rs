@@ -1,12 +1,16 @@
 //! `tbprov sim` and `tbprov demo` as processes.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Connect, Packet, Publish};
+use serde_json::{Value, json};
+use tbprov::identity::read_certificates;
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, certificate_of, fixture_text};
 
 /// Ends what would hang; no test waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,10 +27,15 @@ impl Drop for Process {
 
 impl Process {
     fn start(sandbox: &Sandbox, flags: &str) -> Self {
+        Self::talking_to(sandbox, flags, Stdio::null())
+    }
+
+    /// With its standard error there.
+    fn talking_to(sandbox: &Sandbox, flags: &str, stderr: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tbprov"));
         command.current_dir(sandbox.path("")).env_clear().env("HOME", sandbox.path(""));
         command.args(["sim", "--port", "0", "--ready-file", "ready.json"]).args(flags.split_whitespace());
-        Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+        Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap())
     }
 }
 
@@ -128,4 +137,110 @@ fn a_port_that_is_taken_is_named() {
     let ran = sandbox.run(&format!("sim --json --port {port}"));
     assert_eq!(ran.brief(), "2 usage/invalid-value serve");
     assert!(ran.message().contains(&port), "{ran:?}");
+}
+
+/// What the operator sees of a device's name is escaped: one line for one answer, whatever the name holds.
+#[test]
+fn a_name_cannot_forge_a_line_on_the_operators_terminal() {
+    let sandbox = Sandbox::new();
+    let said = std::fs::File::create(sandbox.path("said.txt")).unwrap();
+    let _simulator = Process::talking_to(&sandbox, "--plain-port 0", said.into());
+    let port = u16::try_from(ready(&sandbox)["plain_port"].as_u64().unwrap()).unwrap();
+    let request = json!({
+        "deviceName": "x\n\u{2713} prod-gw connected\u{202e}\u{1b}[31m",
+        "provisionDeviceKey": "wrong", "provisionDeviceSecret": "wrong",
+    });
+    let mut connect = Connect::new("any");
+    connect.set_username("provision");
+    let mut packets = bytes::BytesMut::new();
+    Packet::Connect(connect).write(&mut packets, usize::MAX).unwrap();
+    let publish = Publish::new("/provision/request", QoS::AtMostOnce, request.to_string());
+    Packet::Publish(publish).write(&mut packets, usize::MAX).unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(&packets).unwrap();
+    let mut answered = Vec::new();
+    while !String::from_utf8_lossy(&answered).contains("NOT_FOUND") {
+        let mut buffer = [0; 1024];
+        let read = client.read(&mut buffer).unwrap();
+        assert_ne!(read, 0, "closed without an answer");
+        answered.extend_from_slice(&buffer[..read]);
+    }
+    assert_eq!(
+        sandbox.read("said.txt"),
+        "\u{2717} x\\n\u{2713} prod-gw connected\\u{202e}\\u{1b}[31m: provisioning answered with NOT_FOUND\n"
+    );
+}
+
+/// Such as `certs inspect --save server.pem` writes it.
+#[test]
+fn the_pin_of_another_server_is_never_replaced() {
+    let sandbox = Sandbox::new();
+    let pin = fixture_text("server/san.pem");
+    sandbox.write("pins/server.pem", &pin);
+    let ran = sandbox.run("sim --json --port 0 --dir pins");
+    assert_eq!(ran.brief(), "5 file/not-found serve");
+    assert!(ran.message().contains("server_key.pem"), "{ran:?}");
+    sandbox.write("pins/server_key.pem", fixture_text("server/leaf_key.pem"));
+    assert_eq!(sandbox.run("sim --json --port 0 --dir pins").brief(), "5 file/key-mismatch serve");
+    assert_eq!(sandbox.read("pins/server.pem"), pin);
+}
+
+/// The key is written first.
+#[test]
+fn what_a_killed_first_run_left_is_taken_up() {
+    let sandbox = Sandbox::new();
+    sandbox.write("tbprov-sim/server_key.pem", fixture_text("server/san_key.pem"));
+    let _simulator = Process::start(&sandbox, "");
+    ready(&sandbox);
+    let made = read_certificates(&sandbox.read("tbprov-sim/server.pem"), "server.pem").unwrap();
+    assert_eq!(made[0].public_key, certificate_of("server/san.pem").public_key);
+    assert_eq!(sandbox.read("tbprov-sim/server_key.pem"), fixture_text("server/san_key.pem"));
+}
+
+#[test]
+fn a_state_file_is_for_one_simulator() {
+    let sandbox = Sandbox::new();
+    let first = Process::start(&sandbox, "--state state.json");
+    ready(&sandbox);
+    let second = sandbox.run("sim --json --port 0 --state state.json");
+    assert_eq!(second.brief(), "5 store/locked serve");
+    let (message, process) = (second.message(), first.0.id().to_string());
+    assert!(message.contains("state.json") && message.contains(&process), "{message}");
+    drop(first);
+    std::fs::remove_file(sandbox.path("ready.json")).unwrap();
+    let _third = Process::start(&sandbox, "--state state.json");
+    ready(&sandbox);
+}
+
+#[test]
+fn what_the_chain_strategy_lacks_or_excludes_is_said_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ca.pem", fixture_text("server/ca.pem"));
+    for (flags, ends) in [
+        ("--strategy chain", "2 usage/missing-value plan"),
+        ("--strategy chain --ca ca.pem", "2 usage/missing-value plan"),
+        ("--strategy chain --ca none.pem --name-pattern (.*)", "5 file/not-found plan"),
+        ("--strategy chain --ca ca.pem --name-pattern (.*) --release 3.4", "2 usage/conflict plan"),
+        ("--ca ca.pem", "2 usage/conflict plan"),
+        ("--strategy pre-provisioned --no-create", "2 usage/conflict plan"),
+    ] {
+        assert_eq!(sandbox.run(&format!("sim --json --port 0 {flags}")).brief(), ends, "{flags}");
+    }
+    assert_eq!(sandbox.files(), [sandbox.path("ca.pem")]);
+}
+
+#[test]
+fn a_chain_simulator_tells_its_authority_and_pattern() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ca.pem", fixture_text("server/ca.pem"));
+    let said = std::fs::File::create(sandbox.path("said.txt")).unwrap();
+    let flags = "--strategy chain --ca ca.pem --name-pattern .*";
+    let _simulator = Process::talking_to(&sandbox, flags, said.into());
+    let ready = ready(&sandbox);
+    assert!(ready["ca_cert"].as_str().unwrap().ends_with("ca.pem"), "{ready}");
+    assert_eq!(ready["name_pattern"], ".*");
+    assert!(ready.get("provision_key").is_none() && ready.get("provision_secret").is_none(), "{ready}");
+    let said = sandbox.read("said.txt");
+    assert!(said.contains("warning: the name pattern has no group"), "{said}");
 }

@@ -44,7 +44,7 @@ const DAMAGES: &[(&str, Damage, &str)] = &[
     (
         "an encrypted key",
         |sandbox| put(sandbox, KEY, &fixture_text("files/encrypted-pkcs8_key.pem")),
-        "5 file/encrypted-key identity",
+        "5 file/encrypted-key plan",
     ),
     (
         "another pair",

@@ -327,9 +327,9 @@ fn server() {
 fn answer() {
     let mut snapshot = Snapshot::new("errors/answer");
     let token = "--credentials-type access-token";
-    snapshot.both("answer/malformed: not JSON", "provision", || Place::with_fault("garbage,refuse=1"));
+    snapshot.both("answer/malformed: not JSON", "provision", || Place::with_fault("garbage,refuse=2"));
     snapshot.both("network/protocol: an answer that is too large", "provision", || {
-        Place::with_fault("oversize,refuse=1")
+        Place::with_fault("oversize,refuse=2")
     });
     snapshot.both("answer/other-type", "provision", || Place::with_fault("wrong-type"));
     snapshot.both("answer/other-certificate", "provision", || Place::with_fault("wrong-value"));

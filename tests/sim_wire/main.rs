@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod chain;
 mod client;
 mod devices;
 mod faults;

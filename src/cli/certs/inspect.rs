@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::new_file::refuse_existing;
 use super::super::server_args::{parse_port, parse_timeout};
 use tbprov::dial::Dialer;
 use tbprov::files::{self, Access};
@@ -38,6 +39,7 @@ pub(in crate::cli) struct InspectArgs {
 impl InspectArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let path = Path::new(&self.what);
+        self.save.as_deref().map_or(Ok(()), refuse_existing)?;
         let (certificates, tls) = match self.what.rsplit_once(':') {
             Some((host, port)) if !path.exists() => {
                 let (chain, tls) = self.dialer(host, port)?.peer_certificates(&context.progress).await?;

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::show::{Members, members};
-use tbprov::ledger::{Entry as Device, Ledger as _, Record};
+use tbprov::ledger::{Entry, Ledger as _, Record};
 use tbprov::{DeviceId, Result};
 
 pub(super) async fn run(context: &Context) -> Result<ExitCode> {
     let devices = context.store.list().await?;
-    let devices = devices.into_iter().map(|(id, device)| Entry::new(id, device)).collect::<Result<_>>()?;
+    let devices = devices.into_iter().map(|(id, device)| Row::new(id, device)).collect::<Result<_>>()?;
     context.output.result("devices list", &ListResult { store: context.store.root().to_owned(), devices });
     Ok(ExitCode::SUCCESS)
 }
@@ -21,12 +21,12 @@ pub(super) async fn run(context: &Context) -> Result<ExitCode> {
 #[derive(Serialize)]
 struct ListResult {
     store: PathBuf,
-    devices: Vec<Entry>,
+    devices: Vec<Row>,
 }
 
 /// A device of the list, or why it cannot be read.
 #[derive(Serialize)]
-struct Entry {
+struct Row {
     folder: DeviceId,
     #[serde(flatten)]
     members: Option<Members>,
@@ -36,8 +36,8 @@ struct Entry {
     record: Option<Record>,
 }
 
-impl Entry {
-    fn new(folder: DeviceId, device: Result<Device>) -> Result<Self> {
+impl Row {
+    fn new(folder: DeviceId, device: Result<Entry>) -> Result<Self> {
         Ok(match device {
             Ok(device) => {
                 let members = members(&device.record, true)?;
@@ -61,7 +61,7 @@ impl fmt::Display for ListResult {
             "{:<width$}  {:<8}  {:<10}  {:<28}  CREDENTIALSID",
             "DEVICE", "STATE", "EXPIRES", "SERVER"
         )?;
-        for Entry { folder, record, error, .. } in &self.devices {
+        for Row { folder, record, error, .. } in &self.devices {
             let folder = folder.as_str();
             let Some(record) = record else {
                 writeln!(formatter, "{folder:<width$}  damaged   {}", error.as_deref().unwrap_or_default())?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::super::demo;
+use super::super::results::ServerResult;
 use super::super::server_args::parse_timeout;
 use super::build_args::SourceArgs;
 use super::identity_args::SessionArgs;
@@ -17,7 +18,6 @@ use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
 use tbprov::firmware::{self, Board, IdentityOptions, read_elf};
 use tbprov::ledger::Entry;
-use tbprov::server::Host;
 use tbprov::sim::Simulator;
 use tbprov::{Error, ErrorCode, Result, Step};
 
@@ -165,19 +165,13 @@ struct EmulateResult {
     acknowledged: u64,
 }
 
-#[derive(Serialize)]
-struct ServerResult {
-    host: Host,
-    port: u16,
-}
-
 impl EmulateResult {
     fn new(device: &Entry, dialer: &Dialer, emulated: Emulated) -> Self {
         Self {
             outcome: if emulated.interrupted { "interrupted" } else { "emulated" },
             device: device.shown_name().to_owned(),
             credentials_id: device.record.identity.credentials_id.clone(),
-            server: ServerResult { host: dialer.server.host.clone(), port: dialer.server.port },
+            server: ServerResult::new(&dialer.server, None),
             acknowledged: emulated.acknowledged,
         }
     }
@@ -185,10 +179,10 @@ impl EmulateResult {
 
 impl fmt::Display for EmulateResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ServerResult { host, port } = &self.server;
+        let server = self.server.host.with_port(self.server.port);
         writeln!(
             formatter,
-            "{}: {} readings acknowledged by {host}:{port}, sent by the firmware in QEMU",
+            "{}: {} readings acknowledged by {server}, sent by the firmware in QEMU",
             self.device, self.acknowledged
         )
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::super::results::milliseconds;
-use tbprov::firmware::job::{Flashed, Outcome};
+use tbprov::firmware::job::{Change, Flashed};
 use tbprov::firmware::{Chip, Place};
 
 /// Documented in `docs/protocol.md`.
@@ -34,9 +34,9 @@ struct Timings {
 
 impl<'a> FlashResult<'a> {
     pub(super) fn new(flashed: &'a Flashed) -> Self {
-        let outcome = match flashed.outcome {
-            Outcome::Flashed => "flashed",
-            Outcome::Erased => "erased",
+        let outcome = match flashed.change {
+            Change::Flashed => "flashed",
+            Change::Erased => "erased",
         };
         let timings = flashed.timings;
         Self {

@@ -8,8 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::new_file::refuse_existing;
 use super::identity_args::IdentityArgs;
-use super::image::refuse_existing;
 use tbprov::Result;
 use tbprov::files::{self, Access};
 use tbprov::server::Host;
@@ -60,10 +60,9 @@ impl fmt::Display for IdentityResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "{}: the identity for {}:{} is in {} ({} bytes, with the private key: delete it after use)",
+            "{}: the identity for {} is in {} ({} bytes, with the private key: delete it after use)",
             self.device,
-            self.host,
-            self.port,
+            self.host.with_port(self.port),
             self.file.display(),
             self.bytes
         )

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::super::context::Context;
 use super::super::prompt::Question;
-use super::super::secret_file;
+use super::super::secret_file::{self, clap_secret};
 use super::super::server_args::{BeliefArgs, clap_host, clap_port, parse_duration};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
@@ -27,8 +27,8 @@ pub(super) struct IdentityArgs {
     wifi_ssid: Option<String>,
     /// The wireless network's password, empty for an open network [default: TBPROV_WIFI_PASSWORD, else asked
     /// for].
-    #[arg(long, value_name = "PASSWORD", requires = "wifi_ssid")]
-    wifi_password: Option<String>,
+    #[arg(long, value_name = "PASSWORD", value_parser = clap_secret, requires = "wifi_ssid")]
+    wifi_password: Option<Secret>,
     /// A file with the wireless network's password; - is stdin.
     #[arg(long, value_name = "FILE", conflicts_with = "wifi_password", requires = "wifi_ssid")]
     wifi_password_file: Option<PathBuf>,
@@ -137,7 +137,7 @@ impl IdentityArgs {
         let Some(ssid) = self.wifi_ssid.clone() else { return Ok(None) };
         let variable = || std::env::var("TBPROV_WIFI_PASSWORD").ok();
         let password = if let Some(password) = &self.wifi_password {
-            Secret::new(password.as_str())
+            password.clone()
         } else if let Some(path) = &self.wifi_password_file {
             let password = secret_file::read(context, path, "the WiFi password").await?;
             if password.expose().is_empty() {

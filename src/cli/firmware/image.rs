@@ -1,19 +1,19 @@
 //! `tbprov firmware image`
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::new_file::refuse_existing;
 use super::build_args::{BuildArgs, ChipArgs};
 use super::identity_args::IdentityArgs;
-use tbprov::error::Hint;
 use tbprov::files::{self, Access};
 use tbprov::firmware::{Board, Chip, Crystal, Image, Part, Place, read_elf};
-use tbprov::{Error, ErrorCode, Result, Step};
+use tbprov::{Result, Step};
 
 /// Write one file with everything that a board needs in its flash: bootloader, partition table, application, and with
 /// --device the device's identity.
@@ -89,15 +89,6 @@ impl FirmwareImageArgs {
         let crystal = self.crystal.map(Crystal::of_megahertz).transpose()?;
         Image::for_crystal(&bytes, chip, &partitions, crystal)
     }
-}
-
-/// Refuses to write over a file, before anything is asked or built.
-pub(super) fn refuse_existing(path: &Path) -> Result<()> {
-    if path.symlink_metadata().is_ok() {
-        let message = format!("{} exists already", path.display());
-        return Err(Error::new(ErrorCode::FileExists, message).hint(Hint::OutputExists));
-    }
-    Ok(())
 }
 
 /// The result of `firmware image`. Documented in `docs/protocol.md`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::super::context::Context;
-use super::super::secret_file;
+use super::super::secret_file::{self, clap_secret};
 use super::questions::{KEY, SECRET};
 use tbprov::{Error, ErrorCode, Result, Secret};
 
@@ -84,11 +84,6 @@ impl ProfileArgs {
         }
         Ok(secret)
     }
-}
-
-/// For clap, which would show a value of another type.
-fn clap_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::new(text))
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,0 +1,302 @@
+//! Does what [`next`](super::next) says, step by step, for one device.
+
+use std::time::Instant;
+
+use time::OffsetDateTime;
+
+use super::answer;
+use super::next::{
+    self, Action, Answered, Case, Connected, Failed, Learnt, Next, Outcome, Position, Registration,
+};
+use super::plan::{ProvisionPlan, RegistrationPlan};
+use super::prove::{Proof, Unproved};
+use super::provision::{Provisioned, Timings};
+use super::run::Run;
+use crate::clock;
+use crate::device::State;
+use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
+use crate::event::{Event, Ignored};
+use crate::exchange::{self, ProvisionRequest, Reply};
+use crate::identity::Credentials;
+use crate::ledger::{Entry, Lease, Note, Refusal, Slot, Wishes};
+
+/// One way through the states.
+pub(super) struct Walk<'a> {
+    plan: &'a ProvisionPlan,
+    run: Run<'a>,
+    lease: Lease,
+    slot: Option<Slot>,
+    case: Case,
+    entry: Entry,
+    credentials: Credentials,
+    /// The state that is reached. The ledger is behind it while a connect follows at once.
+    state: State,
+    answer: Option<Answered>,
+    refusal: Option<Error>,
+    unproved: Option<Error>,
+    proof: Option<Proof>,
+    timings: Timings,
+}
+
+impl<'a> Walk<'a> {
+    /// The way of a device from where it is.
+    pub(super) fn begin(
+        plan: &'a ProvisionPlan,
+        run: Run<'a>,
+        lease: Lease,
+        slot: Option<Slot>,
+        entry: Entry,
+        credentials: Credentials,
+        timings: Timings,
+    ) -> Self {
+        let registration = plan.registration.kind();
+        let case = Case {
+            registration,
+            given: entry.record.wishes.given,
+            prove: plan.verify_connect || registration == Registration::AtConnect,
+        };
+        Self {
+            plan,
+            run,
+            lease,
+            slot,
+            case,
+            state: entry.record.state(),
+            entry,
+            credentials,
+            answer: None,
+            refusal: None,
+            unproved: None,
+            proof: None,
+            timings,
+        }
+    }
+
+    pub(super) async fn to_the_end(mut self) -> Result<(Provisioned, Credentials)> {
+        let mut learnt = Learnt::Begun;
+        loop {
+            let position = Position { state: self.state, answer: self.answer };
+            let Next { state, action } = next::first(self.case, position, learnt);
+            if let Some(state) = state {
+                self.reach(state, action).await?;
+            }
+            learnt = match action {
+                Action::Ask => self.ask().await?,
+                Action::Connect { vouched } => Learnt::Connected(self.connect(vouched).await),
+                Action::Register => Learnt::Registered(self.connect(false).await),
+                Action::Done(outcome) => return Ok(self.done(outcome)),
+                Action::Fail(why) => return Err(self.fail(why).await),
+                Action::Promote => {
+                    return Err(Error::new(ErrorCode::Bug, "a first identity was to be promoted"));
+                }
+            };
+        }
+    }
+
+    /// Records a state. `accepted` is not written while the connect that proves it follows at once: after a power cut
+    /// the record says `sent`, and a rerun finds out.
+    async fn reach(&mut self, state: State, action: Action) -> Result<()> {
+        let before = std::mem::replace(&mut self.state, state);
+        if state == State::Accepted && matches!(action, Action::Connect { .. }) {
+            self.run.tell_state(&self.entry, state);
+            return Ok(());
+        }
+        let reached = if before == State::Accepted { &[State::Accepted, state][..] } else { &[state] };
+        if state == State::Proved {
+            self.run.progress.begin(Step::Promote);
+        }
+        self.write(reached, None).await?;
+        self.run.tell_state(&self.entry, state);
+        Ok(())
+    }
+
+    async fn write(&mut self, reached: &[State], wishes: Option<&Wishes>) -> Result<()> {
+        // A device that was accepted and shall not be proved is finished.
+        let is_finished = match self.state {
+            State::Proved => true,
+            State::Accepted => !self.case.prove,
+            State::Staged | State::Sent => false,
+        };
+        let leaves = self.slot.as_ref().filter(|_| is_finished);
+        self.entry = self.run.advance(&self.lease, &self.entry, reached, wishes, leaves).await?;
+        Ok(())
+    }
+
+    /// Sends the request and judges its answer.
+    async fn ask(&mut self) -> Result<Learnt> {
+        let RegistrationPlan::ByRequest { provision_key, provision_secret, gateway } =
+            &self.plan.registration
+        else {
+            return Err(Error::new(ErrorCode::Bug, "a device that registers at connect was to be asked for"));
+        };
+        let name = self.entry.record.device.clone();
+        let credentials = self.credentials.clone();
+        let request = ProvisionRequest {
+            device_name: name.as_deref(),
+            provision_key,
+            provision_secret,
+            credentials: &credentials,
+            gateway: *gateway,
+        };
+        let (run, wishes) = (self.run, self.plan.wishes());
+        run.progress.begin(Step::Exchange);
+        let started = Instant::now();
+        let before_send = async {
+            self.state = State::Sent;
+            self.write(&[State::Sent], Some(&wishes)).await?;
+            self.run.tell_state(&self.entry, State::Sent);
+            Ok(())
+        };
+        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await?;
+        self.timings.exchange = started.elapsed();
+        let judged = match reply {
+            Reply::Lost(error) => Err((Answered::Lost, error.stamped(Step::Exchange))),
+            Reply::Answered(answer) => answer::judge(&answer, &self.credentials),
+        };
+        let answered = match judged {
+            Ok(()) => Answered::Success,
+            Err((answered, error)) => {
+                self.refusal = Some(error);
+                answered
+            }
+        };
+        self.answer = Some(answered);
+        Ok(Learnt::Answered(answered))
+    }
+
+    /// Connects with the identity.
+    async fn connect(&mut self, vouched: bool) -> Connected {
+        if !vouched && self.state != State::Proved {
+            self.run.progress.event(&Event::Settling { reason: self.reason() });
+        }
+        let started = Instant::now();
+        let connected = self.run.prover.connect(&self.credentials, vouched, self.run.progress).await;
+        self.timings.verify = started.elapsed();
+        match connected {
+            Ok(proof) => {
+                self.proof = Some(proof);
+                Connected::Accepted
+            }
+            Err(Unproved { connected, error }) => {
+                self.unproved = Some(error);
+                connected
+            }
+        }
+    }
+
+    /// Why the identity is tried although no answer of this run vouches for it.
+    fn reason(&self) -> String {
+        match (&self.refusal, self.case.registration, self.state) {
+            (Some(refusal), _, _) => refusal.message.clone(),
+            (None, Registration::AtConnect, _) => "the server learns of the device at its connect".to_owned(),
+            (None, _, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
+            (None, _, State::Accepted) => "an earlier run did not prove the device".to_owned(),
+            _ => "an earlier request has no known outcome".to_owned(),
+        }
+    }
+
+    fn done(self, outcome: Outcome) -> (Provisioned, Credentials) {
+        if outcome != Outcome::Provisioned {
+            let (held, wanted) = (&self.entry.record.wishes, self.plan.wishes());
+            if held.gateway != wanted.gateway {
+                self.run.progress.event(&Event::Ignored { wish: Ignored::Gateway });
+            }
+            if held.provision_key_sha256.is_some() && held.provision_key_sha256 != wanted.provision_key_sha256
+            {
+                self.run.progress.event(&Event::Ignored { wish: Ignored::ProvisionKey });
+            }
+        }
+        let provisioned = Provisioned {
+            outcome,
+            entry: self.entry,
+            answer_verified: self.answer == Some(Answered::Success),
+            proof: self.proof,
+            telemetry: None,
+            timings: self.timings,
+        };
+        (provisioned, self.credentials)
+    }
+
+    async fn fail(&mut self, why: Failed) -> Error {
+        let mut error = self.failure(why);
+        if self.state == State::Accepted && self.entry.record.state() != State::Accepted {
+            // What was not written before, because a proof was to follow.
+            if let Err(failed) = self.write(&[State::Accepted], None).await {
+                self.run
+                    .progress
+                    .warn(format!("the record does not say that the server accepted: {}", failed.message));
+            }
+        }
+        let is_refusal = matches!(error.code.kind(), ErrorKind::Refused | ErrorKind::Verification);
+        if is_refusal {
+            self.remember(&mut error).await;
+        }
+        error
+    }
+
+    /// Keeps the refusal with the device, and says so where it was refused so before.
+    async fn remember(&mut self, error: &mut Error) {
+        let before = self.entry.record.refused.as_ref();
+        let before = before.filter(|before| before.code == error.code.as_str()).map(|before| before.at);
+        let refusal = Refusal {
+            code: error.code.as_str().to_owned(),
+            message: error.message.clone(),
+            at: clock::now().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        };
+        if let Some(at) = before {
+            let (date, hour, minute) = (at.date(), at.hour(), at.minute());
+            error.message =
+                format!("{}; it was so on {date} at {hour:02}:{minute:02} UTC too", error.message);
+        }
+        match self.run.ledger.note(&self.lease, &self.entry, Note::Refused(refusal)).await {
+            Ok(entry) => self.entry = entry,
+            Err(failed) => {
+                self.run.progress.warn(format!("the refusal is not in the record: {}", failed.message))
+            }
+        }
+    }
+
+    fn failure(&mut self, why: Failed) -> Error {
+        let bug = || Error::new(ErrorCode::Bug, "a run failed for no reason");
+        let unproved = self.unproved.take();
+        match why {
+            Failed::Answer => self.refusal.take().unwrap_or_else(bug),
+            Failed::Taken => {
+                let id = self.entry.record.identity.credentials_id.as_deref().unwrap_or_default();
+                let server = &self.run.prover.dialer.server;
+                let message = format!(
+                    "the certificate that was given is a device's at {server} already (credentialsId {id})"
+                );
+                Error::new(ErrorCode::VerifyTaken, message)
+            }
+            Failed::Connect => match unproved {
+                // ThingsBoard's answer when a balancer in front of it kept the certificate.
+                Some(error)
+                    if error.code == ErrorCode::ServerIdentifierRejected && self.state == State::Accepted =>
+                {
+                    refused_after_success(error)
+                }
+                other => other.unwrap_or_else(bug),
+            },
+            Failed::RefusedAfterSuccess => refused_after_success(unproved.unwrap_or_else(bug)),
+            Failed::Forgotten => forgotten(self.state, unproved.unwrap_or_else(bug)),
+            Failed::NotRegistered => unproved.unwrap_or_else(bug).hint(Hint::NotRegistered),
+        }
+    }
+}
+
+fn refused_after_success(error: Error) -> Error {
+    let message =
+        format!("the server accepted the identity and then refused it at connect: {}", error.message);
+    Error::new(ErrorCode::VerifyRefused, message).source(error)
+}
+
+/// The server does not know an identity that it once accepted.
+fn forgotten(state: State, error: Error) -> Error {
+    let once = match state {
+        State::Proved => "the device was proved before",
+        _ => "the server accepted the device in an earlier run",
+    };
+    let message = format!("{once}, and is now refused: {}", error.message);
+    Error::new(ErrorCode::VerifyRefused, message).source(error).hint(Hint::DeletedAtServer)
+}
