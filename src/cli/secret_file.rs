@@ -61,3 +61,24 @@ fn first_line(path: &Path) -> io::Result<Secret> {
     }
     Ok(Secret::new(line.trim_start_matches('\u{feff}')))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::Cli;
+
+    #[test]
+    fn no_debug_of_the_arguments_shows_a_secret() {
+        for line in [
+            "provision --provision-secret hunter2",
+            "sim --provision-secret hunter2",
+            "firmware identity --device d --out o --wifi-ssid s --wifi-password hunter2",
+        ] {
+            let arguments =
+                Cli::try_parse_from([&["tbprov"], &line.split(' ').collect::<Vec<_>>()[..]].concat());
+            let shown = format!("{:?}", arguments.unwrap());
+            assert!(shown.contains("[secret]") && !shown.contains("hunter2"), "{shown}");
+        }
+    }
+}

@@ -35,7 +35,7 @@ pub(super) struct TrustArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct BeliefArgs {
-    /// Certificates to believe, PEM: each is a pin and a trust anchor [default: ./mqttserver.pub.pem where it
+    /// Certificates to believe, PEM: each is a pin, and an authority a trust anchor too [default: ./mqttserver.pub.pem where it
     /// exists, else the system's roots].
     #[arg(long, env = "TBPROV_SERVER_CERT", value_name = "FILE")]
     pub(super) server_cert: Option<PathBuf>,

@@ -144,6 +144,7 @@ pub struct BasicCredentials {
 
 /// What a device proves itself with.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a run has one or two, and nearly all are the large one")]
 pub enum Credentials {
     /// A certificate and its key, presented during TLS.
     X509(X509Identity),

@@ -1,6 +1,6 @@
 //! Each file that can be wrong, in each place that reads one.
 
-use crate::support::{KEY, NAME, Sandbox, Server, fixture, for_each_row, same};
+use crate::support::{KEY, NAME, Sandbox, Server, fixture, fixture_text, for_each_row, same};
 
 /// A dry run reads every file that it is given, and changes nothing.
 fn dry_run(sandbox: &Sandbox, flags: &[&str]) -> crate::support::Ran {
@@ -113,6 +113,21 @@ fn every_key_file_is_read_or_refused_as_promised() {
     for_each_row(KEYS, |(file, promised)| {
         check(&sandbox, &["--cert", &certificate, "--key", &shown(file)], file, promised)
     });
+}
+
+/// The word alone says nothing: only a block's own label and header do.
+#[test]
+fn a_key_is_encrypted_where_its_own_block_says_so() {
+    let sandbox = Sandbox::new();
+    let (key, certificate) = (fixture_text("files/device_key.pem"), shown("device.pem"));
+    let encrypted = fixture_text("files/encrypted-pkcs8_key.pem");
+    let brief = |content: &str| {
+        let file = sandbox.write("key.pem", content).display().to_string();
+        dry_run(&sandbox, &["--cert", &certificate, "--key", &file]).brief()
+    };
+    assert_eq!(brief(&format!("friendlyName: NOT ENCRYPTED\n# Proc-Type: 4,ENCRYPTED\n{key}")), "");
+    assert_eq!(brief(&format!("{key}{encrypted}")), "");
+    assert_eq!(brief(&format!("{encrypted}{key}")), "5 file/encrypted-key plan");
 }
 
 #[test]

@@ -161,7 +161,10 @@ fn an_alert_of_anybody_says_nothing_about_the_certificate() {
     let sandbox = proved();
     for alert in [42, 46, 49, 116] {
         let port = answering_with(vec![0x15, 3, 3, 0, 2, 2, alert]);
-        is_only_a_handshake(&sandbox.run(&format!("connect --json --port {port}")), "verify");
+        is_only_a_handshake(
+            &sandbox.run(&format!("connect --json --server-cert server.pem --port {port}")),
+            "verify",
+        );
         is_only_a_handshake(&provision(&Sandbox::trusting("san"), port, ""), "tls");
     }
 }
@@ -184,10 +187,14 @@ fn a_refusal_of_the_certificate_that_was_presented_is_one() {
     for version in [&TLS12, &TLS13] {
         let config = server_config(&[version], Arc::new(Refuses { mandatory: false }));
         let port = listen_tls(config, |_| async {});
-        assert_eq!(sandbox.run(&format!("connect --json --port {port}")).brief(), refused, "{version:?}");
+        let ran = sandbox.run(&format!("connect --json --server-cert server.pem --port {port}"));
+        assert_eq!(ran.brief(), refused, "{version:?} {ran:?}");
     }
     let old = Server::presenting("san", |config| config.release = Release::V3_4);
-    assert_eq!(sandbox.run(&format!("connect --json --port {}", old.port())).brief(), refused);
+    assert_eq!(
+        sandbox.run(&format!("connect --json --server-cert server.pem --port {}", old.port())).brief(),
+        refused
+    );
 }
 
 /// Lets everybody in, as a provisioning session or a device; answers a request by `answers`: those that come before
@@ -289,21 +296,17 @@ fn a_server_that_echoes_the_request_shows_no_secret() {
 }
 
 #[test]
-fn mutual_tls_is_only_what_the_server_asked_for() {
+fn a_server_that_never_asks_for_the_certificate_proves_nothing() {
     let sandbox = proved();
-    let anonymous = listen_tls(unasking(), |stream| broker(stream, None, success));
-    let asking = Server::presenting("san", |_| {});
-    let told = |port: u16| {
-        let ran = sandbox.run(&format!("connect --events --port {port}"));
-        let connected = ran.stdout.lines().find(|line| line.contains(r#""event":"connected""#));
-        connected.map(|line| line.contains(r#""mutual_tls":true"#))
-    };
-    assert_eq!(told(anonymous), Some(false));
-    assert_eq!(told(asking.port()), None, "the simulator does not know the device");
-    let doctor = sandbox.run(&format!("doctor {NAME} --json --port {anonymous}")).json();
+    let port = listen_tls(unasking(), |stream| broker(stream, None, success));
+    let connect = sandbox.run(&format!("connect --events --server-cert server.pem --port {port}"));
+    assert_eq!(connect.failure().1, "verify/not-asked", "{connect:?}");
+    assert!(!connect.stdout.contains(r#""event":"connected""#), "{connect:?}");
+    let doctor = sandbox.run(&format!("doctor {NAME} --json --server-cert server.pem --port {port}")).json();
     let identity = doctor["checks"].as_array().unwrap().iter().find(|check| check["check"] == "identity");
-    let detail = identity.unwrap()["detail"].as_str().unwrap();
-    assert!(detail.contains("never asked"), "{detail}");
+    let identity = identity.unwrap();
+    assert_eq!((&identity["outcome"], &identity["code"]), (&"failed".into(), &"verify/not-asked".into()));
+    assert!(identity["detail"].as_str().unwrap().contains("without asking"), "{identity}");
 }
 
 #[test]

@@ -13,6 +13,7 @@
 )]
 
 mod certificates;
+mod issuing;
 mod mosquitto;
 mod server;
 #[path = "../support/mod.rs"]

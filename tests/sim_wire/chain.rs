@@ -104,14 +104,16 @@ impl Fixture {
     }
 }
 
+/// The leaf and what is sent with it, whether TLS succeeds, the CONNACK, the devices then.
+type Row<'a> = (&'a Identity, &'a [&'a Identity], bool, u8, &'a [&'a str]);
+
 #[tokio::test]
 async fn a_connect_registers_the_device_and_the_leaf_alone_connects_afterwards() {
     let (ca, stranger) = (authority("ca"), authority("another ca"));
     let leaf = issued(&ca, "sensor");
     let sub = issued_as(&Profile::Authority, &ca, "sub", Validity::days(30));
     let below = issued(&sub, "below");
-    // What is sent, whether TLS succeeds, the CONNACK, the devices then.
-    let rows: [(&Identity, &[&Identity], bool, u8, &[&str]); 9] = [
+    let rows: [Row<'_>; 9] = [
         (&leaf, &[], true, 5, &[]),
         (&leaf, &[&stranger], false, 0, &[]),
         (&issued(&stranger, "x"), &[&stranger], true, 5, &[]),
