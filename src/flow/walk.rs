@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) async fn to_the_end(mut self) -> Result<(Provisioned, Credentials)> {
+    pub(super) async fn finish(mut self) -> Result<(Provisioned, Credentials)> {
         let mut learnt = Learnt::Begun;
         loop {
             let position = Position { state: self.state, answer: self.answer };
