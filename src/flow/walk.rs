@@ -82,7 +82,12 @@ impl<'a> Walk<'a> {
             }
             learnt = match action {
                 Action::Ask => self.ask().await?,
-                Action::Connect { vouched } => Learnt::Connected(self.connect(vouched).await),
+                Action::Connect { vouched } => {
+                    if !vouched && self.state != State::Proved {
+                        self.run.progress.event(&Event::Settling { reason: self.reason() });
+                    }
+                    Learnt::Connected(self.connect(vouched).await)
+                }
                 Action::Register => Learnt::Registered(self.connect(false).await),
                 Action::Done(outcome) => return Ok(self.done(outcome)),
                 Action::Fail(why) => return Err(self.fail(why).await),
@@ -166,9 +171,6 @@ impl<'a> Walk<'a> {
 
     /// Connects with the identity.
     async fn connect(&mut self, vouched: bool) -> Connected {
-        if !vouched && self.state != State::Proved {
-            self.run.progress.event(&Event::Settling { reason: self.reason() });
-        }
         let started = Instant::now();
         let connected = self.run.prover.connect(&self.credentials, vouched, self.run.progress).await;
         self.timings.verify = started.elapsed();
