@@ -188,12 +188,11 @@ impl<'a> Walk<'a> {
 
     /// Why the identity is tried although no answer of this run vouches for it.
     fn reason(&self) -> String {
-        match (&self.refusal, self.case.registration, self.state) {
-            (Some(refusal), _, _) => refusal.message.clone(),
-            (None, Registration::AtConnect, _) => "the server learns of the device at its connect".to_owned(),
-            (None, _, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
-            (None, _, State::Accepted) => "an earlier run did not prove the device".to_owned(),
-            _ => "an earlier request has no known outcome".to_owned(),
+        match (&self.refusal, self.state) {
+            (Some(refusal), _) => refusal.message.clone(),
+            (None, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
+            (None, State::Accepted) => "an earlier run did not prove the device".to_owned(),
+            (None, _) => "an earlier request has no known outcome".to_owned(),
         }
     }
 
