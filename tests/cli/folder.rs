@@ -166,7 +166,7 @@ fn a_key_that_others_can_read_is_warned_of_unless_that_is_meant() {
 #[test]
 fn a_lock_that_is_another_file_is_refused() {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-    let server = Server::start(|_| {});
+    let server = Server::presenting("san", |_| {});
     let sandbox = Sandbox::trusting("san");
     sandbox.write("victim.txt", "precious");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(sandbox.path("devices/.locks")).unwrap();
