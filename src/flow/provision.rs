@@ -89,7 +89,7 @@ async fn to_proof(plan: &ProvisionPlan, run: Run<'_>) -> Result<(Provisioned, Cr
     };
     let progress = run.progress.about(entry.id.clone());
     let run = Run { progress: &progress, ..run };
-    Walk::begin(plan, run, lease, slot, entry, credentials, timings).to_the_end().await
+    Walk::begin(plan, run, lease, slot, entry, credentials, timings).finish().await
 }
 
 /// Where an unfinished device that the server names is found again.
