@@ -82,7 +82,12 @@ impl<'a> Walk<'a> {
             }
             learnt = match action {
                 Action::Ask => self.ask().await?,
-                Action::Connect { vouched } => Learnt::Connected(self.connect(vouched).await),
+                Action::Connect { vouched } => {
+                    if !vouched && self.state != State::Proved {
+                        self.run.progress.event(&Event::Settling { reason: self.reason() });
+                    }
+                    Learnt::Connected(self.connect(vouched).await)
+                }
                 Action::Register => Learnt::Registered(self.connect(false).await),
                 Action::Done(outcome) => return Ok(self.done(outcome)),
                 Action::Fail(why) => return Err(self.fail(why).await),
@@ -166,9 +171,6 @@ impl<'a> Walk<'a> {
 
     /// Connects with the identity.
     async fn connect(&mut self, vouched: bool) -> Connected {
-        if !vouched && self.state != State::Proved {
-            self.run.progress.event(&Event::Settling { reason: self.reason() });
-        }
         let started = Instant::now();
         let connected = self.run.prover.connect(&self.credentials, vouched, self.run.progress).await;
         self.timings.verify = started.elapsed();
@@ -186,12 +188,11 @@ impl<'a> Walk<'a> {
 
     /// Why the identity is tried although no answer of this run vouches for it.
     fn reason(&self) -> String {
-        match (&self.refusal, self.case.registration, self.state) {
-            (Some(refusal), _, _) => refusal.message.clone(),
-            (None, Registration::AtConnect, _) => "the server learns of the device at its connect".to_owned(),
-            (None, _, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
-            (None, _, State::Accepted) => "an earlier run did not prove the device".to_owned(),
-            _ => "an earlier request has no known outcome".to_owned(),
+        match (&self.refusal, self.state) {
+            (Some(refusal), _) => refusal.message.clone(),
+            (None, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
+            (None, State::Accepted) => "an earlier run did not prove the device".to_owned(),
+            (None, _) => "an earlier request has no known outcome".to_owned(),
         }
     }
 
