@@ -93,7 +93,7 @@ fn another_users_configuration_is_refused_unless_it_is_named() {
 
 #[test]
 fn a_server_certificate_that_nobody_named_is_announced() {
-    let server = Server::start(|_| {});
+    let server = Server::presenting("san", |_| {});
     let sandbox = Sandbox::new();
     sandbox.write("mqttserver.pub.pem", fixture_text("server/san.pem"));
     let line = format!(
@@ -204,7 +204,7 @@ fn what_cannot_be_written_is_of_the_store_or_of_a_file() {
         assert_eq!(ran.brief(), ends, "{line}");
         assert!(ran.message().ends_with("file is not a folder"), "{line}: {ran:?}");
     }
-    let server = Server::start(|_| {});
+    let server = Server::presenting("san", |_| {});
     sandbox.write("server.pem", fixture_text("server/san.pem"));
     assert_eq!(server.provision(&sandbox, "--store file/x").brief(), "5 store/io stage");
 }
