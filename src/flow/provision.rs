@@ -195,6 +195,12 @@ fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Cre
         RegistrationPlan::AtConnect { issuer, .. } if held.intermediates.first() != Some(&issuer.leaf) => {
             Some("with a certificate that this authority did not issue".to_owned())
         }
+        RegistrationPlan::AtConnect { common_name, .. }
+            if held.leaf.common_name.as_ref() != Some(common_name) =>
+        {
+            let held = held.leaf.common_name.as_deref().unwrap_or_default();
+            Some(format!("with the common name '{held}'"))
+        }
         _ => None,
     }
 }

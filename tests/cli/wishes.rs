@@ -265,8 +265,6 @@ fn a_certificate_of_another_device_is_told_and_no_second_name_is_asked_for() {
         let here = server.provision_as(&sandbox, "twin", &format!("{given} {flags}"));
         assert_eq!(here.brief(), "5 store/exists stage", "{flags}");
         assert!(here.message().contains("'again'"), "{here:?}");
-        let add = format!("devices add --json twin {given} {flags} {}", server.flags());
-        assert_eq!(sandbox.run(&add).brief(), "5 store/exists stage", "{flags}");
     }
     // Nobody was asked.
     assert_eq!(server.events().len(), before);

@@ -3,7 +3,14 @@
 //! `SNAPSHOTS=overwrite cargo test --test golden` writes them anew; the difference is what a reviewer reads.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 #![cfg_attr(not(unix), allow(dead_code, reason = "paths and signals are Unix's in all but the help"))]
 
 mod help;
