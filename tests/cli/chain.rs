@@ -122,11 +122,13 @@ fn the_pattern_takes_the_name_out_of_the_common_name() {
     assert!(comma.stderr.contains("backslashes"), "{comma:?}");
 }
 
-/// `(what, the server, how it ends)`
+/// A server that does not register the device of the first folder; the second has another authority.
+type Refusing = fn(&Sandbox, &Sandbox) -> Server;
+
 #[test]
 fn a_refusal_says_what_may_be_the_matter_and_is_not_sent_any_more() {
     let other = factory();
-    let rows: [(&str, fn(&Sandbox, &Sandbox) -> Server); 4] = [
+    let rows: [(&str, Refusing); 4] = [
         ("another authority", |_, other| server(other, |_| {})),
         ("a pattern that does not match", |own, _| profile(own, "^pump-(.*)$", true, |_| {})),
         ("creating is off", |own, _| profile(own, "(.*)", false, |_| {})),
