@@ -106,7 +106,8 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, state);
             return Ok(());
         }
-        let reached = if before == State::Accepted { &[State::Accepted, state][..] } else { &[state] };
+        let is_behind = before == State::Accepted && self.entry.record.state() != State::Accepted;
+        let reached = if is_behind { &[State::Accepted, state][..] } else { &[state] };
         if state == State::Proved {
             self.run.progress.begin(Step::Promote);
         }
@@ -143,7 +144,7 @@ impl<'a> Walk<'a> {
             credentials: &credentials,
             gateway: *gateway,
         };
-        let (run, wishes) = (self.run, self.plan.wishes());
+        let (run, wishes) = (self.run, Wishes { given: self.case.given, ..self.plan.wishes() });
         run.progress.begin(Step::Exchange);
         let started = Instant::now();
         let before_send = async {
@@ -152,11 +153,12 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, State::Sent);
             Ok(())
         };
-        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await?;
+        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await;
         self.timings.exchange = started.elapsed();
         let judged = match reply {
-            Reply::Lost(error) => Err((Answered::Lost, error.stamped(Step::Exchange))),
-            Reply::Answered(answer) => answer::judge(&answer, &self.credentials),
+            Err(error) => Err((Answered::NotSent, error.stamped(run.progress.step()))),
+            Ok(Reply::Lost(error)) => Err((Answered::Lost, error.stamped(Step::Exchange))),
+            Ok(Reply::Answered(answer)) => answer::judge(&answer, &self.credentials),
         };
         let answered = match judged {
             Ok(()) => Answered::Success,
