@@ -20,6 +20,7 @@ mod firmware;
 mod folder;
 mod output;
 mod reruns;
+mod rotated;
 mod secrets;
 mod servers;
 mod simulator;
