@@ -150,14 +150,15 @@ async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(En
             _ => error,
         })?;
     }
+    let progress = run.progress.about(entry.id.clone());
     if let IdentityPlan::Generate { days: Some(days), .. } = plan.identity
         && credentials
             .x509()
             .is_some_and(|identity| identity.leaf.validity != lasting(identity.leaf.validity, days))
     {
-        run.progress.event(&Event::Ignored { wish: Ignored::Days });
+        progress.event(&Event::Ignored { wish: Ignored::Days });
     }
-    run.progress.event(&Event::IdentityFound { state: entry.record.state() });
+    progress.event(&Event::IdentityFound { state: entry.record.state() });
     Ok((entry, credentials))
 }
 

@@ -89,13 +89,25 @@ impl<'a> Walk<'a> {
                     Learnt::Connected(self.connect(vouched).await)
                 }
                 Action::Register => Learnt::Registered(self.connect(false).await),
-                Action::Done(outcome) => return Ok(self.done(outcome)),
+                Action::Done(outcome) => {
+                    self.leave_slot(learnt).await?;
+                    return Ok(self.done(outcome));
+                }
                 Action::Fail(why) => return Err(self.fail(why).await),
                 Action::Promote => {
                     return Err(Error::new(ErrorCode::Bug, "a first identity was to be promoted"));
                 }
             };
         }
+    }
+
+    /// Where an earlier run wanted a proof and did not get it, and this one wants none: nobody has to find the device any
+    /// more.
+    async fn leave_slot(&mut self, learnt: Learnt) -> Result<()> {
+        if learnt == Learnt::Begun && self.slot.is_some() {
+            self.write(&[], None).await?;
+        }
+        Ok(())
     }
 
     /// Records a state. `accepted` is not written while the connect that proves it follows at once: after a power cut
@@ -106,8 +118,8 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, state);
             return Ok(());
         }
-        let is_behind = before == State::Accepted && self.entry.record.state() != State::Accepted;
-        let reached = if is_behind { &[State::Accepted, state][..] } else { &[state] };
+        let is_unwritten = before == State::Accepted && self.entry.record.state() != State::Accepted;
+        let reached = if is_unwritten { &[State::Accepted, state][..] } else { &[state] };
         if state == State::Proved {
             self.run.progress.begin(Step::Promote);
         }
@@ -194,7 +206,10 @@ impl<'a> Walk<'a> {
             (Some(refusal), _) => refusal.message.clone(),
             (None, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
             (None, State::Accepted) => "an earlier run did not prove the device".to_owned(),
-            (None, _) => "an earlier request has no known outcome".to_owned(),
+            _ if self.case.registration == Registration::AtConnect => {
+                "an earlier connect has no known outcome".to_owned()
+            }
+            _ => "an earlier request has no known outcome".to_owned(),
         }
     }
 

@@ -19,6 +19,11 @@ mod reference;
 mod snapshot;
 
 #[cfg(unix)]
+#[path = "../support/broker.rs"]
+mod broker;
+#[cfg(unix)]
+mod chain;
+#[cfg(unix)]
 mod coverage;
 #[cfg(unix)]
 mod errors;
