@@ -30,7 +30,7 @@ pub use run::Run;
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::Certificate;
-use crate::ledger::{Entry, Record, Subject};
+use crate::ledger::{Advance, Entry, Record, Subject, Which};
 
 /// Fails when the ledger holds this certificate already: two devices with one identity would be one device.
 async fn find_same(run: Run<'_>, leaf: &Certificate) -> Result<()> {
@@ -70,7 +70,13 @@ async fn try_to_record_proof(run: Run<'_>, entry: &Entry) -> Result<Option<Entry
     let current = run.ledger.find(subject).await?.filter(|current| is_same_identity(current, entry));
     match current {
         Some(current) if current.record.state() != State::Proved => {
-            let proved = run.advance(&lease, &current, &[State::Proved], None, None).await?;
+            let server = &run.prover.dialer.server;
+            // What was left unchecked once is not left unchecked for good.
+            let may_be_kept = current.record.skip_name_check || !server.trust.skip_name_check;
+            let server = may_be_kept.then_some(server);
+            let reached = &[State::Proved];
+            let advance = Advance { which: Which::Current, reached, server, wishes: None, leaves: None };
+            let proved = run.ledger.advance(&lease, &current, advance).await?;
             run.tell_state(&proved, State::Proved);
             Ok(Some(proved))
         }

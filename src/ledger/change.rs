@@ -17,7 +17,9 @@ impl Entry {
         let mut record = self.record.clone();
         let identity = match advance.which {
             Which::Current => {
-                record.believe(advance.server);
+                if let Some(server) = advance.server {
+                    record.believe(server);
+                }
                 &mut record.identity
             }
             Which::Candidate => {
@@ -65,12 +67,7 @@ impl Entry {
     pub fn promoted(&self) -> Result<Record> {
         let mut record = self.record.clone();
         let candidate = record.candidate.take().ok_or_else(|| self.has_no("candidate"))?;
-        let state = candidate.identity.state;
-        if state != State::Proved {
-            let (name, state) = (self.shown_name(), state.as_str());
-            let message = format!("the candidate of '{name}' is {state}, not proved");
-            return Err(Error::new(ErrorCode::StoreNotProved, message));
-        }
+        self.check_proved("candidate", &candidate.identity)?;
         self.exchange(&mut record, candidate)?;
         Ok(record)
     }
@@ -78,7 +75,8 @@ impl Entry {
     /// The record after [`Ledger::roll_back`](super::Ledger::roll_back).
     ///
     /// # Errors
-    /// `store/not-found` when there is neither a candidate nor a previous identity.
+    /// `store/not-found` when there is neither a candidate nor a previous identity, `store/not-proved` when the previous
+    /// one never was the device's.
     pub fn rolled_back(&self) -> Result<Record> {
         let mut record = self.record.clone();
         if let Some(candidate) = record.candidate.take() {
@@ -86,8 +84,19 @@ impl Entry {
             return Ok(record);
         }
         let previous = record.previous.take().ok_or_else(|| self.has_no("previous"))?;
+        self.check_proved("previous identity", &previous.identity)?;
         self.exchange(&mut record, previous)?;
         Ok(record)
+    }
+
+    /// Only what a connect proved becomes the device's identity.
+    fn check_proved(&self, what: &str, identity: &IdentityRecord) -> Result<()> {
+        if identity.state == State::Proved {
+            return Ok(());
+        }
+        let (name, state) = (self.shown_name(), identity.state.as_str());
+        let message = format!("the {what} of '{name}' is {state}, not proved");
+        Err(Error::new(ErrorCode::StoreNotProved, message))
     }
 
     /// Makes `next` the current identity, and the current one the previous.
@@ -106,7 +115,7 @@ impl Entry {
         let mut record = self.record.clone();
         match note {
             Note::Flashed { chip, credentials_id } if credentials_id == record.identity.credentials_id => {
-                record.flashed = Some(chip);
+                record.identity.flashed = Some(chip);
             }
             Note::Flashed { .. } => return Err(changed(self)),
             Note::Refused(refusal) => record.refused = Some(refusal),

@@ -196,7 +196,6 @@ impl NewDevice<'_> {
             previous: None,
             wishes: self.wishes.clone(),
             refused: None,
-            flashed: None,
         };
         record.believe(self.server);
         record
@@ -210,8 +209,9 @@ pub struct Advance<'a> {
     pub which: Which,
     /// The states reached since, the last of them the new one.
     pub reached: &'a [State],
-    /// The server that led there, and how it was believed: an earlier run may have had a mistyped host.
-    pub server: &'a Server,
+    /// The server that led there, and how it was believed, where that is news: an earlier run may have had a mistyped
+    /// host.
+    pub server: Option<&'a Server>,
     /// What the device is registered with from now on, where that changes.
     pub wishes: Option<&'a Wishes>,
     /// The place where nobody has to find the device any more.

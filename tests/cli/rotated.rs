@@ -38,7 +38,7 @@ async fn rotate(sandbox: &Sandbox, server: &Server) {
     let advance = Advance {
         which: Which::Candidate,
         reached: &[State::Sent, State::Proved],
-        server: &believed,
+        server: Some(&believed),
         wishes: None,
         leaves: None,
     };

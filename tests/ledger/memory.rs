@@ -206,7 +206,9 @@ impl Ledger for Memory {
             let record = entry.advanced(&advance)?;
             let advanced = data.replace(entry, record)?;
             if advance.which == Which::Current {
-                data.unchanged(&advanced)?.trust = (*advance.server.trust).clone();
+                if let Some(server) = advance.server {
+                    data.unchanged(&advanced)?.trust = (*server.trust).clone();
+                }
             }
             if let Some(slot) = advance.leaves {
                 data.places.remove(&slot.fingerprint());

@@ -84,7 +84,7 @@ pub async fn stage(
 
 /// Says that an identity has reached `state`.
 pub fn reaching<'a>(which: Which, reached: &'a [State], server: &'a Server) -> Advance<'a> {
-    Advance { which, reached, server, wishes: None, leaves: None }
+    Advance { which, reached, server: Some(server), wishes: None, leaves: None }
 }
 
 /// A device called `sensor` that is proved, and the lease under which it was made.

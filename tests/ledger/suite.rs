@@ -304,7 +304,7 @@ pub async fn notes_are_kept_and_a_note_of_another_identity_is_refused(place: &im
     let entry = ledger.note(&lease, &entry, refusal()).await.unwrap();
     let found = now(&*place.open()).await.unwrap();
     assert_eq!(found.record, entry.record);
-    assert_eq!(found.record.flashed.unwrap().chip, "esp32c3");
+    assert_eq!(found.record.identity.flashed.unwrap().chip, "esp32c3");
     assert_eq!(found.record.refused.unwrap().code, "server/failure");
     assert_eq!(found.record.identity.state, State::Proved, "a note is no state");
 }

@@ -100,7 +100,7 @@ pub(super) fn read_record(directory: &Path) -> Result<Record> {
 }
 
 fn names_in(record: &Record) -> [&str; 3] {
-    let flashed = record.flashed.as_ref();
+    let flashed = record.identity.flashed.as_ref();
     [
         record.device.as_deref().unwrap_or_default(),
         flashed.map_or("", |flashed| &flashed.chip),

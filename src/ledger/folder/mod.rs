@@ -150,14 +150,14 @@ impl Ledger for Folders {
     async fn advance(&self, lease: &Lease, entry: &Entry, advance: Advance<'_>) -> Result<Entry> {
         let record = entry.advanced(&advance)?;
         let server_pem = match advance.which {
-            Which::Current => Some(device::server_pem(&advance.server.trust)),
+            Which::Current => advance.server.map(|server| device::server_pem(&server.trust)),
             _ => None,
         };
         let (entry, left) = (entry.clone(), advance.leaves.cloned());
         self.change(lease, move |root| {
             let entry = root.replace_record(&entry, record, server_pem)?;
             if let Some(slot) = left {
-                unfinished::remove(&root.path, &slot, entry.id.as_str());
+                unfinished::remove(&root.path, &slot, entry.id.as_str())?;
             }
             Ok(entry)
         })

@@ -70,11 +70,13 @@ pub(super) fn write(root: &Path, slot: &Slot, folder: &str) -> Result<()> {
     files::replace(&path, folder.as_bytes(), Access::Everybody).map_err(Failure::in_store)
 }
 
-/// Nobody has to find the device in `folder` by its slot any more. What cannot be removed is not believed either:
-/// see [`find`].
-pub(super) fn remove(root: &Path, slot: &Slot, folder: &str) {
+/// Nobody has to find the device in `folder` by its slot any more: the next one of the profile is another device, also
+/// after a power cut.
+pub(super) fn remove(root: &Path, slot: &Slot, folder: &str) -> Result<()> {
     let path = path(root, slot);
     if files::read(&path, LONGEST).is_ok_and(|held| held == folder.as_bytes()) {
-        let _ = files::remove(&path);
+        files::remove(&path).map_err(Failure::in_store)?;
+        files::sync_directory(&root.join(FOLDER)).map_err(Failure::in_store)?;
     }
+    Ok(())
 }
