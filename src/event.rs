@@ -46,7 +46,8 @@ pub enum Event {
         /// The device's folder.
         directory: PathBuf,
     },
-    /// The device's record reached a state, on disk.
+    /// The device reached a state. It is in the record by then, but for `accepted` while the proving connect follows at
+    /// once: that is written with its outcome.
     StateReached {
         /// The state.
         state: State,

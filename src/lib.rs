@@ -3,8 +3,11 @@
 //! a mutual-TLS connect, and sends telemetry.
 //!
 //! This is the library under the `tbprov` command. It has no command line and never prints: what happens is
-//! told to an [`event::Observer`], what goes wrong is an [`Error`] with a stable code, the step reached and a
-//! help text.
+//! told to an [`event::Observer`], what goes wrong is an [`Error`] with a stable code, the step that the run had
+//! reached and, where the general advice does not do, a [`Hint`]. The command turns these into words.
+//!
+//! What a run does next is decided in [`flow::next`]. Where devices are kept is a [`ledger::Ledger`], what signs is a
+//! [`keys::Signer`]: each has one more implementation by one more file.
 //!
 //! # A worked example
 //!

@@ -17,7 +17,7 @@ mod support;
 
 use std::io::Write as _;
 use std::ops::Range;
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::Instant;
 
 use esp_idf_part::PartitionTable;
@@ -369,8 +369,8 @@ fn the_record_of_another_identity_than_the_boards_is_left_alone() {
     let device = sandbox.path("devices/sensor");
     std::fs::rename(&device, sandbox.path("put-away")).unwrap();
     std::fs::rename(sandbox.path("devices/other"), &device).unwrap();
-    let error = running.end().failed(5, "store/corrupt");
-    assert_says(&error, "message", "changed while the board was written");
+    let error = running.end().failed(5, "store/changed");
+    assert_says(&error, "message", "was changed by another program meanwhile");
     assert_says(&error, "help", "run the same command again");
     let record: Value = serde_json::from_str(&sandbox.read("devices/sensor/device.json")).unwrap();
     assert_eq!(record["flashed"], Value::Null);
@@ -378,6 +378,40 @@ fn the_record_of_another_identity_than_the_boards_is_left_alone() {
     let says = "tbprov firmware on a board";
     let watch = ["firmware", "monitor", "--json", "--port", "port", "--until", says, "--timeout", "10s"];
     run(&mut sandbox.tbprov(&watch)).done();
+}
+
+/// The bootloader waits while the firmware is built; what interrupts that leaves no board in it.
+#[test]
+fn a_board_whose_firmware_is_not_built_runs_what_it_had() {
+    let sandbox = Sandbox::new();
+    let Some(_board) = Board::start(&sandbox, &[]) else { return };
+    run(&mut sandbox.tbprov(&["firmware", "init", "--json", "firmware"])).done();
+    let root = sandbox.path(".").display().to_string();
+    let rustc =
+        format!("case \"$1\" in -vV) echo 'release: 1.96.0'; echo 'host: h';; *) echo {root}/sysroot;; esac");
+    let cargo = "test \"$1\" = --version && { echo cargo 1.96.0; exit; }\necho building >&2; exec sleep 60";
+    for (name, script) in [("rustc", rustc.as_str()), ("cargo", cargo)] {
+        // Put in place by another process: a file that this one has open for writing cannot be run.
+        let text = sandbox.write(&format!("{name}.sh"), format!("#!/bin/sh\n{script}\n"));
+        let to = sandbox.path(&format!("bin/{name}"));
+        let installed = Command::new("install").args(["-D", "-m", "755"]).args([&text, &to]).status();
+        assert!(installed.unwrap().success());
+    }
+    for folder in ["riscv32imc-unknown-none-elf/lib", "h/bin"] {
+        std::fs::create_dir_all(sandbox.path(&format!("sysroot/lib/rustlib/{folder}"))).unwrap();
+    }
+    sandbox.write("sysroot/lib/rustlib/h/bin/rust-lld", "");
+    let mut command = sandbox.tbprov(&["firmware", "flash", "--events", "--port", "port"]);
+    command.env("PATH", format!("{root}/bin:/usr/bin:/bin"));
+    let mut running = Running::start(&mut command);
+    running.until(r#""step":"build""#);
+    running.signal("INT");
+    let error = running.end().failed(130, "interrupted");
+    assert_eq!(error["step"], "build");
+    let says = "tbprov firmware on a board";
+    let watch = ["firmware", "monitor", "--json", "--port", "port", "--until", says, "--timeout", "10s"];
+    run(&mut sandbox.tbprov(&watch)).done();
+    assert!(flash_of(&sandbox).iter().all(|byte| *byte == 0xff));
 }
 
 #[test]

@@ -181,3 +181,30 @@ fn colour_is_for_terminals_that_want_it() {
         assert_eq!(shown.contains("\u{1b}["), colour, "{arguments:?} {env:?}: {shown:?}");
     }
 }
+
+#[test]
+fn a_device_is_removed_after_a_yes_and_stays_without_one() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let ask = || {
+        let mut terminal = Terminal::run(&sandbox, &["devices", "remove", "sensor"]);
+        terminal.see("Take 'sensor' (proved, of ");
+        terminal
+    };
+    for no in ["n", ""] {
+        let mut terminal = ask();
+        terminal.answer(no);
+        terminal.end(130);
+        assert_eq!(record_state(&sandbox, "sensor").as_deref(), Some("proved"));
+    }
+    let mut terminal = ask();
+    terminal.press_control_c();
+    terminal.end(130);
+    assert_whole(&sandbox, &server, "sensor");
+    let mut terminal = ask();
+    terminal.answer("y");
+    terminal.see("still knows it");
+    terminal.end(0);
+    assert_eq!(record_state(&sandbox, ".removed/sensor").as_deref(), Some("proved"));
+    assert_eq!(record_state(&sandbox, "sensor"), None);
+}

@@ -239,7 +239,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
             "this broker accepts any client, so it is not ThingsBoard's own port, or a proxy stands in front of it; 'tbprov doctor' shows what answers there"
         }
         ErrorCode::VerifyTaken => {
-            "if it is this device's, take it in with 'tbprov devices add NAME --cert FILE --key FILE'; else give each device a key and a certificate of its own"
+            "if it is this device's, take its folder out of the store ('tbprov devices remove NAME') and take it in with 'tbprov devices add NAME --cert FILE --key FILE'; else give each device a key and a certificate of its own"
         }
         ErrorCode::StoreNotFound => "'tbprov devices list' shows what the store holds; --store names another",
         ErrorCode::StoreExists => {

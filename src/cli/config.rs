@@ -16,6 +16,9 @@ use tbprov::{Error, ErrorCode, Result, Secret};
 /// Read where it exists, unless `--config` names another file.
 const DEFAULT: &str = "tbprov.toml";
 
+/// The same, as it is announced.
+const SHOWN: &str = "./tbprov.toml";
+
 /// Bytes that are read, at the most.
 const LARGEST: u64 = 1 << 20;
 
@@ -72,7 +75,7 @@ impl Config {
                 return Err(invalid(file, &why).hint(Hint::NameConfig));
             }
         }
-        progress.event(&Event::FileFound { purpose: "config", file: Path::new(".").join(file) });
+        progress.event(&Event::FileFound { purpose: "config", file: SHOWN.into() });
         Ok(config)
     }
 

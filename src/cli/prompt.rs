@@ -5,7 +5,7 @@ use dialoguer::{Confirm, Input, Password};
 
 use super::context::Context;
 use tbprov::error::Hint;
-use tbprov::{Error, ErrorCode, Result, Secret};
+use tbprov::{Error, ErrorCode, Result, Secret, blocking};
 
 /// A question, and how to answer it without a terminal.
 pub(super) struct Question {
@@ -83,13 +83,7 @@ async fn in_background<T: Send + 'static>(
     context: &Context,
     ask: impl FnOnce() -> dialoguer::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let asked = context
-        .interruptible(async {
-            tokio::task::spawn_blocking(ask)
-                .await
-                .map_err(|error| Error::new(ErrorCode::Bug, "the prompt failed").source(error))
-        })
-        .await?;
+    let asked = context.interruptible(blocking(move || Ok(ask()))).await?;
     asked.map_err(|dialoguer::Error::IO(error)| match error.kind() {
         std::io::ErrorKind::Interrupted => Error::interrupted(),
         _ => {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::context::Context;
 use tbprov::error::Hint;
-use tbprov::{Error, ErrorCode, Result, Secret};
+use tbprov::{Error, ErrorCode, Result, Secret, blocking};
 
 /// Bytes of a provision secret's line, at the most; ThingsBoard's own have 20.
 const LONGEST_SECRET: usize = 4096;
@@ -20,14 +20,7 @@ pub(super) fn clap_secret(text: &str) -> Result<Secret, Infallible> {
 /// own, because whoever types or pipes it may take long, or never do it: Ctrl-C ends the wait.
 pub(super) async fn read(context: &Context, path: &Path, what: &str) -> Result<Secret> {
     let file = path.to_owned();
-    let reading = tokio::task::spawn_blocking(move || first_line(&file));
-    let read = context
-        .interruptible(async {
-            reading
-                .await
-                .map_err(|error| Error::new(ErrorCode::Bug, format!("reading {what} failed")).source(error))
-        })
-        .await?;
+    let read = context.interruptible(blocking(move || Ok(first_line(&file)))).await?;
     read.map_err(|error| unreadable(path, what, error))
 }
 

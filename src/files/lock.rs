@@ -1,7 +1,7 @@
 //! One tbprov on a device at a time.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{Failure, create_directory};
@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorCode, Hint, Result};
 /// The bits of a mode by which others may write.
 const EVERYBODY: u32 = 0o002;
 const GROUP: u32 = 0o020;
+
+const LINK: &str = "it is a link to somewhere else";
 
 /// Held while this process works on a device; the operating system frees it when the process ends, however
 /// it ends. The file itself stays: removing it would let two processes hold 'the' lock.
@@ -76,7 +78,7 @@ impl FileLock {
 
 /// Opens and locks the file at `path`; `held` says what it means that another process has it.
 fn locked(path: &Path, held: impl FnOnce(String) -> String) -> Result<File> {
-    let mut file = open(path).map_err(|error| Failure::new("open", path, error).in_store())?;
+    let mut file = open(path)?;
     refuse_another_file(&file, path)?;
     match file.try_lock() {
         Ok(()) => {
@@ -104,25 +106,25 @@ fn refused(path: &Path, why: &str) -> Error {
     Error::new(ErrorCode::StoreIo, message).hint(Hint::OthersInStore)
 }
 
+/// Opens or makes the file of that very name, for its owner alone.
 #[cfg(unix)]
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(File::from(file)),
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK) => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link to somewhere else"))
-        }
-        Err(error) => Err(error.into()),
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK) => Err(refused(path, LINK)),
+        Err(error) => Err(Failure::new("open", path, error.into()).in_store()),
     }
 }
 
 #[cfg(not(unix))]
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> Result<File> {
     if path.is_symlink() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link to somewhere else"));
+        return Err(refused(path, LINK));
     }
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    file.map_err(|error| Failure::new("open", path, error).in_store())
 }
 
 /// A second name of the file may be anything of this user's: nothing is written to it.

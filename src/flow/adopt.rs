@@ -1,6 +1,5 @@
 //! Takes a device in that was registered by other means.
 
-use super::find_same;
 use super::fresh::Fresh;
 use super::plan::AdoptPlan;
 use super::run::Run;
@@ -24,7 +23,6 @@ async fn take_in(plan: &AdoptPlan, run: Run<'_>) -> Result<Entry> {
         let message = format!("the store already has '{}' in {}", entry.shown_name(), entry.place());
         return Err(Error::new(ErrorCode::StoreExists, message));
     }
-    find_same(run, &plan.identity.leaf).await?;
     let Fresh { kept, credentials } = Fresh::from(plan.identity.clone());
     let state = if plan.verify_connect {
         run.prover.connect(&credentials, false, run.progress).await.map_err(|unproved| unproved.error)?;

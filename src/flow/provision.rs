@@ -150,14 +150,15 @@ async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(En
             _ => error,
         })?;
     }
+    let progress = run.progress.about(entry.id.clone());
     if let IdentityPlan::Generate { days: Some(days), .. } = plan.identity
         && credentials
             .x509()
             .is_some_and(|identity| identity.leaf.validity != lasting(identity.leaf.validity, days))
     {
-        run.progress.event(&Event::Ignored { wish: Ignored::Days });
+        progress.event(&Event::Ignored { wish: Ignored::Days });
     }
-    run.progress.event(&Event::IdentityFound { state: entry.record.state() });
+    progress.event(&Event::IdentityFound { state: entry.record.state() });
     Ok((entry, credentials))
 }
 
@@ -193,6 +194,12 @@ fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Cre
     match &plan.registration {
         RegistrationPlan::AtConnect { issuer, .. } if held.intermediates.first() != Some(&issuer.leaf) => {
             Some("with a certificate that this authority did not issue".to_owned())
+        }
+        RegistrationPlan::AtConnect { common_name, .. }
+            if held.leaf.common_name.as_ref() != Some(common_name) =>
+        {
+            let held = held.leaf.common_name.as_deref().unwrap_or_default();
+            Some(format!("with the common name '{held}'"))
         }
         _ => None,
     }

@@ -82,15 +82,32 @@ impl<'a> Walk<'a> {
             }
             learnt = match action {
                 Action::Ask => self.ask().await?,
-                Action::Connect { vouched } => Learnt::Connected(self.connect(vouched).await),
+                Action::Connect { vouched } => {
+                    if !vouched && self.state != State::Proved {
+                        self.run.progress.event(&Event::Settling { reason: self.reason() });
+                    }
+                    Learnt::Connected(self.connect(vouched).await)
+                }
                 Action::Register => Learnt::Registered(self.connect(false).await),
-                Action::Done(outcome) => return Ok(self.done(outcome)),
+                Action::Done(outcome) => {
+                    self.leave_slot(learnt).await?;
+                    return Ok(self.done(outcome));
+                }
                 Action::Fail(why) => return Err(self.fail(why).await),
                 Action::Promote => {
                     return Err(Error::new(ErrorCode::Bug, "a first identity was to be promoted"));
                 }
             };
         }
+    }
+
+    /// Where an earlier run wanted a proof and did not get it, and this one wants none: nobody has to find the device any
+    /// more.
+    async fn leave_slot(&mut self, learnt: Learnt) -> Result<()> {
+        if learnt == Learnt::Begun && self.slot.is_some() {
+            self.write(&[], None).await?;
+        }
+        Ok(())
     }
 
     /// Records a state. `accepted` is not written while the connect that proves it follows at once: after a power cut
@@ -101,7 +118,8 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, state);
             return Ok(());
         }
-        let reached = if before == State::Accepted { &[State::Accepted, state][..] } else { &[state] };
+        let is_unwritten = before == State::Accepted && self.entry.record.state() != State::Accepted;
+        let reached = if is_unwritten { &[State::Accepted, state][..] } else { &[state] };
         if state == State::Proved {
             self.run.progress.begin(Step::Promote);
         }
@@ -138,7 +156,7 @@ impl<'a> Walk<'a> {
             credentials: &credentials,
             gateway: *gateway,
         };
-        let (run, wishes) = (self.run, self.plan.wishes());
+        let (run, wishes) = (self.run, Wishes { given: self.case.given, ..self.plan.wishes() });
         run.progress.begin(Step::Exchange);
         let started = Instant::now();
         let before_send = async {
@@ -147,11 +165,12 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, State::Sent);
             Ok(())
         };
-        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await?;
+        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await;
         self.timings.exchange = started.elapsed();
         let judged = match reply {
-            Reply::Lost(error) => Err((Answered::Lost, error.stamped(Step::Exchange))),
-            Reply::Answered(answer) => answer::judge(&answer, &self.credentials),
+            Err(error) => Err((Answered::NotSent, error.stamped(run.progress.step()))),
+            Ok(Reply::Lost(error)) => Err((Answered::Lost, error.stamped(Step::Exchange))),
+            Ok(Reply::Answered(answer)) => answer::judge(&answer, &self.credentials),
         };
         let answered = match judged {
             Ok(()) => Answered::Success,
@@ -166,9 +185,6 @@ impl<'a> Walk<'a> {
 
     /// Connects with the identity.
     async fn connect(&mut self, vouched: bool) -> Connected {
-        if !vouched && self.state != State::Proved {
-            self.run.progress.event(&Event::Settling { reason: self.reason() });
-        }
         let started = Instant::now();
         let connected = self.run.prover.connect(&self.credentials, vouched, self.run.progress).await;
         self.timings.verify = started.elapsed();
@@ -186,11 +202,13 @@ impl<'a> Walk<'a> {
 
     /// Why the identity is tried although no answer of this run vouches for it.
     fn reason(&self) -> String {
-        match (&self.refusal, self.case.registration, self.state) {
-            (Some(refusal), _, _) => refusal.message.clone(),
-            (None, Registration::AtConnect, _) => "the server learns of the device at its connect".to_owned(),
-            (None, _, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
-            (None, _, State::Accepted) => "an earlier run did not prove the device".to_owned(),
+        match (&self.refusal, self.state) {
+            (Some(refusal), _) => refusal.message.clone(),
+            (None, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
+            (None, State::Accepted) => "an earlier run did not prove the device".to_owned(),
+            _ if self.case.registration == Registration::AtConnect => {
+                "an earlier connect has no known outcome".to_owned()
+            }
             _ => "an earlier request has no known outcome".to_owned(),
         }
     }

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::keys::{CertificateKey, KeyType, Scheme, Signer};
 
 /// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
-const LONGEST_COMMON_NAME: usize = 64;
+pub const LONGEST_COMMON_NAME: usize = 64;
 
 /// What a certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,8 +160,12 @@ fn random_serial() -> Result<SerialNumber> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-/// Fails when nobody would accept what `issuer` signs: RFC 5280, section 6.1.4.
-fn check_issuer(issuer: &X509Identity, profile: &Profile) -> Result<()> {
+/// Fails when nobody would accept what `issuer` signs: RFC 5280, section 6.1.4. [`issue`] does it too; whoever has an
+/// issuer long before there is something to sign asks here.
+///
+/// # Errors
+/// `file/bad-certificate`, `file/expired-certificate`, `file/key-mismatch`.
+pub fn check_issuer(issuer: &X509Identity, profile: &Profile) -> Result<()> {
     let subject = &issuer.leaf.subject;
     if issuer.leaf.public_key != issuer.key.public_key() {
         let message = format!("the authority's certificate '{subject}' is not for the key that shall sign");

@@ -160,6 +160,9 @@ pub struct Wishes {
     /// Whether the device is a gateway.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gateway: bool,
+    /// Whether the server learns of the device by its connect, and not by a request.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub registers_at_connect: bool,
     /// The fingerprint of the provision key; absent where none was needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provision_key_sha256: Option<String>,

@@ -155,7 +155,7 @@ fn an_identity_that_was_never_proved_goes_into_no_image() {
 #[test]
 fn every_name_that_the_server_takes_fits_a_board() {
     let sandbox = Sandbox::trusting("san");
-    let server = Server::start(|_| {});
+    let server = Server::presenting("san", |_| {});
     for name in ["温度传感器九十个".repeat(11), "温".repeat(255), "🌡".repeat(127)] {
         server.provision_as(&sandbox, &name, "").done();
         sandbox.run(&format!("firmware identity --json --device {name} --out {}.bin", name.len())).done();

@@ -13,12 +13,18 @@
 mod adoption;
 mod arguments;
 mod authorities;
+#[path = "../support/broker.rs"]
+mod broker;
+mod chain;
 mod documentation;
 mod faults;
 mod files;
 mod firmware;
 mod folder;
 mod output;
+mod proof;
+mod refusals;
+mod remove;
 mod reruns;
 mod rotated;
 mod secrets;
@@ -29,3 +35,4 @@ mod store;
 mod support;
 mod telemetry;
 mod trust;
+mod wishes;

@@ -1,6 +1,8 @@
 //! A damaged store: what is wrong is told, and nothing in it is touched.
 
-use crate::support::{NAME, Sandbox, Server, fixture_text, for_each_row, same};
+use crate::support::{
+    KEY as PROFILE, NAME, Ran, Running, SECRET, Sandbox, Server, fixture_text, for_each_row, same,
+};
 
 type Damage = fn(&Sandbox);
 
@@ -172,4 +174,122 @@ fn only_the_owner_reads_the_key() {
     let mode = |file: &str| std::fs::metadata(sandbox.path(file)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(KEY), 0o600);
     assert_eq!(mode("devices/sensor-01"), 0o700);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_of_the_store_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    assert_eq!(server.provision(&sandbox, "").outcome(), "provisioned");
+    let key = sandbox.path(KEY);
+    let everywhere = |why: &str| {
+        let firmware = format!("firmware identity --json --device {NAME} --out identity.bin");
+        for ran in [
+            server.provision(&sandbox, ""),
+            sandbox.run("connect --json"),
+            sandbox.run(&format!("devices show --json {NAME}")),
+            sandbox.run(&firmware),
+        ] {
+            assert_eq!((ran.failure().0, ran.failure().1.as_str()), (5, "store/readable-key"), "{ran:?}");
+            assert!(ran.message().contains(why) && ran.help().contains("chmod 600"), "{ran:?}");
+        }
+        assert!(!sandbox.path("identity.bin").exists());
+    };
+    for mode in [0o644, 0o640, 0o604] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        everywhere(&format!("{mode:04o}"));
+    }
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(server.provision(&sandbox, "").outcome(), "verified");
+    if chown(&key, Some(12345), None).is_err() {
+        return println!("skipped: only root can give a file away");
+    }
+    everywhere("another user (12345)");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_token_of_the_store_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let token = "--credentials-type access-token";
+    assert_eq!(server.provision(&sandbox, token).outcome(), "provisioned");
+    let file = sandbox.path("devices/sensor-01/credentials.json");
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(server.provision(&sandbox, token).failure().1, "store/readable-key");
+    assert_eq!(sandbox.run("connect --json").failure().1, "store/readable-key");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_file_that_others_can_read_gets_a_warning_unless_that_is_meant() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    sandbox.write("cert.pem", fixture_text("files/device.pem"));
+    let key = sandbox.write("device_key.pem", fixture_text("files/device_key.pem"));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let pair = "--cert cert.pem --key device_key.pem";
+    let warned = server.provision(&sandbox, pair);
+    assert_eq!(warned.outcome(), "provisioned");
+    assert!(
+        warned.stderr.contains("others can read the private key device_key.pem (mode 0644)"),
+        "{warned:?}"
+    );
+    let meant = server.provision(&sandbox, &format!("{pair} --allow-readable-key"));
+    assert_eq!((meant.outcome().as_str(), meant.stderr.as_str()), ("verified", ""));
+    let connect = format!("connect --json {pair} {}", server.flags());
+    assert!(sandbox.run(&connect).stderr.contains("mode 0644"));
+    assert_eq!(sandbox.run(&format!("{connect} --allow-readable-key")).stderr, "");
+}
+
+/// The last rename fails over a link that leads nowhere.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_made_leaves_no_key_behind() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    std::fs::create_dir(sandbox.path("devices")).unwrap();
+    std::os::unix::fs::symlink("/nonexistent/elsewhere", sandbox.path("devices/sensor-01")).unwrap();
+    assert_eq!(server.provision(&sandbox, "").brief(), "5 store/io stage");
+    let keys: Vec<_> = sandbox.files().into_iter().filter(|path| path.ends_with("key.pem")).collect();
+    assert!(keys.is_empty(), "{keys:?}");
+    assert!(server.devices().is_empty());
+}
+
+/// Runs until the request was sent, does `meanwhile`, and tells how it ended.
+fn meanwhile(sandbox: &Sandbox, server: &Server, meanwhile: impl FnOnce()) -> Ran {
+    let line = format!(
+        "provision --events --device-name {NAME} --provision-key {PROFILE} --provision-secret {SECRET} {}",
+        server.flags()
+    );
+    let mut running = Running::start(sandbox.bare().args(line.split_whitespace()));
+    running.until("request-sent");
+    meanwhile();
+    running.end()
+}
+
+#[test]
+fn what_others_do_to_the_store_meanwhile_is_noticed_and_loses_nothing() {
+    let slow = |config: &mut tbprov::sim::Config| config.faults = vec!["delay=1s".parse().unwrap()];
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", slow);
+    let ran = meanwhile(&sandbox, &server, || {
+        std::fs::remove_dir_all(sandbox.path("devices/.locks")).unwrap();
+    });
+    assert_eq!(ran.brief(), "5 store/lease-lost promote");
+    assert_eq!(server.provision(&sandbox, "").outcome(), "recovered");
+
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", slow);
+    let ran = meanwhile(&sandbox, &server, || {
+        let mut record = sandbox.record();
+        record["gateway"] = true.into();
+        sandbox.write(RECORD, record.to_string());
+    });
+    assert_eq!(ran.brief(), "5 store/changed promote");
+    assert_eq!(server.provision(&sandbox, "").outcome(), "recovered");
 }

@@ -1,9 +1,10 @@
 //! Each error, in words and as JSON: what happened, at which step, and what to do next.
 
 use tbprov::Secret;
-use tbprov::identity::BasicCredentials;
-use tbprov::sim::{HeldCredentials, PreProvisioned, Release, Strategy};
+use tbprov::identity::{BasicCredentials, read_certificates};
+use tbprov::sim::{HeldCredentials, Release, Strategy};
 
+use crate::broker::{Broker, success};
 use crate::place::Place;
 use crate::snapshot::Snapshot;
 use crate::support::{NAME, certificate_of, fixture_text};
@@ -208,6 +209,22 @@ fn store() {
     );
     let record = "devices/sensor-01/device.json";
     let key = "devices/sensor-01/key.pem";
+    snapshot.both(
+        "store/exists: the certificate of another",
+        "provision --device-name twin --cert devices/sensor-01/cert.pem --key devices/sensor-01/key.pem",
+        made,
+    );
+    snapshot.both(
+        "store/exists: other certificates above its own",
+        "provision --cert chain.pem --key device_key.pem",
+        || {
+            let place = Place::served().pair().after("provision --cert device.pem --key device_key.pem");
+            let chain = [fixture_text("files/device.pem"), fixture_text("server/ca.pem")].concat();
+            place.file("chain.pem", chain)
+        },
+    );
+    snapshot.both("store/readable-key", "provision", || made().mode(key, 0o644));
+    snapshot.both("store/readable-key: at connect", "connect", || made().mode(key, 0o640));
     snapshot.both("store/corrupt: a record that is none", "connect", || made().file(record, "garbage"));
     snapshot
         .both("store/corrupt: a record that lacks all", "connect sensor-01", || made().file(record, "{}"));
@@ -217,6 +234,16 @@ fn store() {
     });
     snapshot.both("store/corrupt: whom to believe", "connect", || {
         made().file("devices/sensor-01/server.pem", "damaged")
+    });
+    snapshot.both("file/expired-certificate: staged", "provision", || {
+        let place = Place::with_fault("failure").after_failed("provision");
+        let id = |text: &str| read_certificates(text, "cert.pem").unwrap().remove(0).credentials_id();
+        let (certificate, expired) = ("devices/sensor-01/cert.pem", fixture_text("files/expired.pem"));
+        let (from, to) = (id(&place.sandbox.read(certificate)), id(&expired));
+        place
+            .replaced(record, &from, &to)
+            .file(certificate, expired)
+            .file(key, fixture_text("files/expired_key.pem"))
     });
     snapshot.both("file/encrypted-key", "connect", || {
         made().file(key, fixture_text("files/encrypted-pkcs8_key.pem"))
@@ -239,6 +266,23 @@ fn store() {
     locked.lock().unwrap();
     let add = format!("devices add {NAME} --cert device.pem --key device_key.pem --no-verify-connect");
     snapshot.both_in(&place, "store/locked", &add);
+    let meanwhile = |snapshot: &mut Snapshot, title: &str, change: fn(&Place)| {
+        snapshot.case(title);
+        for line in ["provision", "--json provision"] {
+            let place = Place::with_fault("delay=1s");
+            let ran = place.run_meanwhile(line, record, "\"sent\"", |_| change(&place));
+            snapshot.add(&place.sandbox, line, &ran);
+        }
+    };
+    meanwhile(&mut snapshot, "store/lease-lost", |place| {
+        std::fs::remove_dir_all(place.sandbox.path("devices/.locks")).unwrap();
+    });
+    meanwhile(&mut snapshot, "store/changed", |place| {
+        let record = "devices/sensor-01/device.json";
+        place.sandbox.write(record, place.sandbox.read(record).replace("ec-p256", "ec-p384"));
+    });
+    snapshot.both("devices remove, without a terminal", &format!("devices remove {NAME}"), made);
+    snapshot.both("devices remove, no such device", "devices remove nobody --yes", made);
     snapshot.check();
 }
 
@@ -304,6 +348,9 @@ fn server() {
     snapshot.both("server/failure: the name is taken", "provision --store another", || {
         Place::served().after("provision")
     });
+    snapshot.both("server/failure, for the second time", "provision", || {
+        Place::with_fault("failure").after_failed("provision")
+    });
     let add = format!("devices add {NAME} --cert device.pem --key device_key.pem");
     snapshot.both("server/not-authorized", &add, || Place::served().pair());
     snapshot.both("server/unavailable", "provision", || Place::with_fault("unavailable=1"));
@@ -337,12 +384,12 @@ fn answer() {
         .both("answer/other-credentials", &format!("provision {token}"), || Place::with_fault("wrong-value"));
     let other = || HeldCredentials::certificate(&certificate_of("files/other.pem"));
     let held = || HeldCredentials::Token(Secret::new("a-token-of-the-web-form"));
-    snapshot.both("the web form has another certificate", "provision", || holding(other()));
-    snapshot.both("the web form has a token", "provision", || holding(held()));
-    snapshot.both("the web form has a user name", "provision", || holding(basic()));
-    snapshot.both("the web form has another token", &format!("provision {token}"), || holding(held()));
+    snapshot.both("the web form has another certificate", "provision", || Place::holding(other()));
+    snapshot.both("the web form has a token", "provision", || Place::holding(held()));
+    snapshot.both("the web form has a user name", "provision", || Place::holding(basic()));
+    snapshot.both("the web form has another token", &format!("provision {token}"), || Place::holding(held()));
     snapshot.both("the web form has another user name", "provision --credentials-type mqtt-basic", || {
-        holding(basic())
+        Place::holding(basic())
     });
     snapshot.check();
 }
@@ -355,14 +402,6 @@ fn basic() -> HeldCredentials {
     })
 }
 
-/// A server whose web form was given this for `sensor-01`.
-fn holding(held: HeldCredentials) -> Place {
-    Place::with(|config| {
-        config.strategy = Strategy::PreProvisioned;
-        config.pre_provisioned = vec![PreProvisioned::new(NAME).with(held)];
-    })
-}
-
 #[test]
 fn verify() {
     let mut snapshot = Snapshot::new("errors/verify");
@@ -371,6 +410,34 @@ fn verify() {
     snapshot.both("a device that the server lost", "provision", lost);
     snapshot.both("the same at connect", "connect", lost);
     snapshot.both("the same with telemetry", "connect --send-telemetry", lost);
+    snapshot.both("a device that the server forgot before it was proved", "provision", || {
+        Place::served().after("provision --no-verify-connect").served_anew(|_| {})
+    });
+    let pair = format!("devices add {NAME} --cert device.pem --key device_key.pem");
+    let unasking = || Place::at(Broker::answering(success).that_never_asks()).pair();
+    snapshot.both("verify/not-asked", "provision", unasking);
+    snapshot.both("verify/not-asked: to add", &pair, unasking);
+    let silent = Broker::that_never_answers();
+    snapshot.both("verify/not-asked: after no answer", &format!("provision {PATIENCE}"), || {
+        Place::at(silent.that_never_asks())
+    });
+    snapshot.both("verify/anonymous", &format!("provision {PATIENCE}"), || Place::at(silent.that_asks()));
+    snapshot.both("verify/anonymous: to add", &pair, || Place::at(silent.that_asks()).pair());
+    snapshot.both(
+        "verify/anonymous: a token",
+        &format!("provision {PATIENCE} --credentials-type access-token"),
+        || Place::at(silent.that_never_asks()),
+    );
+    snapshot.both(
+        "verify/anonymous: user name and password",
+        &format!("provision {PATIENCE} --credentials-type mqtt-basic"),
+        || Place::at(silent.that_never_asks()),
+    );
+    let closing = Broker { lets_in: false, ..silent };
+    snapshot.both("nothing found out", &pair, || Place::at(closing.that_asks()).pair());
+    snapshot.both("verify/already-registered", "provision --cert device.pem --key device_key.pem", || {
+        Place::holding(HeldCredentials::certificate(&certificate_of("files/device.pem"))).pair()
+    });
     snapshot.check();
 }
 

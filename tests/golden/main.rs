@@ -3,7 +3,14 @@
 //! `SNAPSHOTS=overwrite cargo test --test golden` writes them anew; the difference is what a reviewer reads.
 
 #![cfg(feature = "cli")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 #![cfg_attr(not(unix), allow(dead_code, reason = "paths and signals are Unix's in all but the help"))]
 
 mod help;
@@ -11,6 +18,11 @@ mod redactions;
 mod reference;
 mod snapshot;
 
+#[cfg(unix)]
+#[path = "../support/broker.rs"]
+mod broker;
+#[cfg(unix)]
+mod chain;
 #[cfg(unix)]
 mod coverage;
 #[cfg(unix)]

@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tbprov::sim::Config;
+use tbprov::sim::{Config, HeldCredentials, PreProvisioned, Strategy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -80,6 +80,19 @@ impl Place {
         Self::empty().told_about(port, "san")
     }
 
+    /// A server of `broker`.
+    pub(crate) fn at(port: u16) -> Self {
+        Self::empty().told_about(port, "san")
+    }
+
+    /// A server that keeps this certificate for `sensor-01`, and has none for another name.
+    pub(crate) fn holding(held: HeldCredentials) -> Self {
+        Self::with(|config| {
+            config.strategy = Strategy::PreProvisioned;
+            config.pre_provisioned = vec![PreProvisioned::new(NAME).with(held)];
+        })
+    }
+
     fn told_about(mut self, port: u16, believed: &str) -> Self {
         self.port = port;
         self.sandbox.write("server.pem", fixture_text(&format!("server/{believed}.pem")));
@@ -101,9 +114,15 @@ impl Place {
         self
     }
 
+    pub(crate) fn unset(mut self, variable: &str) -> Self {
+        self.sandbox.unset(variable);
+        self
+    }
+
+    /// With a file; a key is its owner's alone.
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         self.sandbox.write(name, content);
-        self
+        if name.ends_with("key.pem") { self.mode(name, 0o600) } else { self }
     }
 
     /// Has `name` of `fixtures/files`.
@@ -121,6 +140,20 @@ impl Place {
     pub(crate) fn after(self, line: &str) -> Self {
         let ran = self.run(line);
         assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+        self
+    }
+
+    /// With this in place of what the file has.
+    pub(crate) fn replaced(self, name: &str, from: &str, to: &str) -> Self {
+        let text = self.sandbox.read(name);
+        assert!(text.contains(from), "{text}");
+        self.file(name, text.replace(from, to))
+    }
+
+    /// With this mode of a file.
+    pub(crate) fn mode(self, name: &str, mode: u32) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(self.sandbox.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
         self
     }
 
@@ -143,6 +176,20 @@ impl Place {
 
     /// Runs `line` until `file` holds `text`, and then for as long as SIGINT takes.
     pub(crate) fn run_until(&self, line: &str, file: &str, text: &str) -> Ran {
+        self.run_meanwhile(line, file, text, |process| {
+            let sent = Command::new("kill").args(["-s", "INT", &process.to_string()]).status();
+            assert!(sent.unwrap().success());
+        })
+    }
+
+    /// Runs `line` to its end; does `meanwhile` to the process once `file` holds `text`.
+    pub(crate) fn run_meanwhile(
+        &self,
+        line: &str,
+        file: &str,
+        text: &str,
+        meanwhile: impl FnOnce(u32),
+    ) -> Ran {
         let mut command = self.sandbox.bare();
         command
             .args(line.split_whitespace())
@@ -156,8 +203,7 @@ impl Place {
             assert!(Instant::now() < deadline, "not begun: {line}");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
-        assert!(sent.unwrap().success());
+        meanwhile(child.id());
         Ran::from(child.wait_with_output().unwrap())
     }
 }

@@ -23,6 +23,7 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"\(process \d+\)", "(process [PID])"),
     (r#""process":( ?)\d+"#, r#""process":$1"[PID]""#),
     // Times.
+    (r"it was so on \d{4}-\d\d-\d\d at \d\d:\d\d UTC", "it was so on [TIME]"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?( UTC)?", "[TIME]"),
     (r"\d{4}-\d\d-\d\d", "[DATE]"),
     (r#""(key|exchange|verify|delay_ms)":\d+(\.\d+)?"#, r#""$1":"[MS]""#),

@@ -1,6 +1,6 @@
 //! What each command says when all is well, or what it found out when that is its work.
 
-use tbprov::sim::{HeldCredentials, PreProvisioned, Strategy};
+use tbprov::sim::HeldCredentials;
 
 use crate::place::Place;
 use crate::snapshot::Snapshot;
@@ -26,6 +26,14 @@ fn provision() {
     snapshot.both("telemetry over a connection that breaks", &format!("provision {TWO}"), || {
         Place::with_fault("reset=1")
     });
+    snapshot.both(
+        "again, with wishes that come too late",
+        "provision --gateway --days 5 --provision-key other",
+        || served().after("provision"),
+    );
+    snapshot.both("again, without a proof", "provision --no-verify-connect", || {
+        Place::with_fault("accept-then-close").after_failed("provision --no-verify-connect")
+    });
     snapshot.both("without a name", "provision", || served().set("TBPROV_DEVICE_NAME", ""));
     snapshot.both("a token", "provision --credentials-type access-token", served);
     snapshot.both(
@@ -41,6 +49,9 @@ fn provision() {
     });
     let pair = "provision --cert device.pem --key device_key.pem";
     snapshot.both("a pair from elsewhere", pair, || served().pair());
+    snapshot.both("a pair from elsewhere, whose key others can read", pair, || {
+        served().pair().mode("device_key.pem", 0o644)
+    });
     snapshot.both("a server that believes the name in the subject alone", "provision", || {
         Place::presenting("esp32", "esp32", |_| {})
     });
@@ -121,11 +132,7 @@ fn connect() {
 
 /// A server whose web form was given `device.pem` for `sensor-01`.
 fn holding_the_pair() -> Place {
-    Place::with(|config| {
-        let held = HeldCredentials::certificate(&certificate_of("files/device.pem"));
-        config.strategy = Strategy::PreProvisioned;
-        config.pre_provisioned = vec![PreProvisioned::new(NAME).with(held)];
-    })
+    Place::holding(HeldCredentials::certificate(&certificate_of("files/device.pem")))
 }
 
 #[test]
@@ -134,6 +141,9 @@ fn events() {
     let served = Place::served;
     snapshot.case("provision").ran(&served(), &format!("provision --events {TWO}"));
     snapshot.case("provision again").ran(&served().after("provision"), "provision --events");
+    snapshot
+        .case("provision again, with wishes that come too late")
+        .ran(&served().after("provision"), "provision --events --gateway --days 5 --provision-key other");
     snapshot.case("provision, recovered").ran(&Place::with_fault("accept-then-close"), "provision --events");
     snapshot.case("provision, refused").ran(&Place::with_fault("failure"), "provision --events");
     snapshot.case("connect").ran(&served().after("provision"), "connect --events");
@@ -218,6 +228,17 @@ fn devices() {
         Place::served().after("provision --credentials-type access-token")
     });
     let add = format!("devices add {NAME} --cert device.pem --key device_key.pem");
+    snapshot.both("show, refused", &format!("devices show {NAME}"), || {
+        Place::with_fault("failure").after_failed("provision")
+    });
+    let remove = format!("devices remove {NAME} --yes");
+    snapshot.both("remove", &remove, made);
+    snapshot.both("remove what the server never heard of", &remove, || {
+        Place::unserved().after_failed("provision")
+    });
+    snapshot.both("remove a second of the same name", &remove, || {
+        made().after(&remove).served_anew(|_| {}).after("provision")
+    });
     snapshot.both("add", &add, || holding_the_pair().pair());
     snapshot.both("add without a proof", &format!("{add} --no-verify-connect"), || Place::served().pair());
     snapshot.check();

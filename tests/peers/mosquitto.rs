@@ -79,6 +79,25 @@ fn mosquitto_accepts_our_identities_and_passes_telemetry_on() {
     }
 }
 
+/// A broker that lets everybody in knows nobody.
+#[test]
+fn mosquitto_without_certificates_proves_no_device() {
+    let sandbox = Sandbox::new();
+    identities(&sandbox, "ec-p256");
+    let Some(Broker { port, _running }) = Broker::for_everybody(&sandbox) else { return };
+    let server = ["--host", "localhost", "--port", &port, "--server-cert", "server.pem", "--json"];
+    let pair = ["--cert", "own/cert.pem", "--key", "own/key.pem"];
+    let add = run(sandbox.tbprov(&["devices", "add", "sensor"]).args(pair).args(server));
+    add.failed(4, "verify/not-asked");
+    let connect = run(sandbox.tbprov(&["connect"]).args(pair).args(server));
+    connect.failed(4, "verify/not-asked");
+    let profile = ["--provision-key", "k", "--provision-secret", "s", "--device-name", "sensor"];
+    let provision = ["provision", "--timeout", "2s"];
+    let provisioned = run(sandbox.tbprov(&provision).args(profile).args(server));
+    provisioned.failed(4, "verify/not-asked");
+    assert_eq!(record_state(&sandbox, "sensor").as_deref(), Some("sent"));
+}
+
 /// A folder of the store as it is, with a client that knows nothing of it.
 #[test]
 fn mosquitto_pub_works_from_a_folder_of_the_store() {

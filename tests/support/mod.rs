@@ -76,6 +76,11 @@ impl Sandbox {
         self
     }
 
+    pub(crate) fn unset(&mut self, variable: &str) -> &mut Self {
+        self.variables.remove(variable);
+        self
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -40,20 +40,31 @@ impl Broker {
     /// Its users are the common names of certificates below `authority`; only `sensor` may do anything. `tls` is
     /// OpenSSL's configuration of the broker, such as `MaxProtocol = TLSv1.2`.
     pub(crate) fn start(sandbox: &Sandbox, authority: &str, tls: &str) -> Option<Self> {
+        let acl = sandbox.write("acl", "user sensor\ntopic readwrite v1/#\n");
+        let settings = format!(
+            "cafile {}\nrequire_certificate true\nuse_identity_as_username true\nallow_anonymous false\nacl_file {}",
+            sandbox.path(authority).display(),
+            acl.display()
+        );
+        Self::with(sandbox, &settings, tls)
+    }
+
+    /// One that lets everybody in and asks for no certificate.
+    pub(crate) fn for_everybody(sandbox: &Sandbox) -> Option<Self> {
+        Self::with(sandbox, "allow_anonymous true", "")
+    }
+
+    fn with(sandbox: &Sandbox, settings: &str, tls: &str) -> Option<Self> {
         let program = installed("mosquitto")?;
         let openssl = sandbox.write("openssl.cnf", format!("{OPENSSL}{tls}\n"));
-        sandbox.write("acl", "user sensor\ntopic readwrite v1/#\n");
         let file = |name: &str| sandbox.path(name).display().to_string();
         // The port may be taken between the look and the start.
         for attempt in 0..5 {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
             let configuration = format!(
-                "user root\nlog_dest none\nlistener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
-                 require_certificate true\nuse_identity_as_username true\nallow_anonymous false\nacl_file {}\n",
-                file(authority),
+                "user root\nlog_dest none\nlistener {port} 127.0.0.1\ncertfile {}\nkeyfile {}\n{settings}\n",
                 file("server.pem"),
                 file("server_key.pem"),
-                file("acl")
             );
             let path = sandbox.write(&format!("mosquitto{attempt}.conf"), &configuration);
             let mut running = Running::start(

@@ -44,7 +44,7 @@ impl GenArgs {
             return Err(Error::new(ErrorCode::UsageInvalid, "the device name is empty"));
         };
         let files = PairFiles::new(&self.new.out, "key.pem", "cert.pem")?;
-        let authority = self.signer.authority(context)?;
+        let authority = self.signer.authority(context, &Profile::Device)?;
         let password = if self.encrypt_key { Some(password(context).await?) } else { None };
         let wanted = NewIdentity {
             name: name.as_str(),

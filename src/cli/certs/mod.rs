@@ -15,7 +15,7 @@ use super::context::Context;
 use super::key_file::KeyFileArgs;
 use tbprov::Result;
 use tbprov::flow::DEFAULT_KEY_TYPE;
-use tbprov::identity::X509Identity;
+use tbprov::identity::{Profile, X509Identity, check_issuer};
 use tbprov::keys::KeyType;
 
 /// Keys and certificates: a device's, a server's, an authority's; what is in a file or behind HOST:PORT.
@@ -72,13 +72,15 @@ struct SignerArgs {
 }
 
 impl SignerArgs {
-    /// The authority, if there is one.
-    fn authority(&self, context: &Context) -> Result<Option<X509Identity>> {
+    /// The authority, if there is one, which has to be able to sign what is for `profile`.
+    fn authority(&self, context: &Context, profile: &Profile) -> Result<Option<X509Identity>> {
         match (&self.ca_cert, &self.ca_key) {
             (Some(certificate), Some(key)) => {
                 let authority = self.key_file.read_pair(context, certificate, key)?;
                 authority.leaf.check_dates(&certificate.display().to_string())?;
-                Ok(Some(authority.into()))
+                let authority = authority.into();
+                check_issuer(&authority, profile)?;
+                Ok(Some(authority))
             }
             _ => Ok(None),
         }

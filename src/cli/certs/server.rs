@@ -42,9 +42,9 @@ fn host_or_wildcard(text: &str) -> Result<String, String> {
 impl ServerArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let files = PairFiles::new(&self.new.out, "server_key.pem", "server.pem")?;
-        let authority = self.signer.authority(context)?;
-        let name = self.host.first().cloned().unwrap_or_default();
         let profile = Profile::Server(self.host.clone());
+        let authority = self.signer.authority(context, &profile)?;
+        let name = self.host.first().cloned().unwrap_or_default();
         let wanted = NewIdentity {
             name: &name,
             profile: &profile,

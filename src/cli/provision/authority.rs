@@ -9,11 +9,8 @@ use super::super::context::Context;
 use super::super::key_file::KeyFileArgs;
 use tbprov::error::Hint;
 use tbprov::flow::RegistrationPlan;
-use tbprov::identity::{CredentialsType, X509Identity};
+use tbprov::identity::{CredentialsType, LONGEST_COMMON_NAME, Profile, X509Identity, check_issuer};
 use tbprov::{DeviceName, Error, ErrorCode, Result};
-
-/// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
-const LONGEST_COMMON_NAME: usize = 64;
 
 /// Who issues the device's certificate, for a device profile with the strategy X.509 certificate chain.
 #[derive(Debug, Args)]
@@ -45,6 +42,15 @@ impl AuthorityArgs {
         self.ca_cert.is_some()
     }
 
+    /// How to give the device's name: only a request lets the server make one up.
+    pub(super) const fn hint_of_name(&self) -> Hint {
+        if self.is_named() {
+            Hint::GiveBy("--device-name NAME, TBPROV_DEVICE_NAME, or device-name = \"…\" in tbprov.toml")
+        } else {
+            Hint::GiveDeviceName
+        }
+    }
+
     /// The authority, if one was named.
     pub(super) fn read(
         &self,
@@ -59,7 +65,9 @@ impl AuthorityArgs {
         }
         let authority = key_file.read_pair(context, certificate, key)?;
         authority.leaf.check_dates(&certificate.display().to_string())?;
-        Ok(Some(authority.into()))
+        let authority = authority.into();
+        check_issuer(&authority, &Profile::Device)?;
+        Ok(Some(authority))
     }
 
     /// How the device called `name` is registered.
@@ -71,7 +79,7 @@ impl AuthorityArgs {
     ) -> Result<RegistrationPlan> {
         let Some(name) = name else {
             let message = "a device that registers at connect needs a name: the store keeps it under that";
-            return Err(Error::new(ErrorCode::UsageMissing, message).hint(Hint::GiveDeviceName));
+            return Err(Error::new(ErrorCode::UsageMissing, message).hint(self.hint_of_name()));
         };
         let common_name = self.common_name.as_deref().unwrap_or(name.as_str()).trim().to_owned();
         let invalid = |why: &str| {

@@ -159,7 +159,7 @@ impl ProvisionArgs {
         let name = match self.device_name.as_ref().or(context.config.device_name.as_ref()) {
             Some(name) => DeviceName::parse(name)?,
             None if context.may_ask => return NAME.ask(context, Some(""), DeviceName::parse).await,
-            None => return Err(no_name()),
+            None => return Err(self.no_name()),
         };
         if name.is_none() && !self.authority.is_named() {
             context.progress.warn("the device name is empty: the server makes one up, and never tells it");
@@ -209,9 +209,9 @@ impl ProvisionArgs {
             CredentialsType::MqttBasic => IdentityPlan::MqttBasic,
         })
     }
-}
 
-fn no_name() -> Error {
-    Error::new(ErrorCode::UsageMissing, "a device name is needed, and there is no terminal to ask on")
-        .hint(Hint::GiveDeviceName)
+    fn no_name(&self) -> Error {
+        let message = "a device name is needed, and there is no terminal to ask on";
+        Error::new(ErrorCode::UsageMissing, message).hint(self.authority.hint_of_name())
+    }
 }

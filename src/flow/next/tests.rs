@@ -197,7 +197,7 @@ impl World {
     fn run(&mut self, case: Case, chances: &mut impl Iterator<Item = Chance>) {
         let (mut answer, mut learnt) = (None, Learnt::Begun);
         let mut state = self.disk;
-        while let Some(chance) = chances.next() {
+        for chance in chances.by_ref() {
             let next = first(case, Position { state, answer }, learnt);
             if let Some(reached) = next.state {
                 state = reached;

@@ -32,13 +32,13 @@ const LARGEST_FILE: u64 = 1 << 20;
 pub(super) struct Files(Vec<(&'static str, Zeroizing<Vec<u8>>, Access)>);
 
 impl Files {
-    /// All files of a new device.
-    pub(super) fn of(new: &NewDevice<'_>) -> Result<Self> {
+    /// All files of a new device with this record.
+    pub(super) fn of(new: &NewDevice<'_>, record: &Record) -> Result<Self> {
         let mut files = Self::of_identity(&new.identity)?;
         if let Some(server) = server_pem(&new.server.trust) {
             files.0.push((SERVER, Zeroizing::new(server.into_bytes()), Access::Everybody));
         }
-        files.0.push((RECORD, Zeroizing::new(record_to_json(&new.record())?), Access::Everybody));
+        files.0.push((RECORD, Zeroizing::new(record_to_json(record)?), Access::Everybody));
         Ok(files)
     }
 

@@ -134,8 +134,9 @@ impl Ledger for Folders {
                 (names::unnamed(&identity_name(new.identity.credentials)), Some(slot.clone()))
             }
         };
-        let content = Files::of(&new)?;
+        // Made once: the entry has to be what is written, to the second.
         let record = new.record();
+        let content = Files::of(&new, &record)?;
         self.change(lease, move |root| {
             if let Some(slot) = &slot {
                 root.reserve(slot, &folder)?;
