@@ -221,8 +221,9 @@ async fn crash(what: What, loses_answers: bool) {
         let folders = crash_everywhere(&case, ends, InFolder::new).await;
         let memory = crash_everywhere(&case, ends, InMemory::default).await;
         println!("{what:?} {ends:?}: {folders} moments in folders, {memory} in memory");
-        // Saved, staged, sent, proved, and each connection's own.
-        assert!(folders > 8 && memory > 8, "{what:?} {ends:?}: only {folders} and {memory} moments");
+        // Saved, staged, sent, proved, and those of each connection. How often a run pauses is the machine's matter.
+        let least = if ends == Ends::AtEvents { 12 } else { 4 };
+        assert!(folders >= least && memory >= least, "{what:?} {ends:?}: too few moments");
     }
 }
 
