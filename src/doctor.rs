@@ -160,8 +160,10 @@ pub async fn check_store(ledger: &dyn Ledger, mut tell: impl FnMut(Check)) {
 async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Finding> {
     let credentials = ledger.key(entry, Which::Current).await?.open(&entry.place())?;
     let days = credentials.x509().map(|identity| days_left(&identity.leaf));
+    let has_ended =
+        credentials.x509().is_some_and(|identity| identity.leaf.validity.not_after < clock::now());
     Ok(match (entry.record.state(), days) {
-        (_, Some(days)) if days < 0 => Finding::Warning(format!("{id}: its certificate has expired")),
+        _ if has_ended => Finding::Warning(format!("{id}: its certificate has expired")),
         (_, Some(days)) if days < SOON => {
             Finding::Warning(format!("{id}: its certificate expires in {days} days"))
         }

@@ -4,7 +4,7 @@ use super::plan::ConnectPlan;
 use super::record_proof;
 use super::run::Run;
 use crate::device::State;
-use crate::error::{Result, Step};
+use crate::error::{Error, ErrorCode, Result, Step};
 use crate::ledger::Entry;
 use crate::telemetry::{self, Report};
 
@@ -26,8 +26,12 @@ pub struct Reached {
 /// Those of a connect that proves nothing, and of [`telemetry::run`].
 pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
     let dialer = &run.prover.dialer;
+    if let Some(entry) = plan.device.as_ref().filter(|entry| registers_at_connect(entry)) {
+        let message = format!("'{}' is not registered yet, and a connect would do it", entry.shown_name());
+        return Err(Error::new(ErrorCode::StoreNotProved, message).stamped(Step::Plan));
+    }
     let proves = plan.device.as_ref().is_some_and(|entry| {
-        entry.record.state() != State::Proved && dialer.server.is_at(&entry.record.host, entry.record.port)
+        may_be_proved(entry) && dialer.server.is_at(&entry.record.host, entry.record.port)
     });
     if proves {
         let within = run.progress.within(Step::Verify);
@@ -58,4 +62,20 @@ pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
         other => other,
     };
     Ok(Reached { device, tls_version, telemetry })
+}
+
+/// Whether the server would learn of the device by this connect: that is for `provision`, which says so on the disk
+/// before.
+fn registers_at_connect(entry: &Entry) -> bool {
+    entry.record.state() == State::Staged && entry.record.wishes.registers_at_connect
+}
+
+/// Whether a connect finishes the device. A pair that came from elsewhere may be another device's until it was asked
+/// for under this name.
+fn may_be_proved(entry: &Entry) -> bool {
+    match entry.record.state() {
+        State::Proved => false,
+        State::Staged => !entry.record.wishes.given,
+        State::Sent | State::Accepted => true,
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::blocking;
+use crate::error::{Result, Step};
 use crate::event::{Event, Progress};
 use crate::identity::{Issue, Issued, Profile, SoftwareIdentity, Validity, X509Identity, issue};
 use crate::keys::{KeyType, SoftwareKey};
@@ -29,12 +30,21 @@ pub struct NewIdentity<'a> {
 pub async fn new_identity(wanted: &NewIdentity<'_>, progress: &Progress) -> Result<SoftwareIdentity> {
     let &NewIdentity { name, profile, days, key_type, issuer } = wanted;
     progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
-    let key = tokio::task::spawn_blocking(move || SoftwareKey::generate(key_type))
-        .await
-        .map_err(|error| Error::new(ErrorCode::Bug, "making the key failed").source(error))??;
-    let validity = Validity::days(days);
-    let Issued { leaf, above, name_cut, ends_with_issuer } =
-        issue(&Issue { name, profile, validity, key: &key, issuer })?;
+    let (for_name, profile, issuer) = (name.to_owned(), profile.clone(), issuer.cloned());
+    let (key, issued) = blocking(move || {
+        let key = SoftwareKey::generate(key_type)?;
+        let validity = Validity::days(days);
+        let issued = issue(&Issue {
+            name: &for_name,
+            profile: &profile,
+            validity,
+            key: &key,
+            issuer: issuer.as_ref(),
+        })?;
+        Ok((key, issued))
+    })
+    .await?;
+    let Issued { leaf, above, name_cut, ends_with_issuer } = issued;
     progress.event(&Event::IdentityCreated { key_type });
     if name_cut {
         progress.warn(format!(

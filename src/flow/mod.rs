@@ -30,7 +30,7 @@ pub use run::Run;
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::Certificate;
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Advance, Entry, Record, Subject, Which};
 
 /// Fails when the ledger holds this certificate already: two devices with one identity would be one device.
 async fn find_same(run: Run<'_>, leaf: &Certificate) -> Result<()> {
@@ -46,10 +46,13 @@ async fn find_same(run: Run<'_>, leaf: &Certificate) -> Result<()> {
     Ok(())
 }
 
-/// Records that the device is proved, if that is news. What the run did is done either way: a record that cannot be
-/// written is told as a warning.
+/// Records that the device is proved, if that is news. What the run did is done either way, also after the user ended
+/// it: a record that cannot be written is told as a warning.
 async fn record_proof(run: Run<'_>, entry: Entry) -> Entry {
-    match run.stamped(try_to_record_proof(run, &entry)).await {
+    if entry.record.state() == State::Proved {
+        return entry;
+    }
+    match try_to_record_proof(run, &entry).await {
         Ok(Some(entry)) => entry,
         Ok(None) => entry,
         Err(error) => {
@@ -61,15 +64,37 @@ async fn record_proof(run: Run<'_>, entry: Entry) -> Entry {
 }
 
 async fn try_to_record_proof(run: Run<'_>, entry: &Entry) -> Result<Option<Entry>> {
-    let subject = Subject::Named(entry.record.device.as_deref().unwrap_or(entry.id.as_str()));
+    let subject = Subject::Named(entry.shown_name());
     let lease = run.lease(subject).await?;
     // The record was read before the lock was taken: another process may have written it since.
-    let Some(current) = run.ledger.find(subject).await? else { return Ok(None) };
-    let is_the_same = current.record.identity.credentials_id == entry.record.identity.credentials_id;
-    if !is_the_same || current.record.state() == State::Proved {
-        return Ok(is_the_same.then_some(current));
+    let current = run.ledger.find(subject).await?.filter(|current| is_same_identity(current, entry));
+    match current {
+        Some(current) if current.record.state() != State::Proved => {
+            let server = &run.prover.dialer.server;
+            // What was left unchecked once is not left unchecked for good.
+            let may_be_kept = current.record.skip_name_check || !server.trust.skip_name_check;
+            let server = may_be_kept.then_some(server);
+            let reached = &[State::Proved];
+            let advance = Advance { which: Which::Current, reached, server, wishes: None, leaves: None };
+            let proved = run.ledger.advance(&lease, &current, advance).await?;
+            run.tell_state(&proved, State::Proved);
+            Ok(Some(proved))
+        }
+        other => Ok(other),
     }
-    let proved = run.advance(&lease, &current, &[State::Proved], None, None).await?;
-    run.tell_state(&proved, State::Proved);
-    Ok(Some(proved))
+}
+
+/// Whether both are the same identity at the same server. Tokens have no id: when it was made tells them apart.
+fn is_same_identity(one: &Entry, other: &Entry) -> bool {
+    let key = |entry: &Entry| {
+        let Record { host, port, identity, .. } = &entry.record;
+        (
+            host.clone(),
+            *port,
+            identity.credentials_type,
+            identity.credentials_id.clone(),
+            identity.reached.staged,
+        )
+    };
+    key(one) == key(other)
 }

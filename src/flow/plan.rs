@@ -108,9 +108,12 @@ impl ProvisionPlan {
             RegistrationPlan::ByRequest { provision_key, gateway, .. } => Wishes {
                 given,
                 gateway: *gateway,
+                registers_at_connect: false,
                 provision_key_sha256: Some(sha256_hex(provision_key.as_bytes())),
             },
-            RegistrationPlan::AtConnect { .. } => Wishes { given, ..Wishes::default() },
+            RegistrationPlan::AtConnect { .. } => {
+                Wishes { given, registers_at_connect: true, ..Wishes::default() }
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ impl Run<'_> {
         wishes: Option<&Wishes>,
         leaves: Option<&Slot>,
     ) -> Result<Entry> {
-        let server = &self.prover.dialer.server;
+        let server = Some(&self.prover.dialer.server);
         let advance = Advance { which: Which::Current, reached, server, wishes, leaves };
         self.ledger.advance(lease, entry, advance).await
     }

@@ -156,7 +156,7 @@ impl<'a> Walk<'a> {
             credentials: &credentials,
             gateway: *gateway,
         };
-        let (run, wishes) = (self.run, self.plan.wishes());
+        let (run, wishes) = (self.run, Wishes { given: self.case.given, ..self.plan.wishes() });
         run.progress.begin(Step::Exchange);
         let started = Instant::now();
         let before_send = async {
@@ -165,11 +165,12 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, State::Sent);
             Ok(())
         };
-        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await?;
+        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await;
         self.timings.exchange = started.elapsed();
         let judged = match reply {
-            Reply::Lost(error) => Err((Answered::Lost, error.stamped(Step::Exchange))),
-            Reply::Answered(answer) => answer::judge(&answer, &self.credentials),
+            Err(error) => Err((Answered::NotSent, error.stamped(run.progress.step()))),
+            Ok(Reply::Lost(error)) => Err((Answered::Lost, error.stamped(Step::Exchange))),
+            Ok(Reply::Answered(answer)) => answer::judge(&answer, &self.credentials),
         };
         let answered = match judged {
             Ok(()) => Answered::Success,

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::keys::{CertificateKey, KeyType, Scheme, Signer};
 
 /// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
-const LONGEST_COMMON_NAME: usize = 64;
+pub const LONGEST_COMMON_NAME: usize = 64;
 
 /// What a certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,6 @@ mod validity;
 pub use certificate::{Certificate, read_certificates};
 pub use credentials::{BasicCredentials, Credentials, CredentialsType, SoftwareIdentity, X509Identity};
 pub use fingerprint::{credentials_id, sha256_hex};
-pub use issue::{Issue, Issued, Profile, check_issuer, issue};
+pub use issue::{Issue, Issued, LONGEST_COMMON_NAME, Profile, check_issuer, issue};
 pub use public_key::PublicKeyKind;
 pub use validity::Validity;

@@ -18,10 +18,7 @@ struct TlsKey(Arc<dyn Signer>);
 
 impl SigningKey for TlsKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn TlsSigner>> {
-        let scheme = Scheme::of(self.0.key_type())
-            .iter()
-            .copied()
-            .find(|scheme| offered.contains(&in_tls(*scheme)))?;
+        let scheme = self.0.schemes().iter().copied().find(|scheme| offered.contains(&in_tls(*scheme)))?;
         Some(Box::new(Chosen { key: Arc::clone(&self.0), scheme }))
     }
 

@@ -72,6 +72,11 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// When the key has no such scheme, or cannot sign now.
     fn sign(&self, scheme: Scheme, message: &[u8]) -> Result<Vec<u8>>;
 
+    /// The schemes that the key signs by, the preferred one first.
+    fn schemes(&self) -> &[Scheme] {
+        Scheme::of(self.key_type())
+    }
+
     /// Whether a signature takes so long (tens of milliseconds) that it belongs on a thread of its own.
     fn is_slow(&self) -> bool {
         false

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 pub enum Stored {
     /// Here, as bytes: PKCS#8 PEM, unencrypted.
     Bytes(Secret),
-    /// In a token (a TPM, an HSM, a smart card), under this URI.
+    /// In a token (a TPM, an HSM, a smart card), under this URI, whose query is never shown: it may hold a PIN (RFC 7512, 2.4).
     Token(String),
     /// In the device's own chip, which never shows it.
     OnChip,
@@ -27,8 +27,10 @@ pub fn open(stored: &Stored, origin: &str) -> Result<Arc<dyn Signer>> {
         |message: String| Err(Error::new(ErrorCode::FileKeyType, message).hint(Hint::KeyElsewhere));
     match stored {
         Stored::Bytes(pem) => Ok(Arc::new(SoftwareKey::from_pem(pem.expose(), origin)?)),
+        // What follows the path may be a PIN (RFC 7512, 2.4).
         Stored::Token(uri) => elsewhere(format!(
-            "the key of {origin} is in a token ({uri}), and tbprov has no driver for tokens"
+            "the key of {origin} is in a token ({}), and tbprov has no driver for tokens",
+            uri.split('?').next().unwrap_or_default()
         )),
         Stored::OnChip => elsewhere(format!(
             "the key of {origin} never leaves the device's own chip, so only the device itself can connect with it"

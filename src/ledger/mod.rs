@@ -1,6 +1,7 @@
 //! Where devices are kept: their records, their identities, and who works on them. A [`Ledger`] is one way to keep
 //! them; [`folder::Folders`] keeps each in a folder of its own.
 
+mod change;
 pub mod folder;
 mod record;
 
@@ -30,7 +31,7 @@ use crate::tls::Trust;
 /// Which device is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
-    /// The device of this name, or with this id.
+    /// The device of this name, or the one without a name that has this id.
     Named(&'a str),
     /// The unfinished device that the server shall name.
     Unnamed(&'a Slot),
@@ -195,7 +196,6 @@ impl NewDevice<'_> {
             previous: None,
             wishes: self.wishes.clone(),
             refused: None,
-            flashed: None,
         };
         record.believe(self.server);
         record
@@ -209,8 +209,9 @@ pub struct Advance<'a> {
     pub which: Which,
     /// The states reached since, the last of them the new one.
     pub reached: &'a [State],
-    /// The server that led there, and how it was believed: an earlier run may have had a mistyped host.
-    pub server: &'a Server,
+    /// The server that led there, and how it was believed, where that is news: an earlier run may have had a mistyped
+    /// host.
+    pub server: Option<&'a Server>,
     /// What the device is registered with from now on, where that changes.
     pub wishes: Option<&'a Wishes>,
     /// The place where nobody has to find the device any more.
@@ -245,18 +246,27 @@ pub enum Which {
 /// The right to change a device: one holder at a time, until it is dropped or lost.
 pub struct Lease {
     fence: u64,
-    hold: Box<dyn Hold>,
+    hold: Arc<dyn Hold>,
 }
 
-/// What a ledger keeps while somebody has a [`Lease`]; dropping it gives the device free.
+/// What a ledger keeps while somebody has a [`Lease`], or while a change goes on under it; dropping it gives the
+/// device free.
 pub trait Hold: Send + Sync {
     /// Whether somebody else may hold the device by now.
     fn is_lost(&self) -> bool;
+
+    /// Fails when it is lost.
+    ///
+    /// # Errors
+    /// `store/lease-lost`.
+    fn check(&self) -> Result<()> {
+        if self.is_lost() { Err(lease_lost()) } else { Ok(()) }
+    }
 }
 
 impl Lease {
     /// A lease that is the `fence`th of its ledger: a later one has a higher number.
-    pub fn new(fence: u64, hold: Box<dyn Hold>) -> Self {
+    pub fn new(fence: u64, hold: Arc<dyn Hold>) -> Self {
         Self { fence, hold }
     }
 
@@ -265,9 +275,9 @@ impl Lease {
         self.fence
     }
 
-    /// Whether somebody else may hold the device by now.
-    pub fn is_lost(&self) -> bool {
-        self.hold.is_lost()
+    /// What is held, for a change that goes on after its future was dropped.
+    pub fn hold(&self) -> Arc<dyn Hold> {
+        Arc::clone(&self.hold)
     }
 
     /// Fails when the lease is lost.
@@ -275,7 +285,7 @@ impl Lease {
     /// # Errors
     /// `store/lease-lost`.
     pub fn check(&self) -> Result<()> {
-        if self.is_lost() { Err(lease_lost()) } else { Ok(()) }
+        self.hold.check()
     }
 }
 
@@ -338,7 +348,7 @@ pub trait Ledger: Send + Sync {
     /// `store/corrupt`, `store/exists` when its place belongs to another name, `store/io`.
     async fn find(&self, subject: Subject<'_>) -> Result<Option<Entry>>;
 
-    /// The device called `name`, or with that id.
+    /// The device called `name`, or the one without a name that has this id.
     ///
     /// # Errors
     /// `store/not-found`, and those of [`Ledger::find`].
@@ -385,7 +395,7 @@ pub trait Ledger: Send + Sync {
     /// Keeps an identity beside the current one that shall succeed it.
     ///
     /// # Errors
-    /// As [`Ledger::advance`], and `store/exists` when there is a candidate already.
+    /// As [`Ledger::advance`], and `store/exists` when there is a candidate already, or when it is the current one.
     async fn stage_next(&self, lease: &Lease, entry: &Entry, identity: NewIdentity<'_>) -> Result<Entry>;
 
     /// Makes the candidate, once it is proved, the device's identity, and keeps the old one as the previous.

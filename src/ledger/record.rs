@@ -58,6 +58,9 @@ pub struct IdentityRecord {
     /// When each state was reached.
     #[serde(default)]
     pub reached: Times,
+    /// The chip that has this identity in its flash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flashed: Option<Flashed>,
 }
 
 impl IdentityRecord {
@@ -72,6 +75,7 @@ impl IdentityRecord {
             not_after: x509.map(|identity| identity.leaf.validity.not_after),
             state,
             reached: Times::default(),
+            flashed: None,
         };
         identity.reach(state, clock::now());
         identity
@@ -136,9 +140,6 @@ pub struct Record {
     /// Why the server refused it last. It is shown, and decides nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusal>,
-    /// The chip that has this identity in its flash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flashed: Option<Flashed>,
 }
 
 /// An identity beside the current one, and where it lies.
@@ -160,6 +161,9 @@ pub struct Wishes {
     /// Whether the device is a gateway.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gateway: bool,
+    /// Whether the server learns of the device by its connect, and not by a request.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub registers_at_connect: bool,
     /// The fingerprint of the provision key; absent where none was needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provision_key_sha256: Option<String>,

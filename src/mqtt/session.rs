@@ -75,7 +75,7 @@ impl Session {
     ///
     /// # Errors
     /// At the step that failed: `network/...`, `tls/...`, or `server/...` for a refusing CONNACK; `verify/not-asked` when
-    /// the server let a device with a certificate in without asking for that.
+    /// the server let a device with a certificate in without being given that.
     pub async fn open(dialer: &Dialer, login: &Login<'_>, progress: &Progress) -> Result<Self> {
         let identity = match login {
             Login::Provision => None,
@@ -84,10 +84,15 @@ impl Session {
         let link = dialer.dial(identity, progress).await?;
         progress.begin(Step::Connect);
         let session = Self::over(link, dialer, login).await?;
-        if identity.is_some() && !session.certificate_asked() {
+        if identity.is_some() && !session.certificate_presented() {
+            let why = if session.certificate_asked() {
+                "asking for a certificate of another kind than its own"
+            } else {
+                "asking for its certificate"
+            };
             session.close().await;
             let message = format!(
-                "{} let the device in without asking for its certificate, so it does not know who connected",
+                "{} let the device in without {why}, so it does not know who connected",
                 dialer.server
             );
             return Err(Error::new(ErrorCode::VerifyNotAsked, message));

@@ -26,6 +26,7 @@ mod proof;
 mod refusals;
 mod remove;
 mod reruns;
+mod rotated;
 mod secrets;
 mod servers;
 mod simulator;

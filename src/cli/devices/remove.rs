@@ -36,7 +36,7 @@ impl RemoveArgs {
             return Err(Error::new(ErrorCode::Interrupted, "nothing was removed"));
         }
         context.progress.begin(Step::Stage);
-        let (device, moved_to) = flow::remove(&self.name, &context.store).await?;
+        let moved_to = flow::remove(&device, &context.store).await?;
         let result = RemoveResult {
             device: device.shown_name().to_owned(),
             credentials_id: device.record.identity.credentials_id.clone(),

@@ -86,7 +86,7 @@ impl fmt::Display for ShowResult {
                 writeln!(formatter, "{what:<15} {name} ({})", identity.state.as_str())?;
             }
         }
-        if let Some(flashed) = &record.flashed {
+        if let Some(flashed) = &identity.flashed {
             writeln!(formatter, "flashed         {} to {} {}", flashed.at.date(), flashed.chip, flashed.mac)?;
         }
         if let Some(refused) = &record.refused {

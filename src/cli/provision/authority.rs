@@ -9,11 +9,8 @@ use super::super::context::Context;
 use super::super::key_file::KeyFileArgs;
 use tbprov::error::Hint;
 use tbprov::flow::RegistrationPlan;
-use tbprov::identity::{CredentialsType, Profile, X509Identity, check_issuer};
+use tbprov::identity::{CredentialsType, LONGEST_COMMON_NAME, Profile, X509Identity, check_issuer};
 use tbprov::{DeviceName, Error, ErrorCode, Result};
-
-/// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
-const LONGEST_COMMON_NAME: usize = 64;
 
 /// Who issues the device's certificate, for a device profile with the strategy X.509 certificate chain.
 #[derive(Debug, Args)]

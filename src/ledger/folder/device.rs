@@ -1,7 +1,7 @@
 //! The files of one device.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -25,6 +25,8 @@ const IDENTITIES: &str = "identities";
 
 /// Bytes of a record, at the most.
 const LARGEST_RECORD: u64 = 1 << 16;
+/// Bytes of a key or of certificates, at the most.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// The files of a new folder, in the order in which they are written.
 pub(super) struct Files(Vec<(&'static str, Zeroizing<Vec<u8>>, Access)>);
@@ -54,6 +56,11 @@ impl Files {
             (KEY, Zeroizing::new(key.expose().as_bytes().to_vec()), Access::Owner),
             (CERTIFICATE, Zeroizing::new(chain.into_bytes()), Access::Everybody),
         ]))
+    }
+
+    /// Whether `directory` holds just these.
+    fn is_in(&self, directory: &Path) -> bool {
+        self.0.iter().all(|(name, content, _)| holds(&directory.join(name), content))
     }
 
     /// Writes them into the new folder `directory`, durably.
@@ -93,7 +100,7 @@ pub(super) fn read_record(directory: &Path) -> Result<Record> {
 }
 
 fn names_in(record: &Record) -> [&str; 3] {
-    let flashed = record.flashed.as_ref();
+    let flashed = record.identity.flashed.as_ref();
     [
         record.device.as_deref().unwrap_or_default(),
         flashed.map_or("", |flashed| &flashed.chip),
@@ -129,7 +136,7 @@ pub(super) fn server_pem(trust: &Trust) -> Option<String> {
 
 pub(super) fn keep_server(directory: &Path, wanted: &str) -> Result<()> {
     let path = directory.join(SERVER);
-    if files::read(&path, wanted.len() as u64).is_ok_and(|kept| kept == wanted.as_bytes()) {
+    if holds(&path, wanted.as_bytes()) {
         return Ok(());
     }
     files::replace(&path, wanted.as_bytes(), Access::Everybody).map_err(Failure::in_store)
@@ -154,22 +161,8 @@ pub(super) fn read_identity(
     which: Which,
     progress: &Progress,
 ) -> Result<Kept> {
-    let record = &entry.record;
-    let missing = |what: &str| super::no_identity(entry, what);
-    let named = |name: &str| directory.join(IDENTITIES).join(name);
-    let (place, identity) = match which {
-        Which::Current => {
-            (record.identity_name.as_deref().map_or_else(|| directory.to_owned(), named), &record.identity)
-        }
-        Which::Candidate => {
-            let candidate = record.candidate.as_ref().ok_or_else(|| missing("candidate"))?;
-            (named(&candidate.name), &candidate.identity)
-        }
-        Which::Previous => {
-            let previous = record.previous.as_ref().ok_or_else(|| missing("previous"))?;
-            (named(&previous.name), &previous.identity)
-        }
-    };
+    let (name, identity) = entry.identity(which)?;
+    let place = name.map_or_else(|| directory.to_owned(), |name| directory.join(IDENTITIES).join(name));
     read_kept(&place, identity, progress)
 }
 
@@ -239,14 +232,24 @@ pub(super) fn file_current(directory: &Path, entry: &Entry, progress: &Progress)
     Ok(name)
 }
 
-/// Writes an identity among the others, whole or not at all. One that is there already is the same.
+/// Writes an identity among the others, whole or not at all. Fine when it is there already.
+///
+/// # Errors
+/// `store/exists` when another one has its name.
 pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> Result<()> {
     let identities = directory.join(IDENTITIES);
     let place = identities.join(name);
-    if super::exists(&place)? {
-        return Ok(());
+    if super::root::exists(&place)? {
+        return match content.is_in(&place) {
+            true => Ok(()),
+            false => {
+                let message = format!("{} holds other credentials already", place.display());
+                Err(Error::new(ErrorCode::StoreExists, message))
+            }
+        };
     }
     files::create_directory(&identities).map_err(Failure::in_store)?;
+    // Under the lock, what a killed run left: no record names it.
     let beside = identities.join(format!(".new-{name}"));
     files::remove_directory(&beside).map_err(Failure::in_store)?;
     content.write(&beside)?;
@@ -255,7 +258,7 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
 }
 
 /// Puts the current identity of a rotated device where other programs look for it. Between the two renames they may
-/// meet files that do not fit; tbprov reads what the record names.
+/// meet files that do not fit, until the next lease of the device; tbprov reads what the record names.
 pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
     let Some(name) = &record.identity_name else { return Ok(()) };
     let place = directory.join(IDENTITIES).join(name);
@@ -263,7 +266,7 @@ pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
         [(KEY, Access::Owner), (CERTIFICATE, Access::Everybody), (CREDENTIALS, Access::Owner)]
     {
         let (from, to) = (place.join(file), directory.join(file));
-        if super::exists(&from)? && !is_same(&from, &to) {
+        if super::root::exists(&from)? && !is_same(&from, &to) {
             files::link_or_copy(&from, &to, access).map_err(Failure::in_store)?;
         }
     }
@@ -271,18 +274,11 @@ pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
 }
 
 fn is_same(from: &Path, to: &Path) -> bool {
-    let read = |path: &PathBuf| files::read(path, LARGEST_RECORD * 16).map(Zeroizing::new);
-    matches!((read(&from.to_owned()), read(&to.to_owned())), (Ok(from), Ok(to)) if from == to)
+    files::read(from, LARGEST_FILE).map(Zeroizing::new).is_ok_and(|content| holds(to, &content))
 }
 
-/// Puts right what a run that was killed left of [`show_current`].
-pub(super) fn put_right(directory: &Path) -> Result<()> {
-    if !directory.join(IDENTITIES).is_dir() {
-        return Ok(());
-    }
-    match read_record(directory) {
-        Ok(record) => show_current(directory, &record),
-        // Whoever reads the device says what is wrong with it.
-        Err(_) => Ok(()),
-    }
+/// Whether the file at `path` has this content.
+fn holds(path: &Path, content: &[u8]) -> bool {
+    let held = files::read(path, content.len() as u64).map(Zeroizing::new);
+    held.is_ok_and(|held| held.as_slice() == content)
 }

@@ -42,13 +42,29 @@ pub(super) fn unnamed(identity: &str) -> String {
     format!("{UNNAMED}-{identity}")
 }
 
-/// Whether `folder` is the one of a device called `name`, in this release or an earlier one.
+/// The folders that a device called `name` may have: first that of this release, then those of earlier ones, which kept
+/// a name, and one that looks the same, as it was written.
+pub(super) fn folders_of(name: &str) -> Vec<String> {
+    let mut folders = Vec::new();
+    if !name.is_empty() {
+        for folder in [folder_name(name), as_written(name), as_written(&name.nfd().collect::<String>())] {
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+    }
+    folders
+}
+
+/// Whether `folder` is the one of a device called `name`, in this release or an earlier one. Some file systems spell a
+/// name in their own way.
 pub(super) fn is_folder_of(folder: &str, name: &str) -> bool {
-    [folder_name(name), as_written(name)].iter().any(|own| own.eq_ignore_ascii_case(folder))
+    let composed = |text: &str| text.nfc().collect::<String>();
+    folders_of(name).iter().any(|own| composed(own).eq_ignore_ascii_case(&composed(folder)))
 }
 
 /// As [`folder_name`], of the very characters of `name`.
-pub(super) fn as_written(name: &str) -> String {
+fn as_written(name: &str) -> String {
     let mut encoded: String = name.chars().map(encode).collect();
     if let Some(rest) = encoded.strip_prefix('.') {
         encoded = format!("%2E{rest}");

@@ -9,7 +9,7 @@ use super::device;
 use crate::device::State;
 use crate::error::Result;
 use crate::files::{self, Access, Failure};
-use crate::ledger::Slot;
+use crate::ledger::{Entry, Slot};
 
 const FOLDER: &str = ".unfinished";
 
@@ -30,6 +30,15 @@ pub(super) fn lock_name(slot: &Slot) -> String {
     format!("{FOLDER}-{}", file_name(slot))
 }
 
+/// The name of the lock of the place that a device has while it is not finished.
+pub(super) fn lock_of(root: &Path, entry: &Entry) -> Option<String> {
+    let record = &entry.record;
+    let provision_key_sha256 = record.wishes.provision_key_sha256.clone()?;
+    let slot = Slot { host: record.host.clone(), port: record.port, provision_key_sha256 };
+    let folder = find(root, &slot).ok()??;
+    (folder == entry.id.as_str()).then(|| lock_name(&slot))
+}
+
 fn path(root: &Path, slot: &Slot) -> PathBuf {
     root.join(FOLDER).join(file_name(slot))
 }
@@ -46,7 +55,7 @@ pub(super) fn find(root: &Path, slot: &Slot) -> Result<Option<String>> {
         return Ok(None);
     }
     let directory = root.join(&folder);
-    if !super::exists(&directory)? {
+    if !super::root::exists(&directory)? {
         // Killed before the folder was there: the server was never asked.
         return Ok(None);
     }
@@ -61,11 +70,13 @@ pub(super) fn write(root: &Path, slot: &Slot, folder: &str) -> Result<()> {
     files::replace(&path, folder.as_bytes(), Access::Everybody).map_err(Failure::in_store)
 }
 
-/// Nobody has to find the device in `folder` by its slot any more. What cannot be removed is not believed either:
-/// see [`find`].
-pub(super) fn remove(root: &Path, slot: &Slot, folder: &str) {
+/// Nobody has to find the device in `folder` by its slot any more: the next one of the profile is another device, also
+/// after a power cut.
+pub(super) fn remove(root: &Path, slot: &Slot, folder: &str) -> Result<()> {
     let path = path(root, slot);
     if files::read(&path, LONGEST).is_ok_and(|held| held == folder.as_bytes()) {
-        let _ = files::remove(&path);
+        files::remove(&path).map_err(Failure::in_store)?;
+        files::sync_directory(&root.join(FOLDER)).map_err(Failure::in_store)?;
     }
+    Ok(())
 }

@@ -1,0 +1,216 @@
+//! The store's own folder, and what is done in it. All of it waits for the disk.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+
+use super::device::{self, Files};
+use super::{names, unfinished};
+use crate::device::DeviceId;
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::event::Progress;
+use crate::files::lock::DeviceLock;
+use crate::files::{self, Failure};
+use crate::ledger::{Entry, Hold, NewIdentity, Record, Slot, changed, identity_name};
+use crate::text::one_line;
+
+/// Where devices lie that were taken out.
+const REMOVED: &str = ".removed";
+
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) path: PathBuf,
+    pub(super) progress: Progress,
+    pub(super) leases: AtomicU64,
+}
+
+/// The lock of a device, and a second one while it has no name: its own and that of its place.
+pub(super) struct Locks(DeviceLock, Option<DeviceLock>);
+
+impl Hold for Locks {
+    fn is_lost(&self) -> bool {
+        self.0.is_gone() || self.1.as_ref().is_some_and(DeviceLock::is_gone)
+    }
+}
+
+impl Root {
+    pub(super) fn directory(&self, entry: &Entry) -> PathBuf {
+        self.path.join(entry.id.as_str())
+    }
+
+    pub(super) fn entry(&self, folder: &str, record: Record) -> Entry {
+        Entry { id: DeviceId::new(folder), directory: Some(self.path.join(folder)), record }
+    }
+
+    pub(super) fn open(&self, folder: &str) -> Result<Entry> {
+        Ok(self.entry(folder, device::read_record(&self.path.join(folder))?))
+    }
+
+    pub(super) fn find_named(&self, name: &str) -> Result<Option<Entry>> {
+        let mut other = None;
+        for folder in names::folders_of(name) {
+            if !exists(&self.path.join(&folder))? {
+                continue;
+            }
+            let entry = self.open(&folder)?;
+            match &entry.record.device {
+                Some(held) if held != name => other = Some(entry),
+                _ => return Ok(Some(entry)),
+            }
+        }
+        let Some(entry) = other else { return Ok(None) };
+        let message = format!("{} already holds a device called '{}'", entry.place(), entry.shown_name());
+        Err(Error::new(ErrorCode::StoreExists, message))
+    }
+
+    fn lock(&self, folder: &str, shown: &str) -> Result<DeviceLock> {
+        DeviceLock::take(&self.path, folder, shown)
+    }
+
+    /// Holds the device of this name. Whoever makes one that the server shall name holds its place, and so has to be
+    /// asked for that one too.
+    pub(super) fn hold_named(&self, name: &str) -> Result<Locks> {
+        let folder = names::folder_name(name);
+        let own = self.lock(&folder, name)?;
+        // Whoever reads a device that cannot be found says why.
+        let Ok(Some(entry)) = self.find_named(name) else { return Ok(Locks(own, None)) };
+        let place = unfinished::lock_of(&self.path, &entry);
+        let place = place.map(|place| self.lock(&place, name)).transpose()?;
+        device::show_current(&self.directory(&entry), &entry.record)?;
+        Ok(Locks(own, place))
+    }
+
+    pub(super) fn hold_unnamed(&self, slot: &Slot) -> Result<Locks> {
+        let place = self.lock(&unfinished::lock_name(slot), "(unnamed)")?;
+        let folder = unfinished::find(&self.path, slot)?;
+        let own = folder.map(|folder| self.lock(&folder, &folder)).transpose()?;
+        Ok(Locks(place, own))
+    }
+
+    /// Says which folder the slot's device will have, if it has none.
+    pub(super) fn reserve(&self, slot: &Slot, folder: &str) -> Result<()> {
+        if let Some(held) = unfinished::find(&self.path, slot)? {
+            let message = format!("{} is not finished", self.path.join(held).display());
+            return Err(Error::new(ErrorCode::StoreExists, message));
+        }
+        unfinished::write(&self.path, slot, folder)
+    }
+
+    pub(super) fn stage(&self, folder: &str, content: &Files) -> Result<()> {
+        let directory = self.path.join(folder);
+        if exists(&directory)? {
+            let message = format!("{} exists already", directory.display());
+            return Err(Error::new(ErrorCode::StoreExists, message));
+        }
+        files::create_directory(&self.path).map_err(Failure::in_store)?;
+        // Under the lock, a folder of this name is what a killed run left before it ever asked the server.
+        let unfinished = self.path.join(format!(".new-{folder}"));
+        files::remove_directory(&unfinished).map_err(Failure::in_store)?;
+        let written = content
+            .write(&unfinished)
+            .and_then(|()| files::rename(&unfinished, &directory).map_err(Failure::in_store));
+        if let Err(error) = written {
+            // It was never asked for, and a key that nobody needs shall not lie there.
+            let _ = files::remove_directory(&unfinished);
+            return Err(error);
+        }
+        files::sync_directory(&self.path).map_err(Failure::in_store)
+    }
+
+    fn check_unchanged(&self, entry: &Entry) -> Result<()> {
+        let directory = self.directory(entry);
+        if !exists(&directory)? || device::read_record(&directory)? != entry.record {
+            return Err(changed(entry));
+        }
+        Ok(())
+    }
+
+    /// Replaces the record by one rename, if it still is what `entry` says. `server_pem` is what shall be kept of the
+    /// server, where that may change.
+    ///
+    /// A record that says `server_pem` has the file beside it at every moment: the file comes before the record, and
+    /// goes after it. One that is left over is not read.
+    pub(super) fn replace_record(
+        &self,
+        entry: &Entry,
+        record: Record,
+        server_pem: Option<Option<String>>,
+    ) -> Result<Entry> {
+        self.check_unchanged(entry)?;
+        let directory = self.directory(entry);
+        let goes = matches!(server_pem, Some(None)) && entry.record.server_pem;
+        if let Some(Some(wanted)) = server_pem {
+            device::keep_server(&directory, &wanted)?;
+        }
+        device::write_record(&directory, &record)?;
+        if goes {
+            device::forget_server(&directory);
+        }
+        Ok(Entry { record, ..entry.clone() })
+    }
+
+    pub(super) fn stage_next(&self, entry: &Entry, next: NewIdentity<'_>, content: &Files) -> Result<Entry> {
+        let directory = self.directory(entry);
+        self.check_unchanged(entry)?;
+        let current = match &entry.record.identity_name {
+            Some(name) => name.clone(),
+            None => device::file_current(&directory, entry, &self.progress)?,
+        };
+        let record = entry.with_candidate(current, next)?;
+        device::write_identity(&directory, &identity_name(next.credentials), content)?;
+        self.replace_record(entry, record, None)
+    }
+
+    /// Makes another identity the current one.
+    pub(super) fn exchange(&self, entry: &Entry, record: Record) -> Result<Entry> {
+        let entry = self.replace_record(entry, record, None)?;
+        device::show_current(&self.directory(&entry), &entry.record)?;
+        Ok(entry)
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<(DeviceId, Result<Entry>)>> {
+        let failed = |error| Failure::new("read", &self.path, error).in_store();
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') && entry.path().is_dir() {
+                folders.push(name);
+            }
+        }
+        folders.sort();
+        let open = |folder: String| {
+            let entry = self.open(&folder).and_then(in_its_own_folder);
+            (DeviceId::new(one_line(&folder, usize::MAX)), entry)
+        };
+        Ok(folders.into_iter().map(open).collect())
+    }
+
+    pub(super) fn remove(&self, entry: &Entry) -> Result<String> {
+        self.check_unchanged(entry)?;
+        let aside =
+            files::move_aside(&self.directory(entry), &self.path.join(REMOVED)).map_err(Failure::in_store)?;
+        Ok(aside.display().to_string())
+    }
+}
+
+/// A copied folder would be a second device with the same identity, and ThingsBoard lets one of them in at a time.
+fn in_its_own_folder(entry: Entry) -> Result<Entry> {
+    match &entry.record.device {
+        Some(name) if !names::is_folder_of(entry.id.as_str(), name) => {
+            let message = format!("{} is a copy of the device '{name}'", entry.place());
+            Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::RemoveCopy))
+        }
+        _ => Ok(entry),
+    }
+}
+
+pub(super) fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|error| Failure::new("look at", path, error).in_store())
+}
