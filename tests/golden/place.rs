@@ -2,19 +2,18 @@
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tbprov::sim::{Config, HeldCredentials, PreProvisioned, Strategy};
+use tbprov::sim::{Config, Event, HeldCredentials, PreProvisioned, Strategy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::snapshot::Snapshot;
-use crate::support::{NAME, Ran, Sandbox, Server, fixture, fixture_text, runtime};
+use crate::support::{NAME, Ran, Sandbox, Server, fixture, fixture_text, runtime, until};
 
 /// A folder and, while this is kept, what its commands talk to.
 pub(crate) struct Place {
@@ -174,20 +173,19 @@ impl Place {
         self.sandbox.run(&line.replace("$PORT", &self.port.to_string()))
     }
 
-    /// Runs `line` until `file` holds `text`, and then for as long as SIGINT takes.
-    pub(crate) fn run_until(&self, line: &str, file: &str, text: &str) -> Ran {
-        self.run_meanwhile(line, file, text, |process| {
+    /// Runs `line` until `ready`, and then for as long as SIGINT takes.
+    pub(crate) fn run_until(&self, line: &str, ready: impl Fn(&Self) -> bool) -> Ran {
+        self.run_meanwhile(line, ready, |process| {
             let sent = Command::new("kill").args(["-s", "INT", &process.to_string()]).status();
             assert!(sent.unwrap().success());
         })
     }
 
-    /// Runs `line` to its end; does `meanwhile` to the process once `file` holds `text`.
+    /// Runs `line` to its end; does `meanwhile` to the process once it is `ready`.
     pub(crate) fn run_meanwhile(
         &self,
         line: &str,
-        file: &str,
-        text: &str,
+        ready: impl Fn(&Self) -> bool,
         meanwhile: impl FnOnce(u32),
     ) -> Ran {
         let mut command = self.sandbox.bare();
@@ -197,14 +195,15 @@ impl Place {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let path = self.sandbox.path(file);
-        while !std::fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
-            assert!(Instant::now() < deadline, "not begun: {line}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(line, || ready(self));
         meanwhile(child.id());
         Ran::from(child.wait_with_output().unwrap())
+    }
+
+    /// Whether the simulator has applied a fault: by then, what came before is told.
+    pub(crate) fn has_faulted(&self) -> bool {
+        let events = self.server.as_ref().map(Server::events).unwrap_or_default();
+        events.iter().any(|event| matches!(event, Event::Fault { .. }))
     }
 }
 
