@@ -172,7 +172,7 @@ async fn a_lease_whose_file_was_replaced_is_lost() {
     assert!(lease.check().is_ok());
 }
 
-/// What version 0.1.0 wrote, for the pair in `fixtures/files/device.pem`.
+/// Writes what version 0.1.0 did. Returns the record.
 fn store_of_the_first_release(place: &InFolder, folder: &str, name: &str, sample: &Sample) -> String {
     let identity = sample.credentials.x509().unwrap();
     let time =

@@ -205,10 +205,8 @@ impl Ledger for Memory {
         self.change(lease, |data| {
             let record = entry.advanced(&advance)?;
             let advanced = data.replace(entry, record)?;
-            if advance.which == Which::Current {
-                if let Some(server) = advance.server {
-                    data.unchanged(&advanced)?.trust = (*server.trust).clone();
-                }
+            if let (Which::Current, Some(server)) = (advance.which, advance.server) {
+                data.unchanged(&advanced)?.trust = (*server.trust).clone();
             }
             if let Some(slot) = advance.leaves {
                 data.places.remove(&slot.fingerprint());
