@@ -409,6 +409,8 @@ pub enum Hint {
     TwoReadersOfStdin,
     /// The firmware's sources could not be written.
     WriteSources,
+    /// The file that says which device is unfinished is damaged.
+    DamagedSlot,
     /// The common name cannot be used, and can be another one than the device's.
     GiveCommonName,
     /// The connect was to register the device, and the server refused it.

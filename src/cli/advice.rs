@@ -136,6 +136,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::WriteSources => {
             "check the folder's permissions and the free space of the disk, and run the same command again"
         }
+        Hint::DamagedSlot => {
+            "'tbprov devices list' shows the devices that are not proved; finish yours with 'tbprov connect NAME', then remove that file"
+        }
         Hint::GiveCommonName => {
             "give another with --common-name NAME; the profile's pattern has to find the device's name in it"
         }

@@ -148,6 +148,7 @@ pub(super) fn forget_server(directory: &Path) {
 
 pub(super) fn read_trust(directory: &Path, record: &Record) -> Result<Trust> {
     if record.server_pem {
+        check_regular(&directory.join(SERVER))?;
         Trust::from_file(&directory.join(SERVER), record.skip_name_check).map_err(damaged)
     } else {
         Trust::system(record.skip_name_check)
@@ -166,6 +167,16 @@ pub(super) fn read_identity(
     read_kept(&place, identity, progress)
 }
 
+/// Fails for what would never end, such as a named pipe.
+fn check_regular(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(known) if !known.is_file() => {
+            Err(Error::new(ErrorCode::StoreCorrupt, format!("{} is no regular file", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn read_kept(place: &Path, identity: &IdentityRecord, progress: &Progress) -> Result<Kept> {
     if identity.credentials_type != CredentialsType::X509 {
         let path = place.join(CREDENTIALS);
@@ -177,6 +188,8 @@ fn read_kept(place: &Path, identity: &IdentityRecord, progress: &Progress) -> Re
         };
     }
     let (certificate, key) = (place.join(CERTIFICATE), place.join(KEY));
+    check_regular(&certificate)?;
+    check_regular(&key)?;
     let chain = pem::read_file(&certificate)
         .and_then(|text| read_certificates(&text, &certificate.display().to_string()))
         .map_err(damaged)?;

@@ -141,7 +141,8 @@ impl Ledger for Folders {
             if let Some(slot) = &slot {
                 root.reserve(slot, &folder)?;
             }
-            root.stage(&folder, &content)?;
+            let beside = slot.as_ref().map_or_else(|| folder.clone(), unfinished::lock_name);
+            root.stage(&folder, &beside, &content)?;
             Ok(root.entry(&folder, record))
         })
         .await

@@ -97,7 +97,8 @@ impl Root {
         unfinished::write(&self.path, slot, folder)
     }
 
-    pub(super) fn stage(&self, folder: &str, content: &Files) -> Result<()> {
+    /// Writes the new folder of a device; `beside` names the one that it is written to before.
+    pub(super) fn stage(&self, folder: &str, beside: &str, content: &Files) -> Result<()> {
         let directory = self.path.join(folder);
         if exists(&directory)? {
             let message = format!("{} exists already", directory.display());
@@ -105,7 +106,7 @@ impl Root {
         }
         files::create_directory(&self.path).map_err(Failure::in_store)?;
         // Under the lock, a folder of this name is what a killed run left before it ever asked the server.
-        let unfinished = self.path.join(format!(".new-{folder}"));
+        let unfinished = self.path.join(format!(".new-{beside}"));
         files::remove_directory(&unfinished).map_err(Failure::in_store)?;
         let written = content
             .write(&unfinished)

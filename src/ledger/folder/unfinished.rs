@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::device;
 use crate::device::State;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::files::{self, Access, Failure};
 use crate::ledger::{Entry, Slot};
 
@@ -52,7 +52,8 @@ pub(super) fn find(root: &Path, slot: &Slot) -> Result<Option<String>> {
         Err(error) => return Err(Failure::new("read", &path, error).in_store()),
     };
     if folder.is_empty() || folder.starts_with('.') || folder.contains(['/', '\\']) {
-        return Ok(None);
+        let message = format!("{} names no folder of a device", path.display());
+        return Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::DamagedSlot));
     }
     let directory = root.join(&folder);
     if !super::root::exists(&directory)? {
