@@ -32,12 +32,14 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::identity::Certificate;
 use crate::ledger::{Advance, Entry, Record, Subject, Which};
 
-/// Fails when the ledger holds this certificate already: two devices with one identity would be one device.
+/// Fails when the ledger holds this certificate at the same server already: two devices with one identity would be one
+/// device there.
 async fn find_same(run: Run<'_>, leaf: &Certificate) -> Result<()> {
     let id = leaf.credentials_id();
     let entries = run.ledger.list().await?.into_iter().filter_map(|(_, entry)| entry.ok());
     for entry in entries {
-        if entry.record.identity.credentials_id.as_ref() == Some(&id) {
+        let is_there = run.prover.dialer.server.is_at(&entry.record.host, entry.record.port);
+        if is_there && entry.record.identity.credentials_id.as_ref() == Some(&id) {
             let message =
                 format!("this certificate is that of '{}' in {}", entry.shown_name(), entry.place());
             return Err(Error::new(ErrorCode::StoreExists, message));
