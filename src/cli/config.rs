@@ -23,7 +23,7 @@ const SHOWN: &str = "./tbprov.toml";
 const LARGEST: u64 = 1 << 20;
 
 /// Every line that the file may have.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Config {
     pub(super) host: Option<String>,

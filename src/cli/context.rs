@@ -1,6 +1,7 @@
 //! What every command is given: where to say things, the configuration, the store, and Ctrl-C.
 
 use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -16,10 +17,13 @@ use tbprov::ledger::folder::Folders;
 use tbprov::ledger::{Entry, Ledger, Which};
 use tbprov::{Error, ErrorCode, Result};
 
+#[derive(Clone)]
 pub(super) struct Context {
     pub(super) output: Output,
     pub(super) config: Config,
-    pub(super) store: Folders,
+    /// Where devices are kept, as the user named it.
+    pub(super) store: PathBuf,
+    pub(super) ledger: Arc<dyn Ledger>,
     pub(super) progress: Progress,
     /// Cancelled by the first Ctrl-C, SIGTERM or hangup of the terminal; the second ends the process at once.
     pub(super) interrupt: CancellationToken,
@@ -35,12 +39,13 @@ impl Context {
             Some(file) => Config::read(file)?,
             None => Config::find(&progress)?,
         };
-        let root =
+        let store =
             global.store.clone().or_else(|| config.store.clone()).unwrap_or_else(|| "./devices".into());
         let interrupt = CancellationToken::new();
         listen(interrupt.clone())?;
         Ok(Self {
-            store: Folders::told_to(root, progress.clone()),
+            ledger: ledger(&store, &progress),
+            store,
             progress,
             output,
             config,
@@ -49,27 +54,27 @@ impl Context {
         })
     }
 
-    /// Where devices are kept.
-    pub(super) fn ledger(&self) -> Arc<dyn Ledger> {
-        Arc::new(self.store.clone())
+    /// The same with another store.
+    pub(super) fn with_store(&self, store: PathBuf) -> Self {
+        Self { ledger: ledger(&store, &self.progress), store, ..self.clone() }
     }
 
     /// What a run of the library works with.
     pub(super) fn run<'a>(&'a self, prover: &'a Prover) -> Run<'a> {
-        Run { ledger: &self.store, prover, interrupt: &self.interrupt, progress: &self.progress }
+        Run { ledger: &*self.ledger, prover, interrupt: &self.interrupt, progress: &self.progress }
     }
 
     /// The device called `name`, else the store's only one.
     pub(super) async fn device(&self, name: Option<&str>) -> Result<Entry> {
         match name {
-            Some(name) => self.store.open(name).await,
-            None => self.store.only().await,
+            Some(name) => self.ledger.open(name).await,
+            None => self.ledger.only().await,
         }
     }
 
     /// The credentials of a device of the store.
     pub(super) async fn credentials(&self, entry: &Entry) -> Result<Credentials> {
-        self.store.key(entry, Which::Current).await?.open(&entry.place())
+        self.ledger.key(entry, Which::Current).await?.open(&entry.place())
     }
 
     /// Cancelled when the user interrupts, or when nobody reads stdout any more: for what goes on for ever.
@@ -91,6 +96,11 @@ impl Context {
             done = work => done,
         }
     }
+}
+
+/// The one place that says which kind of ledger a store is.
+fn ledger(store: &Path, progress: &Progress) -> Arc<dyn Ledger> {
+    Arc::new(Folders::told_to(store, progress.clone()))
 }
 
 /// Hears SIGINT, SIGTERM and SIGHUP from now on: the first asks for a clean end, the second ends the process at once. On

@@ -13,9 +13,8 @@ use super::context::Context;
 use tbprov::DeviceName;
 use tbprov::dial::Dialer;
 use tbprov::flow::{
-    self, DEFAULT_TIMEOUT, IdentityPlan, Prover, ProvisionPlan, Provisioned, RegistrationPlan, Run,
+    self, DEFAULT_TIMEOUT, IdentityPlan, Prover, ProvisionPlan, Provisioned, RegistrationPlan,
 };
-use tbprov::ledger::folder::Folders;
 use tbprov::server::Server;
 use tbprov::sim::{Config, Simulator};
 use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
@@ -44,7 +43,7 @@ impl DemoArgs {
             interval: INTERVAL,
             attributes: None,
         };
-        let (simulator, provisioned) = provisioned(context, &self.dir, Some(telemetry)).await?;
+        let (simulator, provisioned) = provisioned(&in_folder(context, &self.dir), Some(telemetry)).await?;
         let result = DemoResult::new(&simulator, &provisioned);
         simulator.stop().await;
         let result = result?;
@@ -53,10 +52,14 @@ impl DemoArgs {
     }
 }
 
-/// A server of its own on this machine, and a new device provisioned with it in `directory`.
+/// With the store of a demonstration in `directory`.
+pub(super) fn in_folder(context: &Context, directory: &Path) -> Context {
+    context.with_store(directory.join("devices"))
+}
+
+/// A server of its own on this machine, and a new device provisioned with it.
 pub(super) async fn provisioned(
     context: &Context,
-    directory: &Path,
     telemetry: Option<TelemetryPlan>,
 ) -> Result<(Simulator, Provisioned)> {
     let key = Secret::random(20)?.expose().to_owned();
@@ -67,10 +70,8 @@ pub(super) async fn provisioned(
         simulator.address().port()
     ));
     let prover = Prover::new(Arc::new(dialer(&simulator)?));
-    let ledger = Folders::new(directory.join("devices"));
     let plan = plan(key, secret, telemetry)?;
-    let run = Run { ledger: &ledger, ..context.run(&prover) };
-    let provisioned = flow::provision(&plan, run).await?;
+    let provisioned = flow::provision(&plan, context.run(&prover)).await?;
     Ok((simulator, provisioned))
 }
 

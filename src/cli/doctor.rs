@@ -49,7 +49,7 @@ impl DoctorArgs {
             }
             Err(error) => report.add(&Check { name: "plan", finding: Finding::Failed(error) }),
         }
-        doctor::check_store(&context.store, |check| report.add(&check)).await;
+        doctor::check_store(&*context.ledger, |check| report.add(&check)).await;
         firmware::checks().await.iter().for_each(|check| report.add(check));
         let exit_code = report.exit_code;
         if context.output.format() != Format::Human {

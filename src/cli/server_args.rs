@@ -12,7 +12,7 @@ use super::context::Context;
 use tbprov::dial::Dialer;
 use tbprov::event::Event;
 use tbprov::flow::{DEFAULT_PORT, DEFAULT_TIMEOUT};
-use tbprov::ledger::{Entry, Ledger as _};
+use tbprov::ledger::Entry;
 use tbprov::server::{Host, Server};
 use tbprov::tls::Trust;
 use tbprov::{Error, ErrorCode, Result};
@@ -83,7 +83,7 @@ impl BeliefArgs {
         let is_its_own = host == record.host && port == record.port;
         let mut trust = match &self.server_cert {
             // What a record believes is for its own server alone.
-            None if is_its_own => context.store.trust(device).await?,
+            None if is_its_own => context.ledger.trust(device).await?,
             _ => self.trust(context)?,
         };
         trust.skip_name_check |= self.skip_name_check;

@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::show::{Members, members};
-use tbprov::ledger::{Entry, Ledger as _, Record};
+use tbprov::ledger::{Entry, Record};
 use tbprov::{DeviceId, Result};
 
 pub(super) async fn run(context: &Context) -> Result<ExitCode> {
-    let devices = context.store.list().await?;
+    let devices = context.ledger.list().await?;
     let devices = devices.into_iter().map(|(id, device)| Row::new(id, device)).collect::<Result<_>>()?;
-    context.output.result("devices list", &ListResult { store: context.store.root().to_owned(), devices });
+    context.output.result("devices list", &ListResult { store: context.store.clone(), devices });
     Ok(ExitCode::SUCCESS)
 }
 

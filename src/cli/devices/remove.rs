@@ -30,13 +30,13 @@ impl RemoveArgs {
             "Take '{}' ({}, of {server}) out of {}?",
             device.shown_name(),
             device.record.state().as_str(),
-            context.store.root().display()
+            context.store.display()
         );
         if !self.yes && !(Confirmation { text: question, otherwise: "--yes" }).ask(context).await? {
             return Err(Error::new(ErrorCode::Interrupted, "nothing was removed"));
         }
         context.progress.begin(Step::Stage);
-        let moved_to = flow::remove(&device, &context.store).await?;
+        let moved_to = flow::remove(&device, &*context.ledger).await?;
         let result = RemoveResult {
             device: device.shown_name().to_owned(),
             credentials_id: device.record.identity.credentials_id.clone(),

@@ -73,7 +73,8 @@ impl EmulateArgs {
 
     /// With a server and a device of its own.
     async fn demonstrate(&self, context: &Context, elf: PathBuf) -> Result<ExitCode> {
-        let (simulator, provisioned) = demo::provisioned(context, &self.dir, None).await?;
+        let context = &demo::in_folder(context, &self.dir);
+        let (simulator, provisioned) = demo::provisioned(context, None).await?;
         let device = provisioned.entry;
         let dialer = self.session.dialer(context, &device).await?;
         let count = self.count.unwrap_or(DEMO_READINGS);
@@ -123,7 +124,7 @@ impl EmulateArgs {
         let interval = options.interval;
         let options = IdentityOptions { address: Some(address), time_server, ..options };
         context.progress.begin(Step::Identity);
-        let partition = firmware::partition(&context.store, device, &dialer.server, &options).await?;
+        let partition = firmware::partition(&*context.ledger, device, &dialer.server, &options).await?;
         let count = (count > 0).then_some(count);
         let patience = self.give_up_after.or(count.map(|_| PATIENCE));
         let emulation = Emulation {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -93,7 +94,7 @@ impl FirmwareFlashArgs {
     /// The named device, else the store's only one, and its identity; nobody else works on it meanwhile.
     async fn subject(&self, context: &Context) -> Result<Subject> {
         let name = self.device.as_deref();
-        let held = HeldDevice::take(context.ledger(), name, &context.progress).await?;
+        let held = HeldDevice::take(Arc::clone(&context.ledger), name, &context.progress).await?;
         let dialer = self.identity.dialer(context, &held.entry).await?;
         let partition = self.identity.partition(context, &held.entry, &dialer).await?;
         context.progress.begin(Step::Plan);

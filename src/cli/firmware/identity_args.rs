@@ -118,7 +118,7 @@ impl IdentityArgs {
             ..self.session.options()
         };
         context.progress.begin(Step::Identity);
-        firmware::partition(&context.store, device, &dialer.server, &options).await
+        firmware::partition(&*context.ledger, device, &dialer.server, &options).await
     }
 
     /// Whether a wireless network was named.

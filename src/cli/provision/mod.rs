@@ -25,7 +25,7 @@ use tbprov::error::Hint;
 use tbprov::flow::{self, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, Prover, ProvisionPlan, RegistrationPlan};
 use tbprov::identity::CredentialsType;
 use tbprov::keys::KeyType;
-use tbprov::ledger::{Entry, Ledger as _, Subject};
+use tbprov::ledger::{Entry, Subject};
 use tbprov::server::{Host, Server};
 use tbprov::telemetry::{Readings, TelemetryPlan};
 use tbprov::tls::Trust;
@@ -87,7 +87,7 @@ impl ProvisionArgs {
         let dry_run = self.dry_run;
         let (plan, dialer) = self.plan(context).await?;
         if dry_run {
-            context.output.result("provision", &DryRun::new(&plan, &dialer, context.store.root()));
+            context.output.result("provision", &DryRun::new(&plan, &dialer, &context.store));
             return Ok(ExitCode::SUCCESS);
         }
         let prover = Prover::new(Arc::new(dialer));
@@ -176,12 +176,12 @@ impl ProvisionArgs {
         port: u16,
     ) -> Result<Trust> {
         let saved = match name {
-            Some(name) => context.store.find(Subject::Named(name.as_str())).await?,
+            Some(name) => context.ledger.find(Subject::Named(name.as_str())).await?,
             None => None,
         };
         let is_same = |entry: &Entry| entry.record.host == *host && entry.record.port == port;
         if let Some(entry) = saved.filter(|entry| is_same(entry) && entry.record.server_pem) {
-            let mut trust = context.store.trust(&entry).await?;
+            let mut trust = context.ledger.trust(&entry).await?;
             trust.skip_name_check |= self.trust.belief.skips_name_check(context);
             return Ok(trust);
         }
