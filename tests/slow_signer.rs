@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tbprov::dial::Dialer;
+use tbprov::error::Hint;
 use tbprov::event::Progress;
 use tbprov::identity::{Issue, Profile, Validity, X509Identity, issue};
 use tbprov::keys::{KeyType, Scheme, Signer, SoftwareKey};
 use tbprov::server::Server;
 use tbprov::sim::{Config, Simulator};
 use tbprov::tls::{Trust, TrustSource};
-use tbprov::{Result, Secret};
+use tbprov::{ErrorCode, Result, Secret};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::MissedTickBehavior;
 
@@ -146,9 +147,45 @@ fn a_handshake_that_nobody_waits_for_ends() {
         let dialer = Dialer::new(server, Duration::from_millis(50));
         let failed =
             client.block_on(dialer.dial(Some(&identity()), &Progress::silent())).expect_err("no answer");
-        assert_eq!(failed.code, tbprov::ErrorCode::NetworkTimeout);
+        assert_eq!(failed.code, ErrorCode::NetworkTimeout);
         // Waits for every thread.
         drop(client);
+    }
+}
+
+/// A token that was pulled out, or whose PIN is locked, fails when it has to sign.
+#[derive(Debug)]
+struct Broken(SoftwareKey);
+
+impl Signer for Broken {
+    fn public_key(&self) -> &[u8] {
+        self.0.public_key()
+    }
+
+    fn key_type(&self) -> KeyType {
+        self.0.key_type()
+    }
+
+    fn sign(&self, _: Scheme, _: &[u8]) -> Result<Vec<u8>> {
+        Err(tbprov::Error::new(ErrorCode::FileIo, "the token is gone").hint(Hint::KeyElsewhere))
+    }
+
+    fn is_slow(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_keeps_a_key_from_signing_is_the_error() {
+    let (_server, dialer) = serve();
+    let key = Broken(SoftwareKey::generate(KeyType::EcP256).unwrap());
+    let identity = X509Identity { key: Arc::new(key), ..identity() };
+    for client in runtimes() {
+        let failed = client
+            .block_on(dialer.dial(Some(&identity), &Progress::silent()))
+            .expect_err("nothing was signed");
+        assert_eq!((failed.code, &failed.hint), (ErrorCode::FileIo, &Some(Hint::KeyElsewhere)));
+        assert!(failed.message.ends_with("the token is gone"), "{}", failed.message);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::sign::{Signer as TlsSigner, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls::{OtherError, SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 
 use super::{KeyType, Scheme, Signer};
@@ -43,8 +43,9 @@ struct Chosen {
 }
 
 impl TlsSigner for Chosen {
+    /// An error of the key goes through TLS as it is.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        self.key.sign(self.scheme, message).map_err(|error| rustls::Error::General(error.message))
+        self.key.sign(self.scheme, message).map_err(|error| rustls::Error::Other(OtherError(Arc::new(error))))
     }
 
     fn scheme(&self) -> SignatureScheme {

@@ -80,6 +80,10 @@ fn explain(error: &rustls::Error, peer: &str, client: ClientCertificate) -> Erro
                 format!("{peer} could not prove that it holds its certificate's key, or the key is too weak");
             Error::new(ErrorCode::TlsUntrusted, message)
         }
+        Tls::Other(OtherError(other)) => match other.downcast_ref::<Error>() {
+            Some(failure) => of_the_key(failure, peer),
+            None => handshake(format!("the TLS handshake with {peer} failed: {other}")),
+        },
         Tls::AlertReceived(alert) => alert_received(*alert, peer, client),
         Tls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             handshake(format!("{peer} does not speak TLS")).hint(Hint::PlainPort)
@@ -112,6 +116,14 @@ fn alert_received(alert: AlertDescription, peer: &str, client: ClientCertificate
         }
         _ => handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert))),
     }
+}
+
+/// The device's key could not sign: the failure of the key, not of the server.
+fn of_the_key(failure: &Error, peer: &str) -> Error {
+    let message = format!("the TLS handshake with {peer} was not signed: {}", failure.message);
+    let mut error = Error::new(failure.code, message);
+    error.hint.clone_from(&failure.hint);
+    error
 }
 
 fn handshake(message: String) -> Error {
