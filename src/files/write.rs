@@ -51,36 +51,17 @@ pub fn begin_new(path: &Path, access: Access) -> Result<File, Failure> {
 /// # Errors
 /// Where the system refuses it; the old content is still there then.
 pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
-    replace_by(path, content, access, write_new)?;
-    sync_directory(path.parent().unwrap_or(Path::new("")))
-}
-
-/// Replaces a file by one atomic rename: a reader, and a rerun of a process that was killed, finds the old content or
-/// the new. Nothing is synced: after a power cut it may be the old content, and on a file system that does not write
-/// content out before its rename (XFS) an empty file.
-///
-/// # Errors
-/// Where the system refuses it; the old content is still there then.
-pub fn replace_unsynced(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
-    replace_by(path, content, access, write_new_unsynced)
-}
-
-fn replace_by(
-    path: &Path,
-    content: &[u8],
-    access: Access,
-    write: fn(&Path, &[u8], Access) -> Result<(), Failure>,
-) -> Result<(), Failure> {
     let beside = beside(path);
     // What a killed run left, or a link that somebody put there, would keep its own mode and place.
     let _ = fs::remove_file(&beside);
     let cannot = |error| Failure::new("write", path, error);
-    write(&beside, content, access)
+    write_new(&beside, content, access)
         .map_err(|failure| failure.of("write", path))
         .and_then(|()| fs::rename(&beside, path).map_err(cannot))
         .inspect_err(|_| {
             let _ = fs::remove_file(&beside);
-        })
+        })?;
+    sync_directory(path.parent().unwrap_or(Path::new("")))
 }
 
 /// The name under which a file's next content is written.
