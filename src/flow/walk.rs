@@ -83,7 +83,7 @@ impl<'a> Walk<'a> {
             learnt = match action {
                 Action::Ask => self.ask().await?,
                 Action::Connect { vouched } => {
-                    if !vouched && self.state != State::Proved {
+                    if !vouched && matches!(self.state, State::Sent | State::Accepted) {
                         self.run.progress.event(&Event::Settling { reason: self.reason() });
                     }
                     Learnt::Connected(self.connect(vouched).await)
@@ -204,7 +204,6 @@ impl<'a> Walk<'a> {
     fn reason(&self) -> String {
         match (&self.refusal, self.state) {
             (Some(refusal), _) => refusal.message.clone(),
-            (None, State::Staged) => "the key and the certificate came from elsewhere".to_owned(),
             (None, State::Accepted) => "an earlier run did not prove the device".to_owned(),
             _ if self.case.registration == Registration::AtConnect => {
                 "an earlier connect has no known outcome".to_owned()
