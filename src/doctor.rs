@@ -169,7 +169,7 @@ async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Fi
         }
         (State::Proved, _) => Finding::Passed(format!("{id}: proved")),
         (state, _) => {
-            Finding::Warning(format!("{id}: {}; run 'tbprov provision' again to finish it", state.as_str()))
+            Finding::Warning(format!("{id}: {}; provisioning it once more finishes it", state.as_str()))
         }
     })
 }

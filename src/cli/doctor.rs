@@ -13,11 +13,11 @@ use super::server_args::{
     TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port, port_or_default,
 };
 use crate::output::{Format, Mark};
-use tbprov::Result;
 use tbprov::dial::Dialer;
 use tbprov::doctor::{self, Check, Finding};
 use tbprov::identity::Credentials;
 use tbprov::server::Host;
+use tbprov::{Result, State};
 
 /// Find out why it does not connect: every step from name resolution to CONNACK, and the store.
 ///
@@ -65,7 +65,11 @@ impl DoctorArgs {
         if let Some(name) = &self.device {
             let device = context.device(Some(name)).await?;
             let dialer = self.trust.dialer_for(context, &device, None, self.port).await?;
-            return Ok(Some((dialer, Some(context.credentials(&device).await?))));
+            let credentials = context.credentials(&device).await?;
+            // To look is not to register.
+            let is_staged = device.record.state() == State::Staged;
+            let credentials = if is_staged { credentials.leaf_alone() } else { credentials };
+            return Ok(Some((dialer, Some(credentials))));
         }
         let host = self
             .host

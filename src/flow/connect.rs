@@ -5,6 +5,7 @@ use super::record_proof;
 use super::run::Run;
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Result, Step};
+use crate::identity::Credentials;
 use crate::ledger::Entry;
 use crate::telemetry::{self, Report};
 
@@ -25,49 +26,45 @@ pub struct Reached {
 /// # Errors
 /// Those of a connect that proves nothing, and of [`telemetry::run`].
 pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
-    let dialer = &run.prover.dialer;
-    if let Some(entry) = plan.device.as_ref().filter(|entry| registers_at_connect(entry)) {
-        let message = format!("'{}' is not registered yet, and a connect would do it", entry.shown_name());
+    let progress = match &plan.device {
+        Some(entry) => run.progress.about(entry.id.clone()),
+        None => run.progress.clone(),
+    };
+    let (run, dialer) = (Run { progress: &progress, ..run }, &run.prover.dialer);
+    if let Some(entry) = plan.device.as_ref().filter(|entry| may_register(entry, &plan.credentials)) {
+        let message = format!("'{}' is not registered yet, and a connect could do it", entry.shown_name());
         return Err(Error::new(ErrorCode::StoreNotProved, message).stamped(Step::Plan));
     }
     let proves = plan.device.as_ref().is_some_and(|entry| {
         may_be_proved(entry) && dialer.server.is_at(&entry.record.host, entry.record.port)
     });
-    if proves {
-        let within = run.progress.within(Step::Verify);
-        let kind = plan.credentials.credentials_type();
-        let refuses =
-            async { run.prover.refuses_strangers(kind, &within).await.map_err(|unproved| unproved.error) };
-        run.stamped(refuses).await?;
+    let mut reached = Reached { device: plan.device.clone(), tls_version: "", telemetry: None };
+    // Before any telemetry, which may fail, or go on until the power is cut.
+    if proves || plan.telemetry.is_none() {
+        let proof = async {
+            let connected = run.prover.connect(&plan.credentials, !proves, run.progress).await;
+            connected.map_err(|unproved| unproved.error)
+        };
+        reached.tls_version = run.stamped(proof).await?.tls_version;
     }
-    let (tls_version, telemetry) = match &plan.telemetry {
-        None => {
-            let proof = async {
-                run.prover
-                    .connect(&plan.credentials, true, run.progress)
-                    .await
-                    .map_err(|unproved| unproved.error)
-            };
-            (run.stamped(proof).await?.tls_version, None)
-        }
-        Some(telemetry) => {
-            let report = telemetry::run(dialer, &plan.credentials, telemetry, run.interrupt, run.progress)
-                .await
-                .map_err(|error| error.stamped(run.progress.step()))?;
-            (report.tls_version, Some(report))
-        }
-    };
-    let device = match plan.device.clone() {
-        Some(entry) if proves => Some(record_proof(run, entry).await),
-        other => other,
-    };
-    Ok(Reached { device, tls_version, telemetry })
+    if let Some(entry) = reached.device.take_if(|_| proves) {
+        reached.device = Some(record_proof(run, entry).await);
+    }
+    if let Some(telemetry) = &plan.telemetry {
+        let report = telemetry::run(dialer, &plan.credentials, telemetry, run.interrupt, run.progress)
+            .await
+            .map_err(|error| error.stamped(run.progress.step()))?;
+        reached.tls_version = report.tls_version;
+        reached.telemetry = Some(report);
+    }
+    Ok(reached)
 }
 
-/// Whether the server would learn of the device by this connect: that is for `provision`, which says so on the disk
-/// before.
-fn registers_at_connect(entry: &Entry) -> bool {
-    entry.record.state() == State::Staged && entry.record.wishes.registers_at_connect
+/// Whether the server could learn of the device by this connect, from the authority above its certificate: that is for
+/// `provision`, which says so on the disk before.
+fn may_register(entry: &Entry, credentials: &Credentials) -> bool {
+    let has_authority = credentials.x509().is_some_and(|identity| !identity.intermediates.is_empty());
+    entry.record.state() == State::Staged && has_authority
 }
 
 /// Whether a connect finishes the device. A pair that came from elsewhere may be another device's until it was asked

@@ -78,7 +78,14 @@ impl<'a> Walk<'a> {
             let position = Position { state: self.state, answer: self.answer };
             let Next { state, action } = next::first(self.case, position, learnt);
             if let Some(state) = state {
-                self.reach(state, action).await?;
+                match (self.reach(state, action).await, action) {
+                    // What the server said must not be lost behind what the disk says.
+                    (Err(failed), Action::Fail(_)) => {
+                        let message = format!("the record still says 'sent': {}", failed.message);
+                        self.run.progress.warn(message);
+                    }
+                    (reached, _) => reached?,
+                }
             }
             learnt = match action {
                 Action::Ask => self.ask().await?,
@@ -186,8 +193,11 @@ impl<'a> Walk<'a> {
     /// Connects with the identity.
     async fn connect(&mut self, vouched: bool) -> Connected {
         let started = Instant::now();
-        let connected = self.run.prover.connect(&self.credentials, vouched, self.run.progress).await;
-        self.timings.verify = started.elapsed();
+        // Whether the server knows it is asked here, and not that it shall.
+        let alone = (self.state == State::Staged).then(|| self.credentials.leaf_alone());
+        let credentials = alone.as_ref().unwrap_or(&self.credentials);
+        let connected = self.run.prover.connect(credentials, vouched, self.run.progress).await;
+        self.timings.verify += started.elapsed();
         match connected {
             Ok(proof) => {
                 self.proof = Some(proof);
@@ -261,9 +271,7 @@ impl<'a> Walk<'a> {
             at: clock::now().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH),
         };
         if let Some(at) = before {
-            let (date, hour, minute) = (at.date(), at.hour(), at.minute());
-            error.message =
-                format!("{}; it was so on {date} at {hour:02}:{minute:02} UTC too", error.message);
+            error.message = format!("{}; it was so on {} too", error.message, clock::shown(at));
         }
         match self.run.ledger.note(&self.lease, &self.entry, Note::Refused(refusal)).await {
             Ok(entry) => self.entry = entry,
@@ -289,14 +297,15 @@ impl<'a> Walk<'a> {
             Failed::Connect => match unproved {
                 // ThingsBoard's answer when a balancer in front of it kept the certificate.
                 Some(error)
-                    if error.code == ErrorCode::ServerIdentifierRejected && self.state == State::Accepted =>
+                    if error.code == ErrorCode::ServerIdentifierRejected
+                        && self.answer == Some(Answered::Success) =>
                 {
                     refused_after_success(error)
                 }
                 other => other.unwrap_or_else(bug),
             },
             Failed::RefusedAfterSuccess => refused_after_success(unproved.unwrap_or_else(bug)),
-            Failed::Forgotten => forgotten(self.state, unproved.unwrap_or_else(bug)),
+            Failed::Forgotten => forgotten(&self.entry, unproved.unwrap_or_else(bug)),
             Failed::NotRegistered => unproved.unwrap_or_else(bug).hint(Hint::NotRegistered),
         }
     }
@@ -308,11 +317,13 @@ fn refused_after_success(error: Error) -> Error {
     Error::new(ErrorCode::VerifyRefused, message).source(error)
 }
 
-/// The server does not know an identity that it once accepted.
-fn forgotten(state: State, error: Error) -> Error {
-    let once = match state {
-        State::Proved => "the device was proved before",
-        _ => "the server accepted the device in an earlier run",
+/// The server does not know an identity that is said to be its device's.
+fn forgotten(entry: &Entry, error: Error) -> Error {
+    let identity = &entry.record.identity;
+    let once = match identity.reached.sent {
+        _ if identity.state == State::Proved => "the device was proved before",
+        Some(_) => "the server accepted the device in an earlier run",
+        None => "the device was taken in without a proof",
     };
     let message = format!("{once}, and is now refused: {}", error.message);
     Error::new(ErrorCode::VerifyRefused, message).source(error).hint(Hint::DeletedAtServer)

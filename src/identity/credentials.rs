@@ -164,6 +164,17 @@ impl Credentials {
         }
     }
 
+    /// The same without the certificates above its own: a server that registers devices at connect, by the authority
+    /// above, learns of nothing by them.
+    #[must_use]
+    pub fn leaf_alone(&self) -> Self {
+        let mut alone = self.clone();
+        if let Self::X509(identity) = &mut alone {
+            identity.intermediates.clear();
+        }
+        alone
+    }
+
     /// The certificate and key, where that is what this is.
     pub const fn x509(&self) -> Option<&X509Identity> {
         match self {

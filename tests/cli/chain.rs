@@ -261,3 +261,43 @@ fn a_device_of_another_authority_is_another_identity() {
     );
     assert_eq!(ran.failure().1, "file/bad-certificate", "{ran:?}");
 }
+
+/// A device that the server did not register, and a server that would now.
+fn unregistered() -> (Sandbox, Server) {
+    let sandbox = factory();
+    let closed = profile(&sandbox, "(.*)", false, |_| {});
+    assert_eq!(provision(&sandbox, &closed, "").brief(), "1 server/not-authorized verify");
+    let open = closed.replace(|config| strategy(&sandbox, "(.*)", true, config));
+    (sandbox, open)
+}
+
+#[test]
+fn what_looks_at_a_device_does_not_register_it() {
+    let (sandbox, server) = unregistered();
+    let looked = sandbox.run(&format!("doctor --json {NAME}"));
+    assert!(looked.stdout.contains("server/not-authorized"), "{looked:?}");
+    assert_eq!(sandbox.run("connect --json").brief(), "5 store/not-proved plan");
+    assert_eq!((server.devices().len(), &sandbox.record()["state"]), (0, &"staged".into()));
+}
+
+/// The pair holds its authority too, and the server knows that one.
+#[test]
+fn whether_a_pair_is_known_is_found_out_without_registering_it() {
+    let (sandbox, server) = unregistered();
+    let pair = format!("devices/{NAME}");
+    let given = format!("--cert {pair}/cert.pem --key {pair}/key.pem --store other");
+    let ran = sandbox.run(&format!("{} --provision-key k --provision-secret s", line(&server, &given)));
+    assert_eq!(ran.failure().0, 1, "{ran:?}");
+    assert_eq!(sandbox.run("connect --json --store other").brief(), "5 store/not-proved plan");
+    assert_eq!(server.devices().len(), 0);
+}
+
+#[test]
+fn a_gateway_of_the_configuration_gets_a_word() {
+    let sandbox = factory();
+    let server = server(&sandbox, |_| {});
+    sandbox.write("tbprov.toml", "gateway = true\n");
+    let ran = provision(&sandbox, &server, "");
+    assert_eq!(ran.outcome(), "provisioned");
+    assert!(ran.stderr.contains("'gateway' is not used"), "{ran:?}");
+}
