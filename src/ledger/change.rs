@@ -80,7 +80,10 @@ impl Entry {
     pub fn rolled_back(&self) -> Result<Record> {
         let mut record = self.record.clone();
         if let Some(candidate) = record.candidate.take() {
-            record.previous = Some(candidate);
+            // One that the server was never told of is nobody's: what was the device's before stays within reach.
+            if candidate.identity.state != State::Staged || record.previous.is_none() {
+                record.previous = Some(candidate);
+            }
             return Ok(record);
         }
         let previous = record.previous.take().ok_or_else(|| self.has_no("previous"))?;

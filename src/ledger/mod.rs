@@ -270,7 +270,8 @@ impl Lease {
         Self { fence, hold }
     }
 
-    /// Its number. A ledger refuses a change under a lease that was overtaken.
+    /// Its number, by which a ledger that can be overtaken (one in a database) refuses a late change. Folders need none:
+    /// their lock is the operating system's.
     pub const fn fence(&self) -> u64 {
         self.fence
     }

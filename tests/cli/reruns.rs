@@ -105,3 +105,41 @@ fn an_empty_name_is_no_device() {
     let (exit_code, code, _) = sandbox.run_all(["devices", "show", "", "--json"]).failure();
     assert_eq!((exit_code, code.as_str()), (5, "store/not-found"));
 }
+
+#[test]
+fn a_copied_folder_of_a_device_without_a_name_is_told_too() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    let made = server.provision_as(&sandbox, "", "").done();
+    let folder = made["device"].as_str().unwrap();
+    for name in ["device.json", "key.pem", "cert.pem", "server.pem"] {
+        sandbox.write(&format!("devices/copy/{name}"), sandbox.read(&format!("devices/{folder}/{name}")));
+    }
+    let listed = sandbox.run("devices list --json").done();
+    assert!(listed["devices"][0]["error"].as_str().unwrap().contains("is a copy of"), "{listed}");
+    assert!(listed["devices"][1]["error"].is_null(), "{listed}");
+}
+
+#[test]
+fn a_proof_stays_where_the_telemetry_after_it_fails() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "--no-verify-connect").done();
+    sandbox.write("readings", "{\"a\":1}\nno telemetry\n");
+    let ran = sandbox.run("connect --json --send-telemetry=@readings");
+    assert_eq!(ran.failure().2, "telemetry", "{ran:?}");
+    assert_eq!(sandbox.record()["state"], "proved");
+}
+
+#[test]
+fn a_device_that_was_never_proved_is_not_said_to_have_been_accepted() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    sandbox.run("certs gen --json --name elsewhere --out elsewhere").done();
+    let pair = "--cert elsewhere/cert.pem --key elsewhere/key.pem";
+    let flags = server.flags();
+    sandbox.run(&format!("devices add --json {NAME} --no-verify-connect {pair} {flags}")).done();
+    let ran = server.provision(&sandbox, "");
+    assert_eq!(ran.brief(), "4 verify/refused verify");
+    assert!(ran.message().starts_with("the device was taken in without a proof"), "{ran:?}");
+}

@@ -51,6 +51,7 @@ prove!(
     a_proved_candidate_succeeds_the_identity,
     a_candidate_that_is_not_proved_is_not_promoted,
     a_candidate_can_be_given_up,
+    a_candidate_given_up_before_it_left_pushes_nothing_aside,
     a_promotion_can_be_undone,
     there_is_one_candidate_and_it_is_another_identity,
     tokens_are_rotated_too,

@@ -429,6 +429,21 @@ pub async fn a_candidate_can_be_given_up(place: &impl Place) {
     assert_eq!(held(&*ledger, &again, Which::Candidate).await, next.id());
 }
 
+/// The server was never told of it, and of what it would push aside it was.
+pub async fn a_candidate_given_up_before_it_left_pushes_nothing_aside(place: &impl Place) {
+    let (ledger, server, own) = (place.open(), server(1), Sample::certificate("sensor"));
+    let (lease, entry) = proved(&*ledger, &server, &own).await;
+    let entry = with_candidate(&*ledger, &lease, &entry, &server, &Sample::certificate("sensor")).await;
+    let promoted = ledger.promote(&lease, &entry).await.unwrap();
+    let third = Sample::certificate("sensor");
+    let staged = ledger.stage_next(&lease, &promoted, third.new_identity()).await.unwrap();
+    let given_up = ledger.roll_back(&lease, &staged).await.unwrap();
+    assert!(given_up.record.candidate.is_none());
+    assert_eq!(held(&*ledger, &given_up, Which::Previous).await, own.id());
+    let back = ledger.roll_back(&lease, &given_up).await.unwrap();
+    assert_eq!(held(&*ledger, &back, Which::Current).await, own.id());
+}
+
 pub async fn a_promotion_can_be_undone(place: &impl Place) {
     let (ledger, server, own) = (place.open(), server(1), Sample::certificate("sensor"));
     let (lease, entry) = proved(&*ledger, &server, &own).await;

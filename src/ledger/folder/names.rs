@@ -42,6 +42,12 @@ pub(super) fn unnamed(identity: &str) -> String {
     format!("{UNNAMED}-{identity}")
 }
 
+/// Whether `folder` is one that [`unnamed`] makes for an identity with this credentialsId.
+pub(super) fn is_unnamed(folder: &str, credentials_id: &str) -> bool {
+    let identity = folder.strip_prefix(UNNAMED).and_then(|rest| rest.strip_prefix('-'));
+    identity.is_some_and(|identity| !identity.is_empty() && credentials_id.starts_with(identity))
+}
+
 /// The folders that a device called `name` may have: first that of this release, then those of earlier ones, which kept
 /// a name, and one that looks the same, as it was written.
 pub(super) fn folders_of(name: &str) -> Vec<String> {

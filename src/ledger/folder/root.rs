@@ -203,13 +203,17 @@ impl Root {
 
 /// A copied folder would be a second device with the same identity, and ThingsBoard lets one of them in at a time.
 fn in_its_own_folder(entry: Entry) -> Result<Entry> {
-    match &entry.record.device {
-        Some(name) if !names::is_folder_of(entry.id.as_str(), name) => {
-            let message = format!("{} is a copy of the device '{name}'", entry.place());
-            Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::RemoveCopy))
+    let record = &entry.record;
+    let whose = match (&record.device, &record.identity.credentials_id, &record.identity_name) {
+        (Some(name), _, _) if !names::is_folder_of(entry.id.as_str(), name) => format!("the device '{name}'"),
+        // One that the server named is called after its first identity.
+        (None, Some(id), None) if !names::is_unnamed(entry.id.as_str(), id) => {
+            "a device that the server named".to_owned()
         }
-        _ => Ok(entry),
-    }
+        _ => return Ok(entry),
+    };
+    let message = format!("{} is a copy of {whose}", entry.place());
+    Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::RemoveCopy))
 }
 
 pub(super) fn exists(path: &Path) -> Result<bool> {
