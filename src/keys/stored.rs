@@ -12,7 +12,7 @@ pub enum Stored {
     /// Here, as bytes: PKCS#8 PEM, unencrypted.
     Bytes(Secret),
     /// In a token (a TPM, an HSM, a smart card), under this URI, whose query is never shown: it may hold a PIN (RFC 7512, 2.4).
-    Token(String),
+    Token(Secret),
     /// In the device's own chip, which never shows it.
     OnChip,
 }
@@ -30,7 +30,7 @@ pub fn open(stored: &Stored, origin: &str) -> Result<Arc<dyn Signer>> {
         // What follows the path may be a PIN (RFC 7512, 2.4).
         Stored::Token(uri) => elsewhere(format!(
             "the key of {origin} is in a token ({}), and tbprov has no driver for tokens",
-            uri.split('?').next().unwrap_or_default()
+            uri.expose().split('?').next().unwrap_or_default()
         )),
         Stored::OnChip => elsewhere(format!(
             "the key of {origin} never leaves the device's own chip, so only the device itself can connect with it"
@@ -48,7 +48,10 @@ mod tests {
         let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
         assert_eq!(open(&Stored::Bytes(key.to_pem()), "a").unwrap().public_key(), key.public_key());
         for (stored, says) in [
-            (Stored::Token("pkcs11:object=a".to_owned()), "the key of a is in a token (pkcs11:object=a)"),
+            (
+                Stored::Token(Secret::new("pkcs11:object=a?pin-value=1234")),
+                "the key of a is in a token (pkcs11:object=a)",
+            ),
             (Stored::OnChip, "the key of a never leaves the device's own chip"),
         ] {
             let error = open(&stored, "a").unwrap_err();
