@@ -23,7 +23,9 @@
 //! | accepted | any | ? accepted | proved | done: provisioned after SUCCESS in this run, else recovered |
 //! | proved | any | ? accepted | | done: verified |
 //! | accepted, proved | any | ? refused | | fail: the server does not know it |
-//! | any | any | ? not asked for, anonymous, unclear | | fail; after FAILURE with that, after a loss with the loss |
+//! | any | by request | the request never left | | fail |
+//! | any | any | ? unclear | | fail; after FAILURE or a loss with that |
+//! | any | any | ? not asked for, anonymous | | fail; after FAILURE with that |
 //!
 //! A candidate, which shall succeed the current identity, goes the same way, and is promoted where the first identity
 //! would be done. It is never tried before the server was told of it, and once it was, the old one is never tried:

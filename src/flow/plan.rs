@@ -8,8 +8,9 @@ use super::next::Registration;
 use crate::device::DeviceName;
 use crate::identity::{Credentials, CredentialsType, SoftwareIdentity, X509Identity, sha256_hex};
 use crate::keys::KeyType;
-use crate::ledger::{Entry, Wishes};
+use crate::ledger::{Entry, Slot, Subject, Wishes};
 use crate::secret::Secret;
+use crate::server::Host;
 use crate::telemetry::TelemetryPlan;
 
 /// The host that the prompt offers.
@@ -82,6 +83,14 @@ impl RegistrationPlan {
             Self::AtConnect { .. } => Registration::AtConnect,
         }
     }
+
+    /// Where the unfinished device of this profile is found that the server shall name. What registers at connect has a
+    /// name.
+    pub fn slot(&self, host: &Host, port: u16) -> Option<Slot> {
+        let Self::ByRequest { provision_key, .. } = self else { return None };
+        let provision_key_sha256 = sha256_hex(provision_key.as_bytes());
+        Some(Slot { host: host.clone(), port, provision_key_sha256 })
+    }
 }
 
 /// One provisioning. Server and ledger are those of the [`Run`](super::Run).
@@ -115,6 +124,14 @@ impl ProvisionPlan {
                 Wishes { given, registers_at_connect: true, ..Wishes::default() }
             }
         }
+    }
+}
+
+/// What a ledger calls the device: its name, else the place of the one that the server shall name.
+pub fn subject<'a>(name: Option<&'a DeviceName>, slot: Option<&'a Slot>) -> Option<Subject<'a>> {
+    match name {
+        Some(name) => Some(Subject::Named(name.as_str())),
+        None => slot.map(Subject::Unnamed),
     }
 }
 

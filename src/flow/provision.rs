@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::fresh::{self, Fresh};
 use super::next::Outcome;
-use super::plan::{IdentityPlan, ProvisionPlan, RegistrationPlan};
+use super::plan::{IdentityPlan, ProvisionPlan, RegistrationPlan, subject};
 use super::prove::Proof;
 use super::run::Run;
 use super::walk::Walk;
@@ -16,7 +16,7 @@ use crate::device::{DeviceName, State};
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Ignored};
 use crate::identity::{Credentials, Validity};
-use crate::ledger::{Entry, Lease, NewDevice, NewIdentity, Slot, Subject, Which};
+use crate::ledger::{Entry, Lease, NewDevice, NewIdentity, Subject, Which};
 use crate::telemetry::{self, Report};
 
 /// How long the parts took. Zero for a part that was not needed.
@@ -57,7 +57,7 @@ pub async fn provision(plan: &ProvisionPlan, run: Run<'_>) -> Result<Provisioned
     let progress = run.progress.about(provisioned.entry.id.clone());
     let report = telemetry::run(&run.prover.dialer, &credentials, telemetry, run.interrupt, &progress)
         .await
-        .map_err(|error| error.stamped(progress.step()))?;
+        .map_err(|error| naming(&provisioned.entry, error).stamped(progress.step()))?;
     provisioned.telemetry = Some(report);
     // The server asked for the certificate and let it in, and the answer vouches for the device.
     if provisioned.answer_verified {
@@ -66,18 +66,22 @@ pub async fn provision(plan: &ProvisionPlan, run: Run<'_>) -> Result<Provisioned
     Ok(provisioned)
 }
 
+/// The telemetry's failure. Of a device that the server named it says where it is: the same command would make another
+/// one, since nothing is left to finish of this one.
+fn naming(entry: &Entry, mut error: Error) -> Error {
+    if entry.record.device.is_none() {
+        let (state, place) = (entry.record.state().as_str(), entry.place());
+        error.message = format!("{} (the device itself is {state}, in {place})", error.message);
+    }
+    error
+}
+
 async fn to_proof(plan: &ProvisionPlan, run: Run<'_>) -> Result<(Provisioned, Credentials)> {
-    let slot = slot(plan, run);
-    let subject = match (&plan.device_name, &slot) {
-        (Some(name), _) => Subject::Named(name.as_str()),
-        (None, Some(slot)) => Subject::Unnamed(slot),
-        (None, None) => {
-            return Err(Error::new(
-                ErrorCode::UsageMissing,
-                "a device that registers at connect needs a name",
-            ));
-        }
-    };
+    let server = &run.prover.dialer.server;
+    let slot = plan.registration.slot(&server.host, server.port).filter(|_| plan.device_name.is_none());
+    let subject = subject(plan.device_name.as_ref(), slot.as_ref()).ok_or_else(|| {
+        Error::new(ErrorCode::UsageMissing, "a device that registers at connect needs a name")
+    })?;
     run.progress.begin(Step::Stage);
     let lease = run.lease(subject).await?;
     // What is there already belongs to the plan.
@@ -90,17 +94,6 @@ async fn to_proof(plan: &ProvisionPlan, run: Run<'_>) -> Result<(Provisioned, Cr
     let progress = run.progress.about(entry.id.clone());
     let run = Run { progress: &progress, ..run };
     Walk::begin(plan, run, lease, slot, entry, credentials, timings).finish().await
-}
-
-/// Where an unfinished device that the server names is found again.
-fn slot(plan: &ProvisionPlan, run: Run<'_>) -> Option<Slot> {
-    let server = &run.prover.dialer.server;
-    let provision_key_sha256 = plan.wishes().provision_key_sha256?;
-    plan.device_name.is_none().then(|| Slot {
-        host: server.host.clone(),
-        port: server.port,
-        provision_key_sha256,
-    })
 }
 
 /// Makes the credentials and writes them to the ledger.

@@ -284,3 +284,34 @@ fn a_certificate_of_another_device_is_told_and_no_second_name_is_asked_for() {
     let new = server.provision_as(&sandbox, "twin", "--cert new/cert.pem --key new/key.pem");
     assert_eq!(new.outcome(), "provisioned");
 }
+
+/// The same command would make another device: the first one is not to be looked for.
+#[test]
+fn a_device_that_the_server_named_is_told_where_its_telemetry_fails() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    sandbox.write("readings", "no telemetry\n");
+    let ran = unnamed(&server, &sandbox, KEY, "--send-telemetry=@readings");
+    assert_eq!(ran.failure().2, "telemetry", "{ran:?}");
+    let folders = entries(&sandbox.path("devices"));
+    let folder = folders.iter().find(|name| name.starts_with("unnamed-")).unwrap();
+    let told = format!("the device itself is proved, in ./devices/{folder}");
+    assert!(ran.message().contains(&told), "{ran:?}");
+}
+
+#[test]
+fn a_rerun_of_an_unnamed_device_believes_the_certificate_that_was_saved() {
+    let sandbox = Sandbox::trusting("san");
+    let registry = sandbox.path("registry.json");
+    let state = |config: &mut tbprov::sim::Config| config.state = Some(registry.clone());
+    let server = Server::presenting("san", |config| {
+        state(config);
+        config.faults = vec!["accept-then-close".parse().unwrap(), "refuse=2".parse().unwrap()];
+    });
+    assert_eq!(unnamed(&server, &sandbox, KEY, "").failure().0, 3);
+    let server = server.replace(state);
+    let mut arguments = by_profile(&server, KEY, "", "--json");
+    let flag = arguments.iter().position(|argument| argument == "--server-cert").unwrap();
+    arguments.drain(flag..flag + 2);
+    assert_eq!(sandbox.run_all(arguments).outcome(), "recovered");
+}

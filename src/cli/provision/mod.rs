@@ -124,7 +124,11 @@ impl ProvisionArgs {
         };
         let trust = match named_trust {
             Some(trust) => trust,
-            None => self.saved_trust(context, device_name.as_ref(), &host, port).await?,
+            None => {
+                let slot = registration.slot(&host, port);
+                let subject = flow::subject(device_name.as_ref(), slot.as_ref());
+                self.saved_trust(context, subject, &host, port).await?
+            }
         };
         let dialer = Dialer::new(Server { host, port, trust: trust.into() }, timeout);
         let verify_connect = !self.no_verify_connect;
@@ -171,12 +175,12 @@ impl ProvisionArgs {
     async fn saved_trust(
         &self,
         context: &Context,
-        name: Option<&DeviceName>,
+        subject: Option<Subject<'_>>,
         host: &Host,
         port: u16,
     ) -> Result<Trust> {
-        let saved = match name {
-            Some(name) => context.ledger.find(Subject::Named(name.as_str())).await?,
+        let saved = match subject {
+            Some(subject) => context.ledger.find(subject).await?,
             None => None,
         };
         let is_same = |entry: &Entry| entry.record.host == *host && entry.record.port == port;

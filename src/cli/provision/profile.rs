@@ -47,6 +47,9 @@ impl ProfileArgs {
                 "the provision key and secret are not used: the device is registered by its certificate at connect",
             );
         }
+        if config.gateway {
+            context.progress.warn("'gateway' is not used: a device that registers at connect is none");
+        }
     }
 
     pub(super) async fn key(&self, context: &Context) -> Result<String> {
