@@ -40,7 +40,7 @@ pub enum State {
     Staged,
     /// The request may have left; its fate is unknown.
     Sent,
-    /// The server answered SUCCESS with exactly these credentials.
+    /// The server answered SUCCESS with exactly these credentials, or whoever took the device in said so.
     Accepted,
     /// The server accepted a connection with these credentials.
     Proved,

@@ -36,7 +36,7 @@ pub(super) fn error(error: &Error, help: &str, color: bool, verbose: bool) -> St
             cause = under.source();
         }
     }
-    let _ = write!(text, "  {}: {}", painted("help", BOLD_CYAN, color), help);
+    let _ = write!(text, "  {}: {}", painted("help", BOLD_CYAN, color), escaped(help));
     text
 }
 

@@ -127,7 +127,8 @@ impl Output {
         }
     }
 
-    /// Says that a file is used which nobody named: it decides which server is talked to. On stderr in every format.
+    /// Says that a file is used which nobody named: it decides which server is talked to. On stderr, but with `--events`,
+    /// where it is one.
     fn found(&self, file: &Path) {
         if !self.quiet {
             self.talk(&escaped(&format!("using {}", file.display())));
