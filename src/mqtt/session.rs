@@ -75,7 +75,7 @@ impl Session {
     ///
     /// # Errors
     /// At the step that failed: `network/...`, `tls/...`, or `server/...` for a refusing CONNACK; `verify/not-asked` when
-    /// the server let a device with a certificate in without being given that.
+    /// the server accepted or refused a device with a certificate without being given that.
     pub async fn open(dialer: &Dialer, login: &Login<'_>, progress: &Progress) -> Result<Self> {
         let identity = match login {
             Login::Provision => None,
@@ -83,20 +83,18 @@ impl Session {
         };
         let link = dialer.dial(identity, progress).await?;
         progress.begin(Step::Connect);
-        let session = Self::over(link, dialer, login).await?;
-        if identity.is_some() && !session.certificate_presented() {
-            let why = if session.certificate_asked() {
-                "asking for a certificate of another kind than its own"
-            } else {
-                "asking for its certificate"
-            };
-            session.close().await;
-            let message = format!(
-                "{} let the device in without {why}, so it does not know who connected",
-                dialer.server
-            );
-            return Err(Error::new(ErrorCode::VerifyNotAsked, message));
-        }
+        // Whether it lets a device in or not: without its certificate the server speaks of nobody.
+        let nobody = identity.and_then(|_| nobody(link.client_certificate));
+        let session = match (Self::over(link, dialer, login).await, nobody) {
+            (Err(error), Some(why)) if error.code == ErrorCode::ServerNotAuthorized => {
+                return Err(not_asked(dialer, "refused", why).source(error));
+            }
+            (Ok(session), Some(why)) => {
+                session.close().await;
+                return Err(not_asked(dialer, "accepted", why));
+            }
+            (opened, _) => opened?,
+        };
         progress.event(&Event::Connected { mutual_tls: session.certificate_presented() });
         Ok(session)
     }
@@ -191,6 +189,21 @@ impl Session {
     fn ended(&self) -> Error {
         Error::new(ErrorCode::NetworkClosed, format!("the connection to {} has ended", self.peer))
     }
+}
+
+/// Why a server that was to be given a certificate cannot know whose connection it is.
+fn nobody(client_certificate: ClientCertificate) -> Option<&'static str> {
+    match client_certificate {
+        ClientCertificate::NotAsked => Some("asking for its certificate"),
+        ClientCertificate::NotPresented => Some("asking for a certificate of its kind"),
+        ClientCertificate::Presented => None,
+    }
+}
+
+fn not_asked(dialer: &Dialer, what: &str, why: &str) -> Error {
+    let message =
+        format!("{} {what} the device without {why}, so it does not know who connected", dialer.server);
+    Error::new(ErrorCode::VerifyNotAsked, message)
 }
 
 /// Runs the client crate's event loop until the connection ends. It has a task of its own because its `poll`

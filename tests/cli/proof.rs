@@ -137,7 +137,7 @@ fn a_token_is_not_proved_where_any_token_is_accepted() {
 /// A server that closes instead of answering may be one that has blocked this address, or is no broker at all.
 #[test]
 fn a_connection_that_is_closed_without_a_word_proves_nothing() {
-    let port = Broker { lets_in: false, ..Broker::that_never_answers() }.that_asks();
+    let port = Broker { connack: None, ..Broker::that_never_answers() }.that_asks();
     for state in ["sent", "accepted", "proved"] {
         let sandbox = moved_to(port, state, "");
         let ran = provision(&sandbox, port, "");

@@ -3,7 +3,7 @@
 use rustls::version::{TLS12, TLS13};
 use tbprov::sim::Release;
 
-use crate::broker::{Asks, Broker, answering_with, listen_tls, server_config, success};
+use crate::broker::{Asks, Broker, answering_with, failure, listen_tls, server_config, success};
 use crate::support::{KEY, NAME, Ran, SECRET, Sandbox, Server};
 
 /// A folder with a device that was proved.
@@ -144,4 +144,17 @@ fn doctor_shows_what_an_untrusted_server_presents_in_one_line() {
     assert_eq!(tls["code"], "tls/untrusted");
     let connect = checks.iter().find(|check| check["check"] == "connect").unwrap();
     assert_eq!(connect["outcome"], "skipped");
+}
+
+/// ThingsBoard up to 3.4 behind a balancer that keeps the certificate: CONNACK 5 is about nobody.
+#[test]
+fn a_refusal_without_asking_for_the_certificate_says_nothing_of_it() {
+    let port = Broker { connack: Some(5), ..Broker::answering(failure) }.that_never_asks();
+    let sandbox = Sandbox::trusting("san");
+    assert_eq!(provision(&sandbox, port, "").brief(), "1 server/failure exchange");
+    assert_eq!(sandbox.record()["state"], "sent");
+    let ran = sandbox.run("connect --json");
+    assert_eq!(ran.brief(), "4 verify/not-asked verify");
+    assert!(ran.message().contains("refused the device without asking"), "{ran:?}");
+    assert_eq!(sandbox.record()["state"], "sent");
 }

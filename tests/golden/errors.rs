@@ -359,8 +359,8 @@ fn server() {
         ("server/refused: CONNACK 1", 1),
         ("server/identifier-rejected: CONNACK 2", 2),
         ("server/unavailable: CONNACK 3", 3),
-        ("server/not-authorized: CONNACK 4", 4),
-        ("server/not-authorized: CONNACK 5", 5),
+        ("verify/not-asked: CONNACK 4", 4),
+        ("verify/not-asked: CONNACK 5", 5),
         ("server/refused: CONNACK 9", 9),
     ] {
         snapshot.both(title, connect, || Place::connack(code).pair());
@@ -433,7 +433,7 @@ fn verify() {
         &format!("provision {PATIENCE} --credentials-type mqtt-basic"),
         || Place::at(silent.that_never_asks()),
     );
-    let closing = Broker { lets_in: false, ..silent };
+    let closing = Broker { connack: None, ..silent };
     snapshot.both("nothing found out", &pair, || Place::at(closing.that_asks()).pair());
     snapshot.both("verify/already-registered", "provision --cert device.pem --key device_key.pem", || {
         Place::holding(HeldCredentials::certificate(&certificate_of("files/device.pem"))).pair()

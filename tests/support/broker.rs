@@ -159,17 +159,17 @@ pub(crate) struct Broker {
     pub(crate) early: Option<&'static str>,
     /// The answer to a request; none is an answer that never comes.
     pub(crate) answer: Option<fn(&str) -> String>,
-    /// Whether devices are let in, whoever they are; else their connection is closed without a word.
-    pub(crate) lets_in: bool,
+    /// The CONNACK code that every device gets, whoever it is; without one its connection is closed without a word.
+    pub(crate) connack: Option<u8>,
 }
 
 impl Broker {
     pub(crate) const fn answering(answer: fn(&str) -> String) -> Self {
-        Self { early: None, answer: Some(answer), lets_in: true }
+        Self { early: None, answer: Some(answer), connack: Some(0) }
     }
 
     pub(crate) const fn that_never_answers() -> Self {
-        Self { early: None, answer: None, lets_in: true }
+        Self { early: None, answer: None, connack: Some(0) }
     }
 
     /// At this port, and it asks for no certificate.
@@ -204,11 +204,11 @@ impl Broker {
     /// What it says to a packet; none where it closes.
     fn reply(self, packet: &Packet) -> Option<Vec<u8>> {
         Some(match packet {
-            Packet::Connect(connect) if self.lets_in || is_provisioning(connect) => {
+            Packet::Connect(connect) => {
+                let code = if is_provisioning(connect) { 0 } else { self.connack? };
                 let early = self.early.map(publish).unwrap_or_default();
-                [[0x20, 2, 0, 0].as_slice(), &early].concat()
+                [[0x20, 2, 0, code].as_slice(), &early].concat()
             }
-            Packet::Connect(_) => return None,
             Packet::Publish(request) => {
                 let id = request.pkid.to_be_bytes();
                 let request = std::str::from_utf8(&request.payload).unwrap();
