@@ -23,7 +23,6 @@ mod sim;
 mod telemetry_args;
 mod terminal;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -168,7 +167,7 @@ impl Command {
 
 /// Parses, runs, and maps the outcome to an exit code.
 pub(crate) fn main() -> ExitCode {
-    terminal::report_panics();
+    terminal::on_panic(report);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused_arguments(&error),
@@ -224,16 +223,26 @@ fn all_text_is_utf8() -> Result<()> {
 
 /// clap's own message, or the same in JSON where that was asked for.
 fn refused_arguments(error: &clap::Error) -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let machine = arguments.iter().any(|argument| argument == "--json" || argument == "--events");
-    if !(machine && error.use_stderr()) {
+    if !(is_for_programs() && error.use_stderr()) {
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
     let error = usage_error(error);
-    let options = Options { format: Format::Json, quiet: false, verbose: 0, color: Color::Never };
+    let exit_code = error.exit_code();
+    report(error);
+    ExitCode::from(exit_code)
+}
+
+/// Whether a machine format was asked for, by arguments that may not be readable.
+fn is_for_programs() -> bool {
+    std::env::args_os().any(|argument| argument == "--json" || argument == "--events")
+}
+
+/// A failure where there is no [`Output`]: of arguments that cannot be read, or of tbprov itself.
+fn report(error: Error) {
+    let format = if is_for_programs() { Format::Json } else { Format::Human };
+    let options = Options { format, quiet: false, verbose: 0, color: Color::Never };
     Output::new(options).error("tbprov", &error, &advice::help(&error));
-    ExitCode::from(error.exit_code())
 }
 
 /// clap's first paragraph, which may name several arguments, in one line.

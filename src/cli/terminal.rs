@@ -1,10 +1,10 @@
 //! The terminal itself: its state before any prompt, the log, and what a panic shows.
 
-use std::io::Write as _;
 #[cfg(unix)]
 use std::sync::OnceLock;
 
 use tbprov::firmware::leftovers;
+use tbprov::{Error, ErrorCode};
 
 /// The modes of the terminal at the start, so that an interrupted password prompt does not leave it mute.
 #[cfg(unix)]
@@ -60,22 +60,20 @@ pub(super) fn log(verbose: u8) {
         .try_init();
 }
 
-/// A panic is a bug of ours: it says so, where it was, and ends with exit code 70. Its message is left out,
-/// because it may hold values.
+/// A panic is a bug of ours: `report` says so, with its place, and the process ends with exit code 70. Its message is
+/// left out, because it may hold values.
 #[allow(clippy::disallowed_methods, reason = "a panic has no way back to main")]
-pub(super) fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+pub(super) fn on_panic(report: fn(Error)) {
+    std::panic::set_hook(Box::new(move |panic| {
         restore();
         let place = panic
             .location()
             .map(|place| format!(" at {}:{}", place.file(), place.line()))
             .unwrap_or_default();
-        let _ = writeln!(
-            std::io::stderr(),
-            "error[internal/bug]: tbprov has stopped{place}\n  help: please report it with the command that led here \
-             (without its secrets); nothing on disk was lost, the same command can be run again"
-        );
+        let error = Error::new(ErrorCode::Bug, format!("tbprov has stopped{place}"));
+        let exit_code = error.exit_code();
+        report(error);
         leftovers::end_all();
-        std::process::exit(70);
+        std::process::exit(i32::from(exit_code));
     }));
 }
