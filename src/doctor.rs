@@ -159,6 +159,7 @@ pub async fn check_store(ledger: &dyn Ledger, mut tell: impl FnMut(Check)) {
 
 async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Finding> {
     let credentials = ledger.key(entry, Which::Current).await?.open(&entry.place())?;
+    ledger.trust(entry).await?;
     let days = credentials.x509().map(|identity| days_left(&identity.leaf));
     let has_ended =
         credentials.x509().is_some_and(|identity| identity.leaf.validity.not_after < clock::now());

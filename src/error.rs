@@ -317,6 +317,8 @@ pub enum Hint {
     DeletedAtServer,
     /// The saved device differs from what was asked for.
     DifferingOption,
+    /// The saved device differs from what was asked for, and the server never heard of it.
+    DifferingStaged(String),
     /// The store has no device.
     EmptyStore,
     /// The emulated board did not do in time what was awaited.
@@ -415,6 +417,8 @@ pub enum Hint {
     GiveCommonName,
     /// The connect was to register the device, and the server refused it.
     NotRegistered,
+    /// The device is not registered yet, and what was asked for is not to do it.
+    Unregistered,
     /// The device was never sent to the server, and its certificate cannot be used any more.
     ReplaceStaged(String),
     /// The value was not given, and can be given in one of these ways.

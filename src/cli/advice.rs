@@ -77,7 +77,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::NameChip => {
             "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP"
         }
-        Hint::NameDevice => "'tbprov devices list' shows them; give the name as the first argument",
+        Hint::NameDevice => {
+            "'tbprov devices list' shows them; give the name as the first argument, or with --device where that is a flag"
+        }
         Hint::NeedCertificate => "give the file whose text begins with -----BEGIN CERTIFICATE-----",
         Hint::NoPort => {
             "connect the board with a cable that carries data, not power alone; name its port with --port or TBPROV_SERIAL_PORT"
@@ -111,7 +113,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::PressReset => "what was written is whole: press RESET on the board",
         Hint::QemuArguments => "read what it says; arguments after -- have to be QEMU's own",
         Hint::RandomSource => "check that the system's random number source works",
-        Hint::RemoveCopy => "remove the copy: each device has an identity of its own",
+        Hint::RemoveCopy => {
+            "remove a copy, and give a folder that was renamed its old name: each device has an identity of its own"
+        }
         Hint::SecureBoot => "such a chip takes no other firmware; use a board without secure boot",
         Hint::ServerForEmulator => "let the server listen on 127.0.0.1 or on an address of the network",
         Hint::ServerOfFiles => "give it with --host HOST, or host = \"…\" in tbprov.toml",
@@ -142,8 +146,15 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::GiveCommonName => {
             "give another with --common-name NAME; the profile's pattern has to find the device's name in it"
         }
+        Hint::Unregistered => "register it with 'tbprov provision', with the flags of its first run",
         Hint::NotRegistered => {
             "the usual causes: the profile's certificate is another authority's (its provision key has to be the credentialsId of --ca-cert), its pattern does not find the common name, creating devices is off, or a device of that name has other credentials or another profile"
+        }
+        Hint::DifferingStaged(name) => {
+            return format!(
+                "drop the differing option to go on with the saved identity, or choose another --device-name or --store. The server does not know the saved one: 'tbprov devices remove {name}' and provisioning anew loses nothing"
+            )
+            .into();
         }
         Hint::ReplaceStaged(name) => {
             return format!(

@@ -57,6 +57,12 @@ impl Config {
     /// the folder may have put it there. So it is of this user, and names no file outside its folder.
     pub(super) fn find(progress: &Progress) -> Result<Self> {
         let file = Path::new(DEFAULT);
+        // Before it is opened: a pipe that somebody put there would never end.
+        if let Ok(known) = file.metadata()
+            && !known.is_file()
+        {
+            return Err(invalid(file, "it is no regular file").hint(Hint::NameConfig));
+        }
         let text = match read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),

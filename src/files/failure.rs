@@ -28,6 +28,11 @@ impl Failure {
         Self { in_the_way: true, ..Self::new("create the folder", path, error) }
     }
 
+    /// Something else has the name under which a file is written first.
+    pub(super) fn taken(path: &Path) -> Self {
+        Self::new("write", path, io::Error::other("something else has that name"))
+    }
+
     /// The same, of the file that it was done for.
     pub(super) fn of(self, verb: &'static str, path: &Path) -> Self {
         Self::new(verb, path, self.error)

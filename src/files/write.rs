@@ -56,7 +56,11 @@ pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Failur
     let _ = fs::remove_file(&beside);
     let cannot = |error| Failure::new("write", path, error);
     write_new(&beside, content, access)
-        .map_err(|failure| failure.of("write", path))
+        .map_err(|failure| match failure.is_existing() {
+            // A folder, say: nothing that tbprov made, and nothing that it removes.
+            true => Failure::taken(&beside),
+            false => failure.of("write", path),
+        })
         .and_then(|()| fs::rename(&beside, path).map_err(cannot))
         .inspect_err(|_| {
             let _ = fs::remove_file(&beside);

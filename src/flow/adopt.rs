@@ -1,5 +1,6 @@
 //! Takes a device in that was registered by other means.
 
+use super::find_same;
 use super::fresh::Fresh;
 use super::plan::AdoptPlan;
 use super::run::Run;
@@ -22,6 +23,9 @@ async fn take_in(plan: &AdoptPlan, run: Run<'_>) -> Result<Entry> {
     if let Some(entry) = run.ledger.find(subject).await? {
         let message = format!("the store already has '{}' in {}", entry.shown_name(), entry.place());
         return Err(Error::new(ErrorCode::StoreExists, message));
+    }
+    if let Err(same) = find_same(run, &plan.identity.leaf).await {
+        run.progress.warn(format!("{}: two devices with one identity are one at the server", same.message));
     }
     let Fresh { kept, credentials } = Fresh::from(plan.identity.clone());
     let state = if plan.verify_connect {

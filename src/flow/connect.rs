@@ -4,7 +4,7 @@ use super::plan::ConnectPlan;
 use super::record_proof;
 use super::run::Run;
 use crate::device::State;
-use crate::error::{Error, ErrorCode, Result, Step};
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::identity::Credentials;
 use crate::ledger::Entry;
 use crate::telemetry::{self, Report};
@@ -33,7 +33,9 @@ pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
     let (run, dialer) = (Run { progress: &progress, ..run }, &run.prover.dialer);
     if let Some(entry) = plan.device.as_ref().filter(|entry| may_register(entry, &plan.credentials)) {
         let message = format!("'{}' is not registered yet, and a connect could do it", entry.shown_name());
-        return Err(Error::new(ErrorCode::StoreNotProved, message).stamped(Step::Plan));
+        return Err(Error::new(ErrorCode::StoreNotProved, message)
+            .hint(Hint::Unregistered)
+            .stamped(Step::Plan));
     }
     let proves = plan.device.as_ref().is_some_and(|entry| {
         may_be_proved(entry) && dialer.server.is_at(&entry.record.host, entry.record.port)

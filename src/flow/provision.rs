@@ -134,7 +134,11 @@ async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(En
     if let Some(what) = conflict(plan, run, &entry, &credentials) {
         run.progress.begin(Step::Stage);
         let message = format!("the store already has '{}' in {}, {what}", entry.shown_name(), entry.place());
-        return Err(Error::new(ErrorCode::StoreExists, message).hint(Hint::DifferingOption));
+        let hint = match entry.record.state() {
+            State::Staged => Hint::DifferingStaged(entry.shown_name().to_owned()),
+            _ => Hint::DifferingOption,
+        };
+        return Err(Error::new(ErrorCode::StoreExists, message).hint(hint));
     }
     if let Some(identity) = credentials.x509() {
         identity.leaf.check_dates(&entry.place()).map_err(|error| match entry.record.state() {
@@ -187,6 +191,9 @@ fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Cre
     match &plan.registration {
         RegistrationPlan::AtConnect { issuer, .. } if held.intermediates.first() != Some(&issuer.leaf) => {
             Some("with a certificate that this authority did not issue".to_owned())
+        }
+        RegistrationPlan::AtConnect { issuer, .. } if held.intermediates[1..] != issuer.intermediates => {
+            Some("with other certificates above its authority's".to_owned())
         }
         RegistrationPlan::AtConnect { common_name, .. }
             if held.leaf.common_name.as_ref() != Some(common_name) =>

@@ -139,3 +139,14 @@ fn a_server_certificate_of_certs_server_is_trusted_by_name_and_address() {
         assert!(told.contains(line), "{told}");
     }
 }
+
+#[test]
+fn a_certificate_that_another_device_has_gets_a_word() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "").done();
+    let pair = format!("--cert devices/{NAME}/cert.pem --key devices/{NAME}/key.pem");
+    let ran = sandbox.run(&format!("devices add --json sensor-02 {pair} {}", server.flags()));
+    ran.done();
+    assert!(ran.stderr.contains("two devices with one identity are one at the server"), "{ran:?}");
+}

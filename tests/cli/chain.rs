@@ -301,3 +301,18 @@ fn a_gateway_of_the_configuration_gets_a_word() {
     assert_eq!(ran.outcome(), "provisioned");
     assert!(ran.stderr.contains("'gateway' is not used"), "{ran:?}");
 }
+
+#[test]
+fn other_certificates_above_the_authority_are_another_identity() {
+    let sandbox = factory();
+    let server = server(&sandbox, |_| {});
+    sandbox.run("certs ca --json --name another --out other").done();
+    sandbox.write("two.pem", sandbox.read("ca.pem") + &sandbox.read("other/ca.pem"));
+    let two = "--ca-cert two.pem --ca-key ca_key.pem";
+    let first = sandbox.run(&line(&server, two));
+    let state = sandbox.record()["state"].clone();
+    let ran = provision(&sandbox, &server, "");
+    assert_eq!(ran.brief(), "5 store/exists stage", "{first:?}");
+    assert!(ran.message().contains("above its authority's"), "{ran:?}");
+    assert_eq!(ran.help().contains("devices remove"), state == "staged", "{state} {ran:?}");
+}

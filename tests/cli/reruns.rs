@@ -143,3 +143,25 @@ fn a_device_that_was_never_proved_is_not_said_to_have_been_accepted() {
     assert_eq!(ran.brief(), "4 verify/refused verify");
     assert!(ran.message().starts_with("the device was taken in without a proof"), "{ran:?}");
 }
+
+#[test]
+fn doctor_sees_that_the_saved_certificates_are_gone() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "").done();
+    std::fs::remove_file(sandbox.path(&format!("devices/{NAME}/server.pem"))).unwrap();
+    let ran = sandbox.run("doctor --json");
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert!(ran.stdout.contains("store/corrupt"), "{ran:?}");
+}
+
+#[test]
+fn what_is_in_the_way_of_a_record_is_named() {
+    let sandbox = Sandbox::trusting("san");
+    let server = Server::presenting("san", |_| {});
+    server.provision(&sandbox, "--no-verify-connect").done();
+    std::fs::create_dir(sandbox.path(&format!("devices/{NAME}/.device.json.new"))).unwrap();
+    let ran = server.provision(&sandbox, "");
+    assert_eq!(ran.brief(), "5 store/io promote");
+    assert!(ran.message().contains(".device.json.new"), "{ran:?}");
+}

@@ -157,8 +157,11 @@ impl Ledger for Folders {
         let (entry, left) = (entry.clone(), advance.leaves.cloned());
         self.change(lease, move |root| {
             let entry = root.replace_record(&entry, record, server_pem)?;
-            if let Some(slot) = left {
-                unfinished::remove(&root.path, &slot, entry.id.as_str())?;
+            // The record has the news: what still names the device is not asked any more.
+            if let Some(Err(error)) =
+                left.map(|slot| unfinished::remove(&root.path, &slot, entry.id.as_str()))
+            {
+                root.progress.warn(error.message);
             }
             Ok(entry)
         })

@@ -212,7 +212,7 @@ fn in_its_own_folder(entry: Entry) -> Result<Entry> {
         }
         _ => return Ok(entry),
     };
-    let message = format!("{} is a copy of {whose}", entry.place());
+    let message = format!("{} is a copy of {whose}, or its folder under another name", entry.place());
     Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::RemoveCopy))
 }
 
