@@ -24,8 +24,12 @@ async fn take_in(plan: &AdoptPlan, run: Run<'_>) -> Result<Entry> {
         let message = format!("the store already has '{}' in {}", entry.shown_name(), entry.place());
         return Err(Error::new(ErrorCode::StoreExists, message));
     }
-    if let Err(same) = find_same(run, &plan.identity.leaf).await {
-        run.progress.warn(format!("{}: two devices with one identity are one at the server", same.message));
+    match find_same(run, &plan.identity.leaf).await {
+        Err(same) if same.code == ErrorCode::StoreExists => {
+            let message = format!("{}: two devices with one identity are one at the server", same.message);
+            run.progress.warn(message);
+        }
+        looked => looked?,
     }
     let Fresh { kept, credentials } = Fresh::from(plan.identity.clone());
     let state = if plan.verify_connect {
