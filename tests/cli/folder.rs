@@ -1,6 +1,6 @@
 //! What lies in the folder where the command runs, and nobody named: it is announced, and may not do everything.
 
-use crate::support::{KEY, Ran, Sandbox, Server, fixture_text, for_each_row, same};
+use crate::support::{KEY, Sandbox, Server, fixture_text, for_each_row, same};
 
 /// A folder within a folder, with a file beside it that is not its business.
 fn repository(lines: &str) -> Sandbox {
@@ -215,6 +215,8 @@ fn a_pipe_in_the_place_of_the_configuration_is_refused_and_not_waited_for() {
     let sandbox = Sandbox::new();
     let made = std::process::Command::new("mkfifo").arg(sandbox.path("tbprov.toml")).status().unwrap();
     assert!(made.success());
-    let ran = Ran::from(sandbox.bare_in_time().args(["devices", "list", "--json"]).output().unwrap());
+    let ran = crate::support::Ran::from(
+        sandbox.bare_in_time().args(["devices", "list", "--json"]).output().unwrap(),
+    );
     assert_eq!(ran.brief(), "2 config/invalid plan");
 }
