@@ -87,9 +87,16 @@ impl RegistrationPlan {
     /// Where the unfinished device of this profile is found that the server shall name. What registers at connect has a
     /// name.
     pub fn slot(&self, host: &Host, port: u16) -> Option<Slot> {
-        let Self::ByRequest { provision_key, .. } = self else { return None };
-        let provision_key_sha256 = sha256_hex(provision_key.as_bytes());
+        let provision_key_sha256 = self.provision_key_sha256()?;
         Some(Slot { host: host.clone(), port, provision_key_sha256 })
+    }
+
+    /// The fingerprint of the profile's provision key, by which a record names it.
+    fn provision_key_sha256(&self) -> Option<String> {
+        match self {
+            Self::ByRequest { provision_key, .. } => Some(sha256_hex(provision_key.as_bytes())),
+            Self::AtConnect { .. } => None,
+        }
     }
 }
 
@@ -112,17 +119,11 @@ pub struct ProvisionPlan {
 impl ProvisionPlan {
     /// What the ledger keeps of what was asked for.
     pub fn wishes(&self) -> Wishes {
-        let given = matches!(self.identity, IdentityPlan::Given(_));
-        match &self.registration {
-            RegistrationPlan::ByRequest { provision_key, gateway, .. } => Wishes {
-                given,
-                gateway: *gateway,
-                registers_at_connect: false,
-                provision_key_sha256: Some(sha256_hex(provision_key.as_bytes())),
-            },
-            RegistrationPlan::AtConnect { .. } => {
-                Wishes { given, registers_at_connect: true, ..Wishes::default() }
-            }
+        Wishes {
+            given: matches!(self.identity, IdentityPlan::Given(_)),
+            gateway: matches!(self.registration, RegistrationPlan::ByRequest { gateway: true, .. }),
+            registers_at_connect: self.registration.kind() == Registration::AtConnect,
+            provision_key_sha256: self.registration.provision_key_sha256(),
         }
     }
 }
