@@ -118,17 +118,21 @@ fn a_batch_of_unnamed_devices_that_are_not_to_be_proved_has_as_many_as_were_aske
     assert_eq!(kept(&sandbox), (4, 0));
 }
 
+/// The device is made, and the run hears nothing of it.
+fn that_loses_its_answer(state: impl Fn(&mut tbprov::sim::Config)) -> Server {
+    Server::presenting("san", |config| {
+        state(config);
+        config.faults = vec!["accept-then-close".parse().unwrap(), "refuse=2".parse().unwrap()];
+    })
+}
+
 #[test]
 fn an_unnamed_device_is_found_again_by_its_own_profile_alone() {
     for first in ["", "--no-verify-connect"] {
         let sandbox = Sandbox::trusting("san");
         let registry = sandbox.path("registry.json");
         let state = |config: &mut tbprov::sim::Config| config.state = Some(registry.clone());
-        // The device is made, and the run hears nothing of it.
-        let server = Server::presenting("san", |config| {
-            state(config);
-            config.faults = vec!["accept-then-close".parse().unwrap(), "refuse=2".parse().unwrap()];
-        });
+        let server = that_loses_its_answer(state);
         let lost = unnamed(&server, &sandbox, KEY, first);
         assert_eq!(lost.failure().0, 3, "{lost:?}");
         let server = server.replace(state);
@@ -304,10 +308,7 @@ fn a_rerun_of_an_unnamed_device_believes_the_certificate_that_was_saved() {
     let sandbox = Sandbox::trusting("san");
     let registry = sandbox.path("registry.json");
     let state = |config: &mut tbprov::sim::Config| config.state = Some(registry.clone());
-    let server = Server::presenting("san", |config| {
-        state(config);
-        config.faults = vec!["accept-then-close".parse().unwrap(), "refuse=2".parse().unwrap()];
-    });
+    let server = that_loses_its_answer(state);
     assert_eq!(unnamed(&server, &sandbox, KEY, "").failure().0, 3);
     let server = server.replace(state);
     let mut arguments = by_profile(&server, KEY, "", "--json");
