@@ -25,6 +25,8 @@ pub enum Finding {
     Passed(String),
     /// It works, and something deserves attention.
     Warning(String),
+    /// A device that is not proved yet, and its state.
+    Unfinished(String),
     /// It does not work, and why.
     Failed(Error),
     /// It is not there, and not everybody needs it.
@@ -169,9 +171,7 @@ async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Fi
             Finding::Warning(format!("{id}: its certificate expires in {days} days"))
         }
         (State::Proved, _) => Finding::Passed(format!("{id}: proved")),
-        (state, _) => {
-            Finding::Warning(format!("{id}: {}; provisioning it once more finishes it", state.as_str()))
-        }
+        (state, _) => Finding::Unfinished(format!("{id}: {}", state.as_str())),
     })
 }
 

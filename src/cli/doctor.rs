@@ -104,7 +104,7 @@ impl Report<'_> {
         if self.context.output.format() == Format::Human {
             let mark = match check.finding {
                 Finding::Passed(_) => Mark::Passed,
-                Finding::Warning(_) => Mark::Warning,
+                Finding::Warning(_) | Finding::Unfinished(_) => Mark::Warning,
                 Finding::Failed(_) => Mark::Failed,
                 Finding::Absent(_) | Finding::Skipped => Mark::Skipped,
             };
@@ -143,6 +143,9 @@ impl CheckResult {
         let (outcome, detail) = match &check.finding {
             Finding::Passed(detail) => ("passed", detail.clone()),
             Finding::Warning(detail) => ("warning", detail.clone()),
+            Finding::Unfinished(device) => {
+                ("warning", format!("{device}; run 'tbprov provision' again to finish it"))
+            }
             Finding::Failed(error) => ("failed", error.message.clone()),
             Finding::Absent(detail) => ("skipped", detail.clone()),
             Finding::Skipped => ("skipped", "not tried".to_owned()),
