@@ -2,7 +2,7 @@
 //! (`MqttTransportHandler.processRegularSessionMsg`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
@@ -17,7 +17,6 @@ use super::session_limits::{self, DeviceRequest};
 use super::telemetry::{Telemetry, are_attributes};
 use super::topic::{Topic, is_known_filter};
 use super::wire::{Transport, Wire};
-use crate::clock;
 
 /// SUBACK's failure code.
 const NOT_GRANTED: u8 = 0x80;
@@ -224,7 +223,8 @@ enum Verdict {
 
 /// The millisecond in which this is asked, since 1970.
 fn arrival() -> i64 {
-    i64::try_from(clock::now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Messages within a second, counted from the first one of each second.

@@ -122,7 +122,8 @@ impl Times {
     /// they may not grow, the oldest makes place.
     fn add(&mut self, ts: i64, may_grow: bool) -> Option<bool> {
         let place = match self.remembered.back() {
-            Some(latest) if ts <= *latest => match self.remembered.binary_search(&ts) {
+            Some(latest) if ts == *latest => return Some(false),
+            Some(latest) if ts < *latest => match self.remembered.binary_search(&ts) {
                 Ok(_) => return Some(false),
                 Err(place) => place,
             },
