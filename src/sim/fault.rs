@@ -81,10 +81,7 @@ impl Fault {
     pub const ALL: &[FaultHelp] = &[
         help("accept-then-close", "create the device, then close the connection without an answer"),
         help("close-after-connect", "close the connection right after CONNACK 0"),
-        help(
-            "close-every=N",
-            "close each connection when its Nth telemetry message was accepted; PUBACKs not sent never are",
-        ),
+        help("close-every=N", "close a connection at its Nth telemetry message; PUBACKs not sent never are"),
         help("delay=DURATION", "send each provision answer this much later (500ms, 2s)"),
         help(
             "doc-shape",

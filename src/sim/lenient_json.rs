@@ -338,6 +338,8 @@ fn without_repeats(mut members: Members<'_>) -> Members<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn written(text: &str) -> Option<String> {
@@ -431,5 +433,41 @@ mod tests {
         assert!(read(&nested(DEEPEST + 1)).is_none());
         assert!(read(&"[".repeat(60_000)).is_none());
         assert!(read(&"{a:".repeat(20_000)).is_none());
+    }
+
+    /// Any strict JSON, without floating-point numbers, which are written in more than one way.
+    fn strict() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::from),
+                prop::collection::hash_map(any::<String>(), inner, 0..20)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn strict_json_is_read_and_written_as_it_was(value in strict()) {
+            for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let again: serde_json::Value = serde_json::from_str(&written(&text).unwrap()).unwrap();
+                prop_assert_eq!(&again, &value);
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_strict(text in r#"[{\[][ -~\n'"{}\[\],;:=>#/*\\é😀]{0,40}[}\]]"#) {
+            if let Some(out) = written(&text) {
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
+            }
+        }
     }
 }
