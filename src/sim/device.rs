@@ -140,9 +140,10 @@ impl RegisteredDevice {
     }
 
     pub(super) fn summary(&self) -> DeviceSummary {
-        let counted = |store: &Box<Store>| (store.stored(), store.is_lower_bound());
-        let (stored, stored_is_lower_bound) =
-            lock(&self.received.store).as_ref().map(counted).unwrap_or_default();
+        let (stored, stored_is_lower_bound) = match lock(&self.received.store).as_deref() {
+            Some(store) => (store.stored(), store.is_lower_bound()),
+            None => (0, false),
+        };
         DeviceSummary {
             name: self.name.clone(),
             credentials_type: self.credentials.credentials_type(),
