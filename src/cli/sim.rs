@@ -19,7 +19,8 @@ use tbprov::identity::{Certificate, read_certificates};
 use tbprov::keys::pem;
 use tbprov::server::Host;
 use tbprov::sim::{
-    self, Config, Event, Fault, NamePattern, PreProvisioned, Release, ServerIdentity, Simulator, Strategy,
+    self, Config, Event, Fault, Limit, NamePattern, PreProvisioned, Release, ServerIdentity, Simulator,
+    Strategy,
 };
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
@@ -47,6 +48,21 @@ pub(super) struct SimArgs {
     /// Something to do wrong; may be given several times. --help lists all.
     #[arg(long, value_name = "FAULT")]
     fault: Vec<Fault>,
+    /// The telemetry messages that a device may send, COUNT:SECONDS, one or several: 10:1,300:60.
+    #[arg(long, value_name = "LIMIT")]
+    device_limit: Option<Limit>,
+    /// The telemetry messages that all devices together may send.
+    #[arg(long, value_name = "LIMIT")]
+    tenant_limit: Option<Limit>,
+    /// The data points (values) that a device may send.
+    #[arg(long, value_name = "LIMIT")]
+    device_point_limit: Option<Limit>,
+    /// The data points (values) that all devices together may send.
+    #[arg(long, value_name = "LIMIT")]
+    tenant_point_limit: Option<Limit>,
+    /// How often a device may connect; one connect more is answered with CONNACK 3.
+    #[arg(long, value_name = "LIMIT")]
+    device_connect_limit: Option<Limit>,
     /// The device profile's provisioning strategy.
     #[arg(long, value_name = "STRATEGY", default_value = "allow-create")]
     strategy: StrategyArg,
@@ -141,6 +157,11 @@ impl SimArgs {
             directory: Some(self.dir),
             hosts: self.names,
             state: self.state,
+            device_limit: self.device_limit,
+            tenant_limit: self.tenant_limit,
+            device_point_limit: self.device_point_limit,
+            tenant_point_limit: self.tenant_point_limit,
+            device_connect_limit: self.device_connect_limit,
             ..Config::new(key, secret)
         };
         config.check()?;

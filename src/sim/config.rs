@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::credentials::HeldCredentials;
 use super::fault::Fault;
+use super::limit::Limit;
 use super::name_pattern::NamePattern;
 use super::release::Release;
 use super::server_identity::ServerIdentity;
@@ -103,10 +104,23 @@ pub struct Config {
     /// How long a provision request stays unanswered that the server's core fails over, until its connection is
     /// closed. ThingsBoard: 11 to 17 s (it looks every few seconds for what is older than 10 s).
     pub unanswered_lifetime: Duration,
+    /// How many telemetry messages one device may send.
+    pub device_limit: Option<Limit>,
+    /// How many telemetry messages all devices together may send.
+    pub tenant_limit: Option<Limit>,
+    /// How many data points (values) one device may send.
+    pub device_point_limit: Option<Limit>,
+    /// How many data points (values) all devices together may send.
+    pub tenant_point_limit: Option<Limit>,
+    /// How often one device may connect; ThingsBoard calls it `messages`.
+    pub device_connect_limit: Option<Limit>,
+    /// Whether the stored values are kept, to be seen by [`Simulator::values`](super::Simulator::values). Memory
+    /// then grows with each of them; else they are counted alone.
+    pub keep_values: bool,
 }
 
 impl Config {
-    /// On loopback, any port, as the newest release, without faults and without a state file.
+    /// On loopback, any port, as the newest release, without faults, limits and state file.
     pub fn new(provision_key: impl Into<String>, provision_secret: Secret) -> Self {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -123,6 +137,12 @@ impl Config {
             state: None,
             provisioning_lifetime: Duration::from_secs(60),
             unanswered_lifetime: Duration::from_secs(11),
+            device_limit: None,
+            tenant_limit: None,
+            device_point_limit: None,
+            tenant_point_limit: None,
+            device_connect_limit: None,
+            keep_values: false,
         }
     }
 

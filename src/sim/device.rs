@@ -1,12 +1,15 @@
 //! A device of the simulated server, and what it has sent.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
 use super::credentials::HeldCredentials;
+use super::limit::Meter;
 use super::state::StoredDevice;
+use super::storage::{Store, StoredValue};
+use super::telemetry::Reading;
 use crate::identity::CredentialsType;
 
 /// How much of the last telemetry message is kept, in bytes.
@@ -27,6 +30,10 @@ pub struct DeviceSummary {
     pub gateway: bool,
     /// How many telemetry messages were accepted since the simulator started.
     pub telemetry: u64,
+    /// How many values (one a key and millisecond) the store holds, of those sent since the simulator started.
+    pub stored: u64,
+    /// Whether the store may hold more: some came too late, or of too many keys, to be counted.
+    pub stored_is_lower_bound: bool,
     /// How many attributes messages were accepted since the simulator started.
     pub attributes: u64,
     /// The last telemetry message, its first 4 KiB.
@@ -53,6 +60,10 @@ struct Received {
     telemetry: AtomicU64,
     attributes: AtomicU64,
     last_telemetry: Mutex<Option<String>>,
+    /// Nothing before the first telemetry.
+    store: Mutex<Option<Box<Store>>>,
+    /// What it may send yet. Nothing where nothing is limited.
+    meter: Mutex<Option<Box<Meter>>>,
 }
 
 impl RegisteredDevice {
@@ -103,10 +114,25 @@ impl RegisteredDevice {
     pub(super) fn record_telemetry(&self, payload: &str) {
         self.received.telemetry.fetch_add(1, Ordering::Relaxed);
         let kept = &payload[..payload.floor_char_boundary(LONGEST_KEPT)];
-        let mut last = self.received.last_telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.received.last_telemetry);
         let last = last.get_or_insert_default();
         last.clear();
         last.push_str(kept);
+    }
+
+    /// Stores readings; how many values are new.
+    pub(super) fn store(&self, readings: &[Reading<'_>], keep_values: bool) -> u64 {
+        lock(&self.received.store).get_or_insert_default().add(readings, keep_values)
+    }
+
+    /// The values that were kept.
+    pub(super) fn values(&self) -> Vec<StoredValue> {
+        lock(&self.received.store).as_ref().map(|store| store.values()).unwrap_or_default()
+    }
+
+    /// What the device may send yet; `full` makes it at the first use.
+    pub(super) fn metered<T>(&self, full: impl FnOnce() -> Meter, take: impl FnOnce(&mut Meter) -> T) -> T {
+        take(lock(&self.received.meter).get_or_insert_with(|| Box::new(full())))
     }
 
     pub(super) fn record_attributes(&self) {
@@ -114,6 +140,10 @@ impl RegisteredDevice {
     }
 
     pub(super) fn summary(&self) -> DeviceSummary {
+        let (stored, stored_is_lower_bound) = match lock(&self.received.store).as_deref() {
+            Some(store) => (store.stored(), store.is_lower_bound()),
+            None => (0, false),
+        };
         DeviceSummary {
             name: self.name.clone(),
             credentials_type: self.credentials.credentials_type(),
@@ -121,13 +151,14 @@ impl RegisteredDevice {
             provisioned: self.provisioned.load(Ordering::Relaxed),
             gateway: self.gateway,
             telemetry: self.received.telemetry.load(Ordering::Relaxed),
+            stored,
+            stored_is_lower_bound,
             attributes: self.received.attributes.load(Ordering::Relaxed),
-            last_telemetry: self
-                .received
-                .last_telemetry
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            last_telemetry: lock(&self.received.last_telemetry).clone(),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

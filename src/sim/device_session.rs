@@ -2,7 +2,7 @@
 //! (`MqttTransportHandler.processRegularSessionMsg`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
@@ -12,8 +12,10 @@ use super::device::RegisteredDevice;
 use super::ending::Ending;
 use super::event::Event;
 use super::fault::Fault;
-use super::payload::{Topic, Verdict, is_known_filter, judge_attributes, judge_telemetry};
 use super::server::{Peer, Place};
+use super::session_limits::{self, DeviceRequest};
+use super::telemetry::{Telemetry, are_attributes};
+use super::topic::{Topic, is_known_filter};
 use super::wire::{Transport, Wire};
 
 /// SUBACK's failure code.
@@ -26,14 +28,20 @@ pub(super) struct DeviceSession<'a, S> {
     credentials_id: Option<String>,
     /// Telemetry messages accepted on this connection.
     telemetry: u64,
+    /// The packet identifier of the last message to the device.
+    answers: u16,
     rate: Option<Rate>,
 }
 
 impl<'a, S: Transport> DeviceSession<'a, S> {
     pub(super) fn new(peer: &'a Peer, wire: &'a mut Wire<S>, device: Arc<RegisteredDevice>) -> Self {
         let credentials_id = device.credentials.public_id();
-        let rate = peer.server.injector.rate_limit().map(Rate::new);
-        Self { peer, wire, device, credentials_id, telemetry: 0, rate }
+        let injector = &peer.server.injector;
+        let rate = injector.rate_limit().map(Rate::new);
+        let (pubacks, faults) = injector.pubacks();
+        faults.into_iter().for_each(|fault| peer.tell(fault));
+        wire.set_pubacks(pubacks);
+        Self { peer, wire, device, credentials_id, telemetry: 0, answers: 0, rate }
     }
 
     pub(super) async fn serve(mut self, mut place: Place) -> Ending {
@@ -68,69 +76,114 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
     }
 
     async fn publish(&mut self, publish: &Publish) -> Result<(), Ending> {
-        self.check_rate().await?;
-        let verdict = match (Topic::of(&publish.topic), std::str::from_utf8(&publish.payload)) {
-            (Topic::Unknown, _) => Verdict::Accepted,
-            (_, Err(_)) => Verdict::Undecodable,
-            (Topic::Telemetry, Ok(payload)) => self.telemetry(payload).await?,
-            (Topic::Attributes, Ok(payload)) => self.attributes(payload),
+        let payload = String::from_utf8_lossy(&publish.payload);
+        let topic = Topic::of(&publish.topic, self.peer.server.release);
+        if !matches!(topic, Topic::Request(_)) {
+            self.check_rate().await?;
+        }
+        let verdict = match topic {
+            Topic::Telemetry => self.telemetry(&payload).await?,
+            Topic::Attributes => self.attributes(&payload),
+            Topic::Request(number) => self.request(number, &payload),
+            Topic::Undecodable => Verdict::Undecodable,
+            Topic::Unknown => Verdict::Accepted,
         };
         match verdict {
             Verdict::Accepted => self.wire.puback(publish.pkid),
             Verdict::Nothing => {}
+            Verdict::AsksForLimits(number) => {
+                self.wire.puback(publish.pkid);
+                self.tell_limits(number)?;
+            }
             Verdict::Undecodable => return Err(self.close("the payload cannot be decoded").await),
         }
         Ok(())
     }
 
     async fn telemetry(&mut self, payload: &str) -> Result<Verdict, Ending> {
-        let verdict = judge_telemetry(payload);
-        if verdict == Verdict::Accepted {
-            self.device.record_telemetry(payload);
-            self.peer.emit(&Event::Telemetry {
-                connection: self.peer.connection,
-                device: self.device.name.clone(),
-                credentials_id: self.credentials_id.clone(),
-                payload: payload.to_owned(),
-            });
-            self.telemetry += 1;
-            self.reset_if_due().await?;
+        let server = &self.peer.server;
+        let readings = match Telemetry::read(payload, arrival(), server.release) {
+            Telemetry::Readings(readings) => readings,
+            Telemetry::Nothing => return Ok(Verdict::Nothing),
+            Telemetry::Undecodable => return Ok(Verdict::Undecodable),
+        };
+        let points = readings.iter().map(|reading| reading.values.len()).sum();
+        if let Err(why) = server.admission.telemetry(&self.device, points) {
+            return Err(self.close_unacknowledged(why).await);
         }
-        Ok(verdict)
+        let stored = self.device.store(&readings, server.keep_values);
+        self.device.record_telemetry(payload);
+        self.peer.emit(&Event::Telemetry {
+            connection: self.peer.connection,
+            device: self.device.name.clone(),
+            credentials_id: self.credentials_id.clone(),
+            payload: payload.to_owned(),
+            stored,
+        });
+        self.telemetry += 1;
+        self.end_if_due().await?;
+        Ok(Verdict::Accepted)
     }
 
     fn attributes(&mut self, payload: &str) -> Verdict {
-        let verdict = judge_attributes(payload);
-        if verdict == Verdict::Accepted {
-            self.device.record_attributes();
-            self.peer.emit(&Event::Attributes {
-                connection: self.peer.connection,
-                device: self.device.name.clone(),
-                credentials_id: self.credentials_id.clone(),
-                payload: payload.to_owned(),
-            });
+        if !are_attributes(payload, self.peer.server.release) {
+            return Verdict::Undecodable;
         }
-        verdict
+        self.device.record_attributes();
+        self.peer.emit(&Event::Attributes {
+            connection: self.peer.connection,
+            device: self.device.name.clone(),
+            credentials_id: self.credentials_id.clone(),
+            payload: payload.to_owned(),
+        });
+        Verdict::Accepted
     }
 
-    /// The message just accepted is the one that is never acknowledged.
-    async fn reset_if_due(&mut self) -> Result<(), Ending> {
-        let Some(fault) = self.peer.server.injector.reset(self.telemetry) else {
-            return Ok(());
-        };
-        self.peer.tell(fault);
-        let _ = self.wire.flush().await;
-        Err(Ending::Reset)
+    fn request(&self, number: i32, payload: &str) -> Verdict {
+        match DeviceRequest::read(payload) {
+            Some(DeviceRequest::SessionLimits) if self.peer.server.release.tells_session_limits() => {
+                Verdict::AsksForLimits(number)
+            }
+            Some(_) => Verdict::Accepted,
+            None => Verdict::Undecodable,
+        }
     }
 
-    /// A message over the limit closes the connection, without PUBACK.
+    /// Whether or not the device has subscribed.
+    fn tell_limits(&mut self, number: i32) -> Result<(), Ending> {
+        let server = &self.peer.server;
+        let answer = session_limits::answer(&server.admission.device, server.release);
+        self.answers = self.answers.checked_add(1).unwrap_or(1);
+        let topic = format!("v1/devices/me/rpc/response/{number}");
+        let written = self.wire.publish(&topic, QoS::AtLeastOnce, self.answers, answer);
+        written.map_err(|broken| Ending::close(broken.into_reason()))
+    }
+
+    /// The message just accepted may be one that is never acknowledged, by a fault.
+    async fn end_if_due(&mut self) -> Result<(), Ending> {
+        let injector = &self.peer.server.injector;
+        if let Some(fault) = injector.reset(self.telemetry) {
+            self.peer.tell(fault);
+            let _ = self.wire.flush().await;
+            return Err(Ending::Reset);
+        }
+        match injector.close(self.telemetry) {
+            Some(fault) => {
+                self.peer.tell(fault);
+                Err(self.close_unacknowledged("by a fault").await)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A message over the limit of the fault closes the connection.
     async fn check_rate(&mut self) -> Result<(), Ending> {
         let Some(rate) = &mut self.rate else { return Ok(()) };
         if rate.allows(Instant::now()) {
             return Ok(());
         }
         self.peer.tell(Fault::RateLimit(rate.limit));
-        Err(self.close("over the rate limit").await)
+        Err(self.close_unacknowledged("over the rate limit").await)
     }
 
     fn subscribe(&mut self, subscribe: &Subscribe) {
@@ -142,11 +195,36 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         self.wire.suback(subscribe.pkid, &codes);
     }
 
+    /// The PUBACKs of what was accepted before, and has not been told yet, never leave: ThingsBoard closes before its
+    /// queue has answered for them.
+    async fn close_unacknowledged(&mut self, reason: impl Into<String>) -> Ending {
+        self.wire.forget_pubacks();
+        self.close(reason).await
+    }
+
     /// What was acknowledged before still leaves.
-    async fn close(&mut self, reason: &str) -> Ending {
+    async fn close(&mut self, reason: impl Into<String>) -> Ending {
         let _ = self.wire.flush().await;
         Ending::close(reason)
     }
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Accepted,
+    /// An empty array: no PUBACK ever comes.
+    Nothing,
+    /// Accepted; this request asks what the device may send.
+    AsksForLimits(i32),
+    /// The connection is closed, without PUBACK.
+    Undecodable,
+}
+
+/// The millisecond in which this is asked, since 1970.
+fn arrival() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Messages within a second, counted from the first one of each second.

@@ -40,8 +40,14 @@ pub enum Event {
     ProvisionRequest { connection: u64, device: Option<String>, credentials_type: &'static str },
     /// A provision request was decided: `SUCCESS`, `FAILURE` or `NOT_FOUND`, and why.
     ProvisionAnswer { connection: u64, device: Option<String>, status: &'static str, reason: Option<String> },
-    /// A telemetry message was accepted.
-    Telemetry { connection: u64, device: String, credentials_id: Option<String>, payload: String },
+    /// A telemetry message was accepted; `stored` is how many values the store has more for it.
+    Telemetry {
+        connection: u64,
+        device: String,
+        credentials_id: Option<String>,
+        payload: String,
+        stored: u64,
+    },
     /// An attributes message was accepted.
     Attributes { connection: u64, device: String, credentials_id: Option<String>, payload: String },
     /// A fault was applied.

@@ -11,6 +11,9 @@ pub enum Fault {
     AcceptThenClose,
     /// The connection is closed right after CONNACK 0.
     CloseAfterConnect,
+    /// Each connection is closed, in order, after this many telemetry messages were accepted; the PUBACKs that have
+    /// not left by then never do.
+    CloseEvery(u64),
     /// Each provision answer comes this much later.
     Delay(Duration),
     /// The answer has the shape of ThingsBoard's documentation, which no release ever sent.
@@ -32,7 +35,14 @@ pub enum Fault {
     NoConnack,
     /// The answer is larger than 64 KiB.
     Oversize,
-    /// A device's connection is closed, without PUBACK, at more than this many messages within a second.
+    /// Each PUBACK of a device leaves this much later; what it acknowledges is stored at once.
+    PubackLate(Duration),
+    /// The PUBACKs of messages that came together leave in reverse order.
+    PubackShuffled,
+    /// Each PUBACK of a device leaves twice.
+    PubackTwice,
+    /// A device's connection is closed, without PUBACK, at more than this many messages within a second; the
+    /// PUBACKs that have not left by then never do.
     RateLimit(u64),
     /// The first devices to connect, this many, get CONNACK 5 (not authorized).
     Refuse(u64),
@@ -71,6 +81,7 @@ impl Fault {
     pub const ALL: &[FaultHelp] = &[
         help("accept-then-close", "create the device, then close the connection without an answer"),
         help("close-after-connect", "close the connection right after CONNACK 0"),
+        help("close-every=N", "close a connection at its Nth telemetry message; PUBACKs not sent never are"),
         help("delay=DURATION", "send each provision answer this much later (500ms, 2s)"),
         help(
             "doc-shape",
@@ -84,6 +95,12 @@ impl Fault {
         help("no-answer", "ignore provision requests: no PUBACK, no answer, no device"),
         help("no-connack", "never answer CONNECT"),
         help("oversize", "send an answer larger than 64 KiB"),
+        help(
+            "puback-late=DURATION",
+            "send each PUBACK of a device this much later, what it acknowledges is stored",
+        ),
+        help("puback-shuffled", "send the PUBACKs of messages that came together in reverse order"),
+        help("puback-twice", "send each PUBACK of a device twice"),
         help(
             "rate-limit=N",
             "close a device's connection at more than N messages within a second, without PUBACK",
@@ -103,6 +120,7 @@ impl Fault {
         match self {
             Self::AcceptThenClose => "accept-then-close",
             Self::CloseAfterConnect => "close-after-connect",
+            Self::CloseEvery(_) => "close-every",
             Self::Delay(_) => "delay",
             Self::DocShape => "doc-shape",
             Self::DropBeforeTls => "drop-before-tls",
@@ -113,6 +131,9 @@ impl Fault {
             Self::NoAnswer => "no-answer",
             Self::NoConnack => "no-connack",
             Self::Oversize => "oversize",
+            Self::PubackLate(_) => "puback-late",
+            Self::PubackShuffled => "puback-shuffled",
+            Self::PubackTwice => "puback-twice",
             Self::RateLimit(_) => "rate-limit",
             Self::Refuse(_) => "refuse",
             Self::Reset(_) => "reset",
@@ -130,8 +151,11 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
         match self {
-            Self::Delay(delay) => write!(formatter, "{name}={}ms", delay.as_millis()),
-            Self::RateLimit(count)
+            Self::Delay(delay) | Self::PubackLate(delay) => {
+                write!(formatter, "{name}={}ms", delay.as_millis())
+            }
+            Self::CloseEvery(count)
+            | Self::RateLimit(count)
             | Self::Refuse(count)
             | Self::Reset(count)
             | Self::ResetAlways(count)
@@ -154,7 +178,9 @@ impl FromStr for Fault {
 
 fn with_value(name: &str, value: &str) -> Result<Fault, String> {
     match name {
+        "close-every" => count(value).map(Fault::CloseEvery),
         "delay" => duration(value).map(Fault::Delay),
+        "puback-late" => duration(value).map(Fault::PubackLate),
         "rate-limit" => count(value).map(Fault::RateLimit),
         "refuse" => count(value).map(Fault::Refuse),
         "reset" => count(value).map(Fault::Reset),
@@ -178,12 +204,16 @@ fn plain(name: &str) -> Result<Fault, String> {
         "no-answer" => Fault::NoAnswer,
         "no-connack" => Fault::NoConnack,
         "oversize" => Fault::Oversize,
+        "puback-shuffled" => Fault::PubackShuffled,
+        "puback-twice" => Fault::PubackTwice,
         "stall-tls" => Fault::StallTls,
         "tls-alert" => Fault::TlsAlert,
         "wrong-type" => Fault::WrongType,
         "wrong-value" => Fault::WrongValue,
-        "delay" => return Err("the fault 'delay' takes a duration, such as delay=500ms".to_owned()),
-        "rate-limit" | "refuse" | "reset" | "reset-always" | "unavailable" => {
+        "delay" | "puback-late" => {
+            return Err(format!("the fault '{name}' takes a duration, such as {name}=500ms"));
+        }
+        "close-every" | "rate-limit" | "refuse" | "reset" | "reset-always" | "unavailable" => {
             return Err(format!("the fault '{name}' takes a number, such as {name}=3"));
         }
         _ => return Err(unknown(name)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::answer::Shape;
 use super::fault::Fault;
 use super::provisioning::Substitute;
+use super::pubacks::Pubacks;
 
 /// The faults of one run. One that is given twice counts as the first.
 #[derive(Debug)]
@@ -81,6 +82,23 @@ impl Injector {
         })
     }
 
+    /// Called for each telemetry message accepted, the `nth` of its connection: whether it closes the connection.
+    pub(super) fn close(&self, nth: u64) -> Option<Fault> {
+        self.find(|fault| (fault == Fault::CloseEvery(nth)).then_some(fault))
+    }
+
+    /// How the PUBACKs of a device leave, and the faults that make them do so.
+    pub(super) fn pubacks(&self) -> (Pubacks, Vec<Fault>) {
+        let late = self.find(|fault| if let Fault::PubackLate(late) = fault { Some(late) } else { None });
+        let (shuffled, twice) = (self.has(Fault::PubackShuffled), self.has(Fault::PubackTwice));
+        let faults = [
+            late.map(Fault::PubackLate),
+            shuffled.then_some(Fault::PubackShuffled),
+            twice.then_some(Fault::PubackTwice),
+        ];
+        (Pubacks::new(late, shuffled, twice), faults.into_iter().flatten().collect())
+    }
+
     fn find<T>(&self, wanted: impl FnMut(Fault) -> Option<T>) -> Option<T> {
         self.faults.iter().copied().find_map(wanted)
     }
@@ -109,5 +127,11 @@ mod tests {
         let injector = Injector::new(vec![Fault::ResetAlways(2)]);
         let resets: Vec<_> = [1, 2, 1, 2].map(|nth| injector.reset(nth).is_some()).into();
         assert_eq!(resets, [false, true, false, true]);
+    }
+
+    #[test]
+    fn close_every_counts_each_connection() {
+        let injector = Injector::new(vec![Fault::CloseEvery(2)]);
+        assert_eq!([1, 2, 1, 2].map(|nth| injector.close(nth).is_some()), [false, true, false, true]);
     }
 }

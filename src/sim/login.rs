@@ -13,6 +13,9 @@ use crate::identity::{Certificate, Validity, credentials_id};
 /// The user name or client id that asks for provisioning, and no password needed.
 const PROVISION: &str = "provision";
 
+/// CONNACK 3.
+const UNAVAILABLE: u8 = 3;
+
 /// CONNACK 5.
 const NOT_AUTHORIZED: u8 = 5;
 
@@ -52,7 +55,7 @@ impl Login {
 }
 
 /// Decides in ThingsBoard's order: provisioning first, then the certificate if one was presented, then
-/// user name, password and client id.
+/// user name, password and client id. The limit of connects comes last, so that only those of a device count.
 pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientCertificate>) -> Login {
     let (user_name, password) = user_and_password(&connect.auth);
     if user_name == Some(PROVISION) || connect.client_id == PROVISION {
@@ -62,9 +65,15 @@ pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientC
         peer.tell(fault);
         return Login::refused(code, "by a fault");
     }
-    match certificate {
+    let login = match certificate {
         Some(certificate) => by_certificate(peer, certificate),
         None => by_password(peer, &connect.client_id, user_name, password.as_deref()),
+    };
+    match login {
+        Login::Device(device) if !peer.server.admission.connect(&device) => {
+            Login::refused(UNAVAILABLE, "over the device's limit of connects")
+        }
+        login => login,
     }
 }
 

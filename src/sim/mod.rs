@@ -2,9 +2,10 @@
 //! on request: for tests, for demonstrations, and for anybody's own CI.
 //!
 //! It speaks MQTT 3.1.1 over TLS 1.2 and 1.3 (and over plain TCP), wants a client certificate and takes
-//! any, provisions devices by all three strategies, and acknowledges telemetry and attributes. It is one
-//! process's toy, not a platform: nothing is stored but the devices, no rule engine, no RPC, no OTA, no
-//! gateway topics, no MQTT 3.1 or 5, JSON payloads only.
+//! any, provisions devices by all three strategies, acknowledges telemetry and attributes, and stores (or
+//! drops) telemetry by ThingsBoard's rules. It is one process's toy, not a platform: values are counted and
+//! not kept, no rule engine, no RPC but `getSessionLimits`, no OTA, no gateway topics, no MQTT 3.1 or 5, JSON
+//! payloads only.
 //!
 //! Facts about the protocol are ThingsBoard's, read in its source at v3.2, v3.4, v3.6.4, v3.7 and
 //! v4.3.1.3 (which is meant where no release is named); the classes are named where a fact is used.
@@ -25,6 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod admission;
 mod answer;
 mod chain;
 mod config;
@@ -36,19 +38,26 @@ mod ending;
 mod event;
 mod fault;
 mod injector;
+mod lenient_json;
+mod limit;
 mod listener;
 mod login;
 mod name_pattern;
-mod payload;
 mod provision_session;
 mod provisioning;
+mod pubacks;
 mod registry;
 mod release;
 mod request;
 mod server;
 mod server_identity;
+mod session_limits;
 mod state;
+mod storage;
+mod telemetry;
 mod tls;
+mod topic;
+mod value;
 mod wire;
 
 use std::net::SocketAddr;
@@ -63,9 +72,11 @@ pub use credentials::HeldCredentials;
 pub use device::DeviceSummary;
 pub use event::{Event, Mode, Observer};
 pub use fault::{Fault, FaultHelp};
+pub use limit::Limit;
 pub use name_pattern::NamePattern;
 pub use release::Release;
 pub use server_identity::ServerIdentity;
+pub use storage::StoredValue;
 
 use self::listener::{Listener, bind};
 use self::registry::Registry;
@@ -142,6 +153,13 @@ impl Simulator {
     /// The devices that the server knows, by name.
     pub fn devices(&self) -> Vec<DeviceSummary> {
         self.server.registry().summaries()
+    }
+
+    /// The values that the store holds of a device, in order of time, then key; none unless
+    /// [`Config::keep_values`] was set.
+    pub fn values(&self, device: &str) -> Vec<StoredValue> {
+        let found = self.server.registry().named(device);
+        found.map(|device| device.values()).unwrap_or_default()
     }
 
     /// Closes every connection, without an event for each, and returns once they and the listening sockets

@@ -100,6 +100,27 @@ impl Release {
         self >= Self::V3_8
     }
 
+    /// Whether numbers without a point that have more than 64 bits, or an exponent, close the connection: 3.2 alone
+    /// (`JsonConverter.buildNumericKeyValueProto`). Later releases store them.
+    pub fn refuses_big_integers(self) -> bool {
+        self == Self::V3_2
+    }
+
+    /// Whether the topics for Protobuf are known, on which JSON cannot be decoded: from 3.3 on.
+    pub fn has_protobuf_topics(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether a device may ask for its limits: from 3.8 on (`getSessionLimits`).
+    pub fn tells_session_limits(self) -> bool {
+        self >= Self::V3_8
+    }
+
+    /// Whether a limit that is not set is told as null: from 4.2 on. Before, it is an empty text.
+    pub fn tells_no_limit_as_null(self) -> bool {
+        self >= Self::V4_3
+    }
+
     /// Whether control characters in tokens and basic credentials are refused: from 4.3.1.3 on
     /// (`DeviceCredentialsDataValidator`).
     pub fn refuses_control_characters(self) -> bool {
@@ -152,14 +173,18 @@ mod tests {
                 release.has_chain_strategy(),
                 release.ends_sessions_of_replaced_certificates(),
                 release.reads_gateway_flag(),
+                release.refuses_big_integers(),
+                release.has_protobuf_topics(),
+                release.tells_session_limits(),
+                release.tells_no_limit_as_null(),
                 release.refuses_control_characters(),
             ]
             .map(u8::from)
         };
-        assert_eq!(row(Release::V3_2), [0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(row(Release::V3_4), [0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0]);
-        assert_eq!(row(Release::V3_6), [0, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0]);
-        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0]);
-        assert_eq!(row(Release::V4_3), [1, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(row(Release::V3_2), [0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(row(Release::V3_4), [0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(row(Release::V3_6), [0, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 0, 0]);
+        assert_eq!(row(Release::V4_3), [1, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1]);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::oneshot;
 
+use super::admission::Admission;
 use super::chain::{self, Registration};
 use super::config::Config;
 use super::event::{Event, Observer};
@@ -22,6 +23,9 @@ use super::request::ProvisionRequest;
 pub(super) struct Server {
     pub(super) release: Release,
     pub(super) injector: Injector,
+    pub(super) admission: Admission,
+    /// Whether stored values are kept.
+    pub(super) keep_values: bool,
     profile: DeviceProfile,
     pub(super) provisioning_lifetime: Duration,
     pub(super) unanswered_lifetime: Duration,
@@ -38,6 +42,8 @@ impl Server {
     pub(super) fn new(config: Config, registry: Arc<Mutex<Registry>>, observer: Arc<dyn Observer>) -> Self {
         Self {
             release: config.release,
+            admission: Admission::new(&config),
+            keep_values: config.keep_values,
             profile: DeviceProfile::new(&config),
             injector: Injector::new(config.faults),
             provisioning_lifetime: config.provisioning_lifetime,

@@ -1,13 +1,18 @@
 //! MQTT packets over a stream: buffered both ways, so that a burst of messages costs one write.
 
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
 use rumqttc::mqttbytes::{Error as CodecError, QoS};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout_at;
 use tokio_rustls::server::TlsStream;
+
+use super::pubacks::Pubacks;
 
 /// The largest packet, as MQTT's remaining length in bytes (`NETTY_MAX_PAYLOAD_SIZE`).
 const LARGEST_PACKET: usize = 65_536;
@@ -18,6 +23,10 @@ const LARGE_READ: usize = 32 * 1024;
 
 /// Answers are sent at the latest when this many bytes of them wait.
 const LARGEST_BATCH: usize = 16 * 1024;
+
+/// The first byte of a PUBACK, and how many bytes it has.
+const PUBACK: u8 = 0x40;
+const PUBACK_LENGTH: usize = 4;
 
 /// What packets travel on.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
@@ -65,12 +74,14 @@ pub(super) struct Wire<S> {
     stream: S,
     incoming: BytesMut,
     outgoing: BytesMut,
+    pubacks: Pubacks,
     read_size: usize,
 }
 
 impl<S: Transport> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, incoming: BytesMut::new(), outgoing: BytesMut::new(), read_size: SMALL_READ }
+        let (incoming, outgoing) = (BytesMut::new(), BytesMut::new());
+        Self { stream, incoming, outgoing, pubacks: Pubacks::default(), read_size: SMALL_READ }
     }
 
     /// The next packet. Everything queued is sent before this waits for the client.
@@ -84,10 +95,13 @@ impl<S: Transport> Wire<S> {
         }
     }
 
+    /// Reads what the client has sent already, else sends what is queued and waits for more.
     async fn fill(&mut self) -> Result<(), Broken> {
-        self.flush().await?;
         self.incoming.reserve(self.read_size);
-        let read = self.stream.read_buf(&mut self.incoming).await?;
+        let read = match at_once(self.stream.read_buf(&mut self.incoming)).await {
+            Some(read) => read?,
+            None => self.flush_and_read().await?,
+        };
         if read == 0 {
             return Err(Broken::Closed("closed by the client".to_owned()));
         }
@@ -95,6 +109,22 @@ impl<S: Transport> Wire<S> {
             self.read_size = LARGE_READ;
         }
         Ok(())
+    }
+
+    async fn flush_and_read(&mut self) -> io::Result<usize> {
+        loop {
+            self.flush().await?;
+            let read = self.stream.read_buf(&mut self.incoming);
+            let Some(due) = self.pubacks.next_due() else { return read.await };
+            if let Ok(read) = timeout_at(due, read).await {
+                return read;
+            }
+        }
+    }
+
+    /// From now on, PUBACKs leave so.
+    pub(super) fn set_pubacks(&mut self, pubacks: Pubacks) {
+        self.pubacks = pubacks;
     }
 
     /// Queues CONNACK. Written by hand: ThingsBoard sets session present on refusals too, which the
@@ -107,9 +137,21 @@ impl<S: Transport> Wire<S> {
     /// from ThingsBoard (`MqttTransportHandler.ack`).
     pub(super) fn puback(&mut self, packet_id: u16) {
         if packet_id != 0 {
-            let [high, low] = packet_id.to_be_bytes();
-            self.outgoing.extend_from_slice(&[0x40, 2, high, low]);
+            self.pubacks.add(packet_id, &mut self.outgoing);
         }
+    }
+
+    /// Takes back every PUBACK that has not left yet.
+    pub(super) fn forget_pubacks(&mut self) {
+        self.pubacks.forget();
+        let mut kept = BytesMut::new();
+        while let Some(length) = packet_length(&self.outgoing) {
+            let packet = self.outgoing.split_to(length);
+            if packet[0] != PUBACK {
+                kept.extend_from_slice(&packet);
+            }
+        }
+        self.outgoing = kept;
     }
 
     /// Queues SUBACK; the codes of at most 125 filters fit, and no client sends more.
@@ -151,11 +193,13 @@ impl<S: Transport> Wire<S> {
 
     /// Sends what is queued once it is much.
     pub(super) async fn flush_if_full(&mut self) -> io::Result<()> {
-        if self.outgoing.len() < LARGEST_BATCH { Ok(()) } else { self.flush().await }
+        let queued = self.outgoing.len() + self.pubacks.waiting() * PUBACK_LENGTH;
+        if queued < LARGEST_BATCH { Ok(()) } else { self.flush().await }
     }
 
-    /// Sends what is queued.
+    /// Sends what is queued, and the PUBACKs that are due.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.pubacks.release(&mut self.outgoing);
         if self.outgoing.is_empty() {
             return Ok(());
         }
@@ -167,5 +211,48 @@ impl<S: Transport> Wire<S> {
     /// The stream, to be closed.
     pub(super) fn into_stream(self) -> S {
         self.stream
+    }
+}
+
+/// What a future has to say at its first poll.
+async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let first = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// How many bytes the first of these packets has; nothing when there is none.
+fn packet_length(packets: &[u8]) -> Option<usize> {
+    let mut remaining = 0;
+    for (index, byte) in packets.iter().skip(1).take(4).enumerate() {
+        remaining |= usize::from(byte & 0x7F) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some(index + 2 + remaining).filter(|length| *length <= packets.len());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_as_long_as_they_say() {
+        for (packets, length) in [
+            (&[][..], None),
+            (&[0xD0], None),
+            (&[0xD0, 0, 0x40], Some(2)),
+            (&[0x40, 2, 0, 7], Some(4)),
+            (&[0x40, 2, 0], None),
+        ] {
+            assert_eq!(packet_length(packets), length);
+        }
+        let mut long = vec![0x30, 0xC8, 0x01];
+        long.resize(203, 0);
+        assert_eq!(packet_length(&long), Some(203));
     }
 }

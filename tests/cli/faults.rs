@@ -17,6 +17,7 @@ struct Row(&'static str, &'static str, &'static str, &'static str);
 const FAULTS: &[Row] = &[
     Row("accept-then-close", "", "recovered", "verified"),
     Row("close-after-connect", "", "3 network/closed exchange", "provisioned"),
+    Row("close-every=3", FOUR, "provisioned", "verified"),
     Row("delay=200ms", "", "provisioned", "verified"),
     Row("delay=60s", PATIENCE, "recovered", "verified"),
     Row("doc-shape", "", "provisioned", "verified"),
@@ -28,6 +29,9 @@ const FAULTS: &[Row] = &[
     Row("no-answer", PATIENCE, "3 network/timeout exchange", "provisioned"),
     Row("no-connack", PATIENCE, "3 network/timeout connect", "provisioned"),
     Row("oversize", "", "recovered", "verified"),
+    Row("puback-late=100ms", FOUR, "provisioned", "verified"),
+    Row("puback-shuffled", FOUR, "provisioned", "verified"),
+    Row("puback-twice", FOUR, "provisioned", "verified"),
     Row("rate-limit=2", FOUR, "provisioned", "verified"),
     Row("refuse=1", "", "4 verify/refused verify", "recovered"),
     Row("reset=2", FOUR, "provisioned", "verified"),

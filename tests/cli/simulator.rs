@@ -139,6 +139,15 @@ fn a_port_that_is_taken_is_named() {
     assert!(ran.message().contains(&port), "{ran:?}");
 }
 
+#[test]
+fn a_limit_that_is_none_is_told_with_an_example() {
+    for limit in ["10", "10:0", "ten:1", "10:1;20:2"] {
+        let ran = Sandbox::new().run(&format!("sim --json --device-point-limit {limit}"));
+        assert_eq!(ran.brief(), "2 usage/invalid-value plan");
+        assert!(ran.message().contains("such as 10:1 or 10:1,300:60"), "{ran:?}");
+    }
+}
+
 /// What the operator sees of a device's name is escaped: one line for one answer, whatever the name holds.
 #[test]
 fn a_name_cannot_forge_a_line_on_the_operators_terminal() {

@@ -13,6 +13,8 @@ mod chain;
 mod client;
 mod devices;
 mod faults;
+mod limits;
 mod peers;
 mod provisioning;
+mod stores;
 mod tls;
