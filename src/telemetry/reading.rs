@@ -12,7 +12,8 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::remark::{Remark, Remarks};
@@ -235,6 +236,10 @@ fn check_key(key: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A key, which is copied only when something in it is escaped.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Collect;
@@ -246,10 +251,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(4);
-                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    let key = value::decoded(key.get())
-                        .ok_or_else(|| A::Error::custom("a key has half of a surrogate pair"))?;
+                let mut members = Vec::with_capacity(8);
+                while let Some((Key(key), value)) = map.next_entry::<_, &RawValue>()? {
                     members.push(Member { key, value: value.get() });
                 }
                 Ok(Members(members))

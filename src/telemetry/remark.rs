@@ -60,7 +60,7 @@ impl Remark {
             Self::NulInText => "a text has a NUL character, and ThingsBoard drops it",
             Self::HalfSurrogate => "a text has half of a surrogate pair, and ThingsBoard stores '?' for it",
             Self::TimeInSeconds => {
-                "'ts' looks like seconds; ThingsBoard takes it for milliseconds, which is in 1970"
+                "'ts' looks like seconds; ThingsBoard takes it for milliseconds, and stores the reading at about 1970"
             }
             Self::TimeIsText => "'ts' is text, and ThingsBoard takes it for a number",
             Self::TimeIsNoInteger => {

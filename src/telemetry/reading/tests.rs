@@ -159,7 +159,7 @@ fn keys_that_are_not_stored_are_refused() {
     for key in ["\\u0000", "a\\u0000b", "a\\u0000"] {
         refused("a key with a NUL character", with(key));
     }
-    refused("half of a surrogate pair", with("\\ud83d").into_iter().chain(with("x\\udc00")));
+    refused("is not JSON", with("\\ud83d").into_iter().chain(with("x\\udc00")));
     refused("a key of 256 characters", with(&"k".repeat(256)).into_iter().chain(with(&"😀".repeat(128))));
     refused("a key of 3000 characters", with(&"温".repeat(3000)));
     for key in ["k".repeat(255), "温".repeat(255), "😀".repeat(127), "\\u0041".repeat(255), "a b".to_owned()]

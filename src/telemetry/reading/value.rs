@@ -51,18 +51,14 @@ pub(super) fn check_time(json: &str, remarks: &mut Remarks) -> Result<(), String
             }
             text.parse().map_err(|_| beyond())?
         }
-        Some(b'-' | b'0'..=b'9') if json.contains(['.', 'e', 'E']) => {
-            remarks.add(Remark::TimeIsNoInteger);
-            let time: f64 = json.parse().map_err(|_| beyond())?;
-            // The cast cuts off the fraction, and stays within 64 bits.
-            #[allow(clippy::cast_possible_truncation, reason = "as ThingsBoard does")]
-            let whole = time as i64;
-            if whole == i64::MIN || stays_number(json).is_err() {
-                return Err(beyond());
+        Some(b'-' | b'0'..=b'9') => match json.parse() {
+            Ok(time) => time,
+            Err(_) if !json.contains(['.', 'e', 'E']) => return Err(beyond()),
+            Err(_) => {
+                remarks.add(Remark::TimeIsNoInteger);
+                whole_milliseconds(json).ok_or_else(beyond)?
             }
-            whole
-        }
-        Some(b'-' | b'0'..=b'9') => json.parse().map_err(|_| beyond())?,
+        },
         _ => return Err("has a 'ts' that is no number".to_owned()),
     };
     if time > LATEST {
@@ -72,6 +68,16 @@ pub(super) fn check_time(json: &str, remarks: &mut Remarks) -> Result<(), String
         remarks.add(Remark::TimeInSeconds);
     }
     Ok(())
+}
+
+/// A number with a fraction or an exponent, without the fraction; `None` when it is too small for 64 bits, or has
+/// an exponent that ThingsBoard cannot read.
+fn whole_milliseconds(json: &str) -> Option<i64> {
+    stays_number(json).ok()?;
+    let time: f64 = json.parse().ok()?;
+    // The cast cuts off the fraction, and stays within 64 bits.
+    let whole = time as i64;
+    (whole != i64::MIN).then_some(whole)
 }
 
 /// What the JSON string `json` says; `None` where it has half of a surrogate pair.
@@ -142,6 +148,10 @@ fn becomes_number(json: &str) -> bool {
 /// Whether ThingsBoard stores the JSON number `json` as a number, and not as text. With a point or an exponent it
 /// is a `BigDecimal` there, of which integers have to fit into 64 bits and others must not be too fine.
 fn stays_number(json: &str) -> Result<bool, &'static str> {
+    // Nearly every number: too short for anything to be the matter.
+    if json.len() <= 16 && !json.bytes().any(|byte| matches!(byte, b'e' | b'E')) {
+        return Ok(true);
+    }
     let (mantissa, exponent) = match json.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (json, None),
