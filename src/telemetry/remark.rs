@@ -54,7 +54,7 @@ impl Remark {
                 r#"a text looks like a number, and ThingsBoard stores it as one ("007" as 7)"#
             }
             Self::NumberBecomesText => {
-                "a number is beyond 64 bits or has more than 15 digits after the point, and ThingsBoard stores it as text"
+                "a number is too large or too fine for 64 bits, and ThingsBoard stores it as text"
             }
             Self::RepeatedKey => "a key is there twice, and ThingsBoard stores the last value only",
             Self::NulInText => "a text has a NUL character, and ThingsBoard drops it",
