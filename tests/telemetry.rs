@@ -378,7 +378,7 @@ fn dialer(server: &Server) -> Dialer {
 /// Sends one message, and waits for its PUBACK.
 async fn send(session: &mut Session, payload: &str) {
     let topic = tbprov::telemetry::TELEMETRY_TOPIC;
-    session.publish(topic, payload.to_owned().into()).await.unwrap();
+    session.publish(topic, payload.to_owned().into()).unwrap();
     while !matches!(session.next().await.unwrap(), Incoming::Acknowledged(_)) {}
 }
 

@@ -43,10 +43,13 @@ pub async fn run(
     let payload = Bytes::from_owner(request.to_json()?);
     let mut session = Session::open(dialer, &Login::Provision, progress).await?;
     progress.begin(Step::Exchange);
-    subscribe(&mut session, dialer).await?;
+    session.subscribe(RESPONSE_TOPIC)?;
     before_send.await?;
-    if session.publish(REQUEST_TOPIC, payload).await.is_err() {
-        return Ok(Reply::Lost(session.end().await));
+    session.publish(REQUEST_TOPIC, payload)?;
+    // What had come before it was written is no answer.
+    let sent = tokio::time::timeout(dialer.timeout, session.flush()).await;
+    if let Err(error) = sent.unwrap_or_else(|_| Err(dialer.timed_out("MQTT"))) {
+        return Ok(Reply::Lost(error));
     }
     progress.event(&Event::RequestSent);
     progress.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });
@@ -62,19 +65,7 @@ pub async fn run(
     Ok(Reply::Answered(answer))
 }
 
-/// Subscribes, and lets what has arrived be read before the request is written.
-async fn subscribe(session: &mut Session, dialer: &Dialer) -> Result<()> {
-    session.subscribe(RESPONSE_TOPIC).await?;
-    let written = async {
-        while !matches!(session.next().await?, Incoming::Subscribed) {}
-        Ok(())
-    };
-    tokio::time::timeout(dialer.timeout, written).await.map_err(|_| dialer.timed_out("MQTT"))?
-}
-
-/// The first answer after the request was written.
 async fn answer(session: &mut Session) -> Result<Answer> {
-    while !matches!(session.next().await?, Incoming::Sent(_)) {}
     loop {
         if let Incoming::Message { topic, payload } = session.next().await?
             && topic == RESPONSE_TOPIC

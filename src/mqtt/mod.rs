@@ -1,9 +1,9 @@
-//! MQTT 3.1.1 over TLS: the only user of the MQTT client crate. Every wait has a deadline, and every end of
-//! a connection becomes an [`Error`](crate::Error) that says what to do.
+//! MQTT 3.1.1 over TLS. Every wait has a deadline, and every end of a connection becomes an
+//! [`Error`](crate::Error) that says what to do.
 
-mod connack;
 mod failure;
 mod session;
+mod wire;
 
 pub use session::{IN_FLIGHT, Incoming, Login, Session};
 

@@ -1,18 +1,15 @@
 //! One MQTT connection, from CONNECT to DISCONNECT. It never reconnects by itself.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{
-    AsyncClient, Broker, ConnectionError, Event as ClientEvent, EventLoop, MqttOptions, NetworkOptions,
-    Outgoing, Packet, PublishOptions, QoS,
-};
-use tokio::sync::mpsc;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Connect, Packet, PubAck, Publish, Subscribe};
+use tokio::time::Instant;
 
-use super::connack::NoSessionPresent;
-use super::{LARGEST_PACKET, failure};
+use super::failure;
+use super::wire::Wire;
 use crate::dial::{Dialer, Link};
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::{Event, Progress};
@@ -26,8 +23,8 @@ const PROVISION_USER: &str = "provision";
 /// Messages that may wait for their PUBACK: ThingsBoard's `MQTT_MSG_QUEUE_SIZE_PER_DEVICE_LIMIT`.
 pub const IN_FLIGHT: u16 = 100;
 
-/// Seconds between pings when nothing else is sent; far below ThingsBoard's inactivity limit of 300 s.
-const KEEP_ALIVE: u16 = 60;
+/// Between pings when nothing else is sent; far below ThingsBoard's inactivity limit of 300 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// How long a DISCONNECT may take before the connection is simply dropped.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -52,19 +49,19 @@ pub enum Incoming {
         /// Its payload.
         payload: Bytes,
     },
-    /// The SUBSCRIBE was written.
-    Subscribed,
-    /// The next message in the order of [`Session::publish`] was written, under this packet id.
-    Sent(u16),
-    /// The PUBACK of the message with this packet id.
+    /// The PUBACK of the message with this packet id, its first one.
     Acknowledged(u16),
 }
 
 /// An open MQTT connection.
 #[derive(Debug)]
 pub struct Session {
-    client: AsyncClient,
-    incoming: mpsc::Receiver<Result<Incoming, ConnectionError>>,
+    wire: Wire,
+    packet_ids: PacketIds,
+    /// Whether CONNACK 0 came: from then on no error is one of TLS's beginning.
+    is_open: bool,
+    /// When the PINGREQ was sent that is not answered yet.
+    pinged: Option<Instant>,
     peer: String,
     tls_version: &'static str,
     client_certificate: ClientCertificate,
@@ -104,22 +101,33 @@ impl Session {
     /// # Errors
     /// As [`Session::open`], from CONNECT on.
     pub async fn over(link: Link, dialer: &Dialer, login: &Login<'_>) -> Result<Self> {
-        let peer = dialer.server.to_string();
-        let Link { tls_version, client_certificate, .. } = link;
-        let (client, mut events) =
-            AsyncClient::builder(options(link, dialer, login)?).capacity(usize::from(IN_FLIGHT)).build();
-        // Each step has its deadline here; the crate's own, in whole seconds, must not come first.
-        let mut network = NetworkOptions::new();
-        network.set_connection_timeout(dialer.timeout.as_secs().saturating_add(5));
-        events.set_network_options(network);
-        match tokio::time::timeout(dialer.timeout, events.poll()).await {
-            Err(_) => return Err(dialer.timed_out("MQTT (no CONNACK)")),
-            Ok(Err(error)) => return Err(failure::translate(error, &peer, client_certificate)),
-            Ok(Ok(_connack)) => {}
+        let Link { stream, tls_version, client_certificate } = link;
+        let mut session = Self {
+            wire: Wire::new(stream),
+            packet_ids: PacketIds::default(),
+            is_open: false,
+            pinged: None,
+            peer: dialer.server.to_string(),
+            tls_version,
+            client_certificate,
+        };
+        session.queue(&Packet::Connect(connect(login)?))?;
+        let connack = async {
+            loop {
+                if let Some(code) = session.wire.connack().map_err(|error| session.malformed(error))? {
+                    return Ok::<_, Error>(code);
+                }
+                session.wire.transfer().await.map_err(|error| session.closed(error))?;
+            }
+        };
+        let code = tokio::time::timeout(dialer.timeout, connack)
+            .await
+            .map_err(|_| dialer.timed_out("MQTT (no CONNACK)"))??;
+        if code != 0 {
+            return Err(failure::refused(code, &session.peer));
         }
-        let (sender, incoming) = mpsc::channel(usize::from(IN_FLIGHT) * 4);
-        tokio::spawn(drive(events, sender));
-        Ok(Self { client, incoming, peer, tls_version, client_certificate })
+        session.is_open = true;
+        Ok(session)
     }
 
     /// `TLSv1.2` or `TLSv1.3`.
@@ -137,57 +145,142 @@ impl Session {
         self.client_certificate.was_presented()
     }
 
-    /// Subscribes, and does not wait for the SUBACK: in a provisioning session ThingsBoard sends none before 3.9.
+    /// Subscribes, and does not wait for the SUBACK: in a provisioning session ThingsBoard sends none before 3.9. It is
+    /// sent by [`Session::next`] or [`Session::flush`].
     ///
     /// # Errors
-    /// When the connection has ended.
-    pub async fn subscribe(&self, topic: &str) -> Result<()> {
-        self.client.subscribe(topic, QoS::AtLeastOnce).await.map_err(|_| self.ended())
+    /// `usage/invalid-value` when it does not fit into a packet.
+    pub fn subscribe(&mut self, topic: &str) -> Result<()> {
+        let mut subscribe = Subscribe::new(topic, QoS::AtLeastOnce);
+        subscribe.pkid = self.packet_ids.take();
+        self.queue(&Packet::Subscribe(subscribe))
     }
 
-    /// Sends a message at QoS 1; its PUBACK comes from [`Session::next`]. QoS 2 stalls on ThingsBoard.
+    /// Sends a message at QoS 1, and gives its packet id. It leaves by [`Session::next`] or [`Session::flush`], and its
+    /// PUBACK comes from [`Session::next`]. QoS 2 stalls on ThingsBoard.
     ///
     /// # Errors
-    /// When the connection has ended.
-    pub async fn publish(&self, topic: &str, payload: Bytes) -> Result<()> {
-        self.client.publish(topic, payload, PublishOptions::at_least_once()).await.map_err(|_| self.ended())
+    /// `usage/invalid-value` when it does not fit into a packet.
+    pub fn publish(&mut self, topic: &str, payload: Bytes) -> Result<u16> {
+        let packet_id = self.packet_ids.take();
+        let mut publish = Publish::from_bytes(topic, QoS::AtLeastOnce, payload);
+        publish.pkid = packet_id;
+        self.queue(&Packet::Publish(publish))?;
+        Ok(packet_id)
     }
 
-    /// Waits for what arrives next. May be dropped and called again without losing anything.
+    /// Waits for what arrives next, and sends meanwhile what is to be sent. May be dropped and called again without
+    /// losing anything.
     ///
     /// # Errors
     /// What ended the connection.
     pub async fn next(&mut self) -> Result<Incoming> {
-        match self.incoming.recv().await {
-            Some(Ok(incoming)) => Ok(incoming),
-            Some(Err(error)) => Err(failure::translate(error, &self.peer, self.client_certificate)),
-            None => Err(self.ended()),
+        loop {
+            while let Some(packet) = self.wire.packet().map_err(|error| self.malformed(error))? {
+                if let Some(incoming) = self.take_in(packet)? {
+                    return Ok(incoming);
+                }
+            }
+            let quiet = self.pinged.unwrap_or(self.wire.last_written()) + KEEP_ALIVE;
+            tokio::select! {
+                arrived = self.wire.transfer() => arrived.map_err(|error| self.closed(error))?,
+                () = tokio::time::sleep_until(quiet) => self.keep_alive()?,
+            }
         }
     }
 
-    /// Waits for what ends the connection, and says it.
-    pub async fn end(&mut self) -> Error {
-        loop {
-            if let Err(error) = self.next().await {
-                return error;
-            }
-        }
+    /// Sends all that is to be sent. What had arrived before it was written is not looked at: it answers nothing.
+    ///
+    /// # Errors
+    /// What ended the connection.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.wire.flush().await.map_err(|error| self.closed(error))?;
+        while self.wire.packet().map_err(|error| self.malformed(error))?.is_some() {}
+        Ok(())
     }
 
     /// Says DISCONNECT and closes, without waiting for what the server still owes, such as the SUBACK that old
     /// releases never send.
     pub async fn close(mut self) {
-        if self.client.try_disconnect_now().is_err() {
-            return;
+        if self.queue(&Packet::Disconnect).is_ok() {
+            let _ = tokio::time::timeout(GOODBYE, self.wire.close()).await;
         }
-        let _ = tokio::time::timeout(GOODBYE, async {
-            while self.incoming.recv().await.is_some_and(|end| end.is_ok()) {}
-        })
-        .await;
     }
 
-    fn ended(&self) -> Error {
-        Error::new(ErrorCode::NetworkClosed, format!("the connection to {} has ended", self.peer))
+    fn queue(&mut self, packet: &Packet) -> Result<()> {
+        self.wire.queue(packet).map_err(|error| self.malformed(error))
+    }
+
+    /// What of a packet matters to the caller.
+    fn take_in(&mut self, packet: Packet) -> Result<Option<Incoming>> {
+        match packet {
+            Packet::Publish(message) => {
+                if message.qos == QoS::AtLeastOnce {
+                    self.queue(&Packet::PubAck(PubAck::new(message.pkid)))?;
+                }
+                let topic = String::from_utf8_lossy(&message.topic).into_owned();
+                Ok(Some(Incoming::Message { topic, payload: message.payload }))
+            }
+            // One that is repeated says nothing new.
+            Packet::PubAck(ack) => {
+                Ok(self.packet_ids.give_back(ack.pkid).then_some(Incoming::Acknowledged(ack.pkid)))
+            }
+            Packet::SubAck(ack) => {
+                self.packet_ids.give_back(ack.pkid);
+                Ok(None)
+            }
+            Packet::PingResp => {
+                self.pinged = None;
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Nothing was sent for a while, or nothing came back.
+    fn keep_alive(&mut self) -> Result<()> {
+        if self.pinged.is_some() {
+            let message = format!("{} stopped answering", self.peer);
+            return Err(Error::new(ErrorCode::NetworkTimeout, message));
+        }
+        self.pinged = Some(Instant::now());
+        self.queue(&Packet::PingReq)
+    }
+
+    fn closed(&self, error: std::io::Error) -> Error {
+        if self.is_open {
+            return failure::broken(error, &self.peer);
+        }
+        failure::closed(error, &self.peer, self.client_certificate)
+    }
+
+    fn malformed(&self, error: rumqttc::mqttbytes::Error) -> Error {
+        failure::malformed(error, &self.peer)
+    }
+}
+
+/// Packet ids of what waits for its acknowledgement. Each is used again as late as can be, so that a PUBACK that the
+/// server repeats much later is not taken for that of another message.
+#[derive(Debug, Default)]
+struct PacketIds {
+    last: u16,
+    waiting: HashSet<u16>,
+}
+
+impl PacketIds {
+    /// A free one.
+    fn take(&mut self) -> u16 {
+        loop {
+            self.last = self.last.checked_add(1).unwrap_or(1);
+            if self.waiting.insert(self.last) {
+                return self.last;
+            }
+        }
+    }
+
+    /// Whether it was waited for.
+    fn give_back(&mut self, packet_id: u16) -> bool {
+        self.waiting.remove(&packet_id)
     }
 }
 
@@ -206,80 +299,40 @@ fn not_asked(dialer: &Dialer, what: &str, why: &str) -> Error {
     Error::new(ErrorCode::VerifyNotAsked, message)
 }
 
-/// Runs the client crate's event loop until the connection ends. It has a task of its own because its `poll`
-/// may not be dropped half-way.
-async fn drive(mut events: EventLoop, sender: mpsc::Sender<Result<Incoming, ConnectionError>>) {
-    let error = loop {
-        match events.poll().await {
-            Ok(event) => {
-                if tell(event, &sender).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => break error,
-        }
-    };
-    // What was read in one go with the connection's end is kept there, and `poll` told the end alone.
-    for event in std::mem::take(&mut events.state.events) {
-        if tell(event, &sender).await.is_err() {
-            return;
+fn connect(login: &Login<'_>) -> Result<Connect> {
+    let mut connect = Connect::new(random_client_id()?);
+    connect.keep_alive = u16::try_from(KEEP_ALIVE.as_secs()).unwrap_or(u16::MAX);
+    match login {
+        Login::Provision => drop(connect.set_username(PROVISION_USER)),
+        Login::Device(Credentials::X509(_)) => {}
+        Login::Device(Credentials::AccessToken(token)) => drop(connect.set_username(token.expose())),
+        Login::Device(Credentials::MqttBasic(basic)) => {
+            connect.client_id.clone_from(&basic.client_id);
+            let password = Bytes::copy_from_slice(basic.password.expose().as_bytes());
+            connect.set_credentials(basic.user_name.clone(), password);
         }
     }
-    let _ = sender.send(Err(error)).await;
-}
-
-/// Passes on what matters; fails when nobody listens any more.
-async fn tell(
-    event: ClientEvent,
-    sender: &mpsc::Sender<Result<Incoming, ConnectionError>>,
-) -> Result<(), mpsc::error::SendError<Result<Incoming, ConnectionError>>> {
-    let incoming = match event {
-        ClientEvent::Incoming(Packet::Publish(message)) => {
-            let topic = String::from_utf8_lossy(&message.topic).into_owned();
-            Incoming::Message { topic, payload: message.payload }
-        }
-        ClientEvent::Incoming(Packet::PubAck(ack)) => Incoming::Acknowledged(ack.pkid),
-        ClientEvent::Outgoing(Outgoing::Subscribe(_)) => Incoming::Subscribed,
-        ClientEvent::Outgoing(Outgoing::Publish(id)) => Incoming::Sent(id),
-        _ => return Ok(()),
-    };
-    sender.send(Ok(incoming)).await
-}
-
-fn options(link: Link, dialer: &Dialer, login: &Login<'_>) -> Result<MqttOptions> {
-    let broker = Broker::tcp(dialer.server.host.clone(), dialer.server.port);
-    let mut options = match login {
-        Login::Provision => {
-            let mut options = MqttOptions::new(random_client_id()?, broker);
-            options.set_username(PROVISION_USER);
-            options
-        }
-        Login::Device(Credentials::X509(_)) => MqttOptions::new(random_client_id()?, broker),
-        Login::Device(Credentials::AccessToken(token)) => {
-            let mut options = MqttOptions::new(random_client_id()?, broker);
-            options.set_username(token.expose());
-            options
-        }
-        Login::Device(Credentials::MqttBasic(basic)) => {
-            let mut options = MqttOptions::new(basic.client_id.clone(), broker);
-            options.set_credentials(basic.user_name.clone(), basic.password.expose().to_owned());
-            options
-        }
-    };
-    options
-        .set_keep_alive(KEEP_ALIVE)
-        .set_clean_session(true)
-        .set_inflight(IN_FLIGHT)
-        .set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
-    let once = Arc::new(Mutex::new(Some(NoSessionPresent::new(link.stream))));
-    options.set_socket_connector(move |_, _| {
-        let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move { stream.ok_or_else(|| io::Error::other("this session does not reconnect")) }
-    });
-    Ok(options)
+    Ok(connect)
 }
 
 /// Never the device's name: `provision` as a client id would open a provisioning session.
 fn random_client_id() -> Result<String> {
     Ok(format!("tbprov-{}", Secret::random(12)?.expose()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_id_is_used_again_as_late_as_can_be() {
+        let mut ids = PacketIds::default();
+        assert_eq!([ids.take(), ids.take(), ids.take()], [1, 2, 3]);
+        assert!(ids.give_back(1) && ids.give_back(3));
+        assert!(!ids.give_back(1), "a repeated one");
+        let rest: Vec<_> = (4..=u16::MAX).map(|_| ids.take()).collect();
+        assert_eq!((rest[0], rest.last()), (4, Some(&u16::MAX)));
+        rest.iter().for_each(|id| assert!(ids.give_back(*id)));
+        assert_eq!([ids.take(), ids.take()], [1, 3], "0 is none, and 2 still waits");
+    }
 }

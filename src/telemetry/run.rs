@@ -1,6 +1,6 @@
 //! The sending loop: what is not acknowledged is kept, and sent again over the next connection.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,8 +87,6 @@ struct Sender<'a> {
 /// What is in flight on one connection.
 #[derive(Default)]
 struct Flight {
-    /// Handed to the session, packet id not known yet; in order.
-    unsent: VecDeque<u64>,
     by_packet_id: HashMap<u16, u64>,
 }
 
@@ -121,8 +119,8 @@ impl<'a> Sender<'a> {
     ) -> Result<()> {
         let mut flight = Flight::default();
         for (number, message) in &self.unacknowledged {
-            flight.unsent.push_back(*number);
-            session.publish(&message.topic, message.payload.clone()).await?;
+            let id = session.publish(&message.topic, message.payload.clone())?;
+            flight.by_packet_id.insert(id, *number);
         }
         let mut deadline = Instant::now() + patience;
         loop {
@@ -167,13 +165,14 @@ impl<'a> Sender<'a> {
         }
     }
 
-    async fn send(&mut self, payload: Bytes, session: &Session, flight: &mut Flight) -> Result<()> {
+    async fn send(&mut self, payload: Bytes, session: &mut Session, flight: &mut Flight) -> Result<()> {
         let number = self.next;
         self.next += 1;
         self.report.sent += 1;
         let message = Message { topic: self.plan.topic.clone(), payload };
-        flight.unsent.push_back(number);
-        let sent = session.publish(&message.topic, message.payload.clone()).await;
+        let sent = session.publish(&message.topic, message.payload.clone()).map(|id| {
+            flight.by_packet_id.insert(id, number);
+        });
         self.unacknowledged.insert(number, message);
         sent
     }
@@ -181,13 +180,7 @@ impl<'a> Sender<'a> {
     /// Whether it was the PUBACK of a message.
     fn take_in(&mut self, incoming: Incoming, flight: &mut Flight) -> bool {
         let number = match incoming {
-            Incoming::Message { .. } | Incoming::Subscribed => return false,
-            Incoming::Sent(packet_id) => {
-                if let Some(number) = flight.unsent.pop_front() {
-                    flight.by_packet_id.insert(packet_id, number);
-                }
-                return false;
-            }
+            Incoming::Message { .. } => return false,
             Incoming::Acknowledged(packet_id) => flight.by_packet_id.remove(&packet_id),
         };
         let Some((number, message)) = number.and_then(|number| self.unacknowledged.remove_entry(&number))
