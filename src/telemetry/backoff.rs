@@ -5,9 +5,6 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Attempts without a single new PUBACK after which the run ends: about a minute.
-pub(super) const ATTEMPTS: u32 = 8;
-
 /// The pause before attempt number `attempt` (from 1): doubled each time, up to half of it by chance, so that
 /// a fleet does not come back all at once.
 pub(super) fn delay(attempt: u32) -> Duration {
