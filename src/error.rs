@@ -28,6 +28,10 @@ pub enum ErrorKind {
     Interrupted,
 }
 
+/// The process exit code of a run that did all but what was refused, and names that in its result: no failure of the run
+/// itself.
+pub const EXIT_PARTLY: u8 = 6;
+
 impl ErrorKind {
     /// The process exit code of this kind of failure: a stable contract.
     pub const fn exit_code(self) -> u8 {
@@ -401,6 +405,8 @@ pub enum Hint {
     SourcesExist,
     /// A message is too large.
     SplitMessage,
+    /// The user wanted to wait no longer.
+    StartAgainLater,
     /// Standard output could not be written.
     StdoutFull,
     /// This system has no authorities to believe.
@@ -423,6 +429,8 @@ pub enum Hint {
     ReplaceStaged(String),
     /// The value was not given, and can be given in one of these ways.
     GiveBy(&'static str),
+    /// A file of this name exists, and its content was meant.
+    FileMeant(String),
     /// Something of the system is missing; the text is what installs it.
     Install(String),
     /// One of these is expected.

@@ -92,15 +92,30 @@ pub enum Event {
     },
     /// One telemetry message was acknowledged by its PUBACK.
     Acknowledged {
-        /// How many so far.
+        /// How many readings so far.
         acknowledged: u64,
-        /// The payload.
+        /// What the source gave.
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<String>,
+        /// The times that were added to it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ts: Option<GivenTimes>,
+    },
+    /// A reading is left out: it is not what the server takes and stores.
+    ReadingRefused {
+        /// Its line, or its number, counted from 1.
+        line: u64,
+        /// Why, with where it stands.
+        reason: String,
+    },
+    /// From now on messages wait for a limit of the server. Each limit is told once a run.
+    HeldBack {
+        /// Which limit.
+        reason: String,
     },
     /// The connection was lost and will be made again.
     Reconnecting {
-        /// Counted from 1 since the last success.
+        /// Counted from 1 since the last PUBACK.
         attempt: u32,
         /// How long until then, in milliseconds.
         #[serde(rename = "delay_ms", serialize_with = "as_milliseconds")]
@@ -150,6 +165,27 @@ pub enum Event {
         /// In words.
         message: String,
     },
+}
+
+/// Times of readings, in milliseconds since 1970, UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum GivenTimes {
+    /// That of the only one.
+    One(i64),
+    /// Those of several, in their order.
+    Several(Vec<i64>),
+}
+
+impl GivenTimes {
+    /// Nothing where there are none.
+    pub fn of(times: Vec<i64>) -> Option<Self> {
+        match times[..] {
+            [] => None,
+            [one] => Some(Self::One(one)),
+            _ => Some(Self::Several(times)),
+        }
+    }
 }
 
 /// What a run on a device that is registered already does not change.

@@ -41,7 +41,7 @@
 //! let prover = Prover::new(Arc::new(Dialer::new(server, Duration::from_secs(15))));
 //! let ledger = Folders::new(folder.path().join("devices"));
 //! let (interrupt, progress) = (CancellationToken::new(), Progress::silent());
-//! let run = Run { ledger: &ledger, prover: &prover, interrupt: &interrupt, progress: &progress };
+//! let run = Run { ledger: &ledger, prover: &prover, interrupt: &interrupt, stop_telemetry: &interrupt, progress: &progress };
 //!
 //! let plan = ProvisionPlan {
 //!     device_name: DeviceName::parse("sensor-01")?,

@@ -154,7 +154,13 @@ fn a_provisioning_and_a_connect_leave_nothing_behind() {
         let prover = Prover::new(Arc::new(Dialer::new(server, Duration::from_secs(15))));
         let ledger = Folders::new(folder.path().join("devices"));
         let (interrupt, progress) = (CancellationToken::new(), Progress::silent());
-        let run = Run { ledger: &ledger, prover: &prover, interrupt: &interrupt, progress: &progress };
+        let run = Run {
+            ledger: &ledger,
+            prover: &prover,
+            interrupt: &interrupt,
+            stop_telemetry: &interrupt,
+            progress: &progress,
+        };
         let plan = ProvisionPlan {
             device_name: DeviceName::parse("sensor").unwrap(),
             registration: RegistrationPlan::ByRequest {

@@ -54,7 +54,13 @@ async fn devices_a_second() {
         running.spawn(async move {
             let _permit = gate.acquire().await.unwrap();
             let (interrupt, progress) = (CancellationToken::new(), Progress::silent());
-            let run = Run { ledger: &ledger, prover: &prover, interrupt: &interrupt, progress: &progress };
+            let run = Run {
+                ledger: &ledger,
+                prover: &prover,
+                interrupt: &interrupt,
+                stop_telemetry: &interrupt,
+                progress: &progress,
+            };
             flow::provision(&plan(number), run).await.unwrap().outcome
         });
     }

@@ -12,12 +12,13 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 use support::*;
 use tbprov::dial::Dialer;
 use tbprov::event::Progress;
@@ -35,22 +36,29 @@ fn sensor(faults: &[Fault]) -> (Server, Sandbox) {
     (server, sandbox)
 }
 
-/// So many different readings, one a line.
-fn lines(count: usize) -> String {
-    (0..count).map(|number| format!("{{\"number\":{number}}}\n")).collect()
+/// What the server was sent for each reading, without the times that were added, which have to increase.
+fn readings(server: &Server, name: &str) -> Vec<String> {
+    let mut last = 0;
+    let mut reading = |payload: String| {
+        let message: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&payload).unwrap();
+        let time: i64 = serde_json::from_str(message["ts"].get()).unwrap();
+        assert!(time > last, "{payload} after {last}");
+        last = time;
+        message["values"].get().to_owned()
+    };
+    server.telemetry(name).into_iter().map(&mut reading).collect()
 }
 
-/// Runs `command` with `input` on stdin.
-fn run_with_input(command: &mut Command, input: &str) -> Ran {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_owned();
-    // A command that fails early does not read all of it.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-    let ended = Ran::from(child.wait_with_output().unwrap());
-    writer.join().unwrap();
-    ended
+/// The same, sent again or not.
+fn different_readings(server: &Server, name: &str) -> BTreeSet<String> {
+    let different: BTreeSet<_> = server.telemetry(name).into_iter().collect();
+    let values = |payload: &String| {
+        let message: BTreeMap<String, Box<RawValue>> = serde_json::from_str(payload).unwrap();
+        message["values"].get().to_owned()
+    };
+    let readings: BTreeSet<_> = different.iter().map(values).collect();
+    assert_eq!(readings.len(), different.len(), "a reading that is sent again keeps its time");
+    readings
 }
 
 #[track_caller]
@@ -63,7 +71,7 @@ fn assert_counts(json: &Value, sent: u64, acknowledged: u64) {
 #[test]
 fn every_source_arrives_in_order() {
     let samples = [r#"{"temperature":25,"humidity":26}"#, r#"{"temperature":25.5,"humidity":27}"#];
-    let (one, two) = (r#"{"a":1}"#, r#"[{"a":2},{"a":3}]"#);
+    let (one, two) = (r#"{"a":1}"#, r#"{"a": 2.50}"#);
     let text = format!("\u{20}{one}\r\n\n{two}");
     let cases: &[(&[&str], &[&str])] = &[
         (&["--send-telemetry"], &samples[..1]),
@@ -81,12 +89,12 @@ fn every_source_arrives_in_order() {
         let before = server.telemetry("sensor").len();
         let result = run_with_input(&mut sandbox.connect(arguments), &text).done();
         assert_counts(&result, expected.len() as u64, expected.len() as u64);
-        assert_eq!(server.telemetry("sensor")[before..], **expected, "{arguments:?}");
+        assert_eq!(readings(&server, "sensor")[before..], **expected, "{arguments:?}");
     }
     let mut command = sandbox.provision(&server, "other");
     let result = run(command.args(["--send-telemetry", "--count", "2", "--interval", "0"])).done();
     assert_counts(&result, 2, 2);
-    assert_eq!(server.telemetry("other"), samples);
+    assert_eq!(readings(&server, "other"), samples);
 }
 
 #[test]
@@ -122,8 +130,7 @@ fn a_broken_connection_loses_no_line_and_counts_none_twice() {
         let result = run_with_input(&mut command, &input).done();
         assert_counts(&result, 1000, 1000);
         assert!(result["telemetry"]["reconnects"].as_u64() >= Some(1), "{fault}: {result}");
-        let seen: BTreeSet<_> = server.telemetry("sensor").into_iter().collect();
-        assert_eq!(seen, expected, "{fault}");
+        assert_eq!(different_readings(&server, "sensor"), expected, "{fault}");
     }
 }
 
@@ -134,8 +141,7 @@ fn a_rate_limit_slows_down_and_loses_nothing() {
     let result = run_with_input(&mut sandbox.connect(&["--send-telemetry=-"]), &lines(150)).done();
     assert_counts(&result, 150, 150);
     assert!(result["telemetry"]["reconnects"].as_u64() >= Some(1), "{result}");
-    let seen: BTreeSet<_> = server.telemetry("sensor").into_iter().collect();
-    assert_eq!(seen.len(), 150);
+    assert_eq!(different_readings(&server, "sensor").len(), 150);
 }
 
 #[test]
@@ -147,7 +153,7 @@ fn a_bad_line_is_named_after_those_before_it_are_acknowledged() {
         let error = run_with_input(&mut command, &input).failed(2, "usage/invalid-value");
         let message = error["message"].as_str().unwrap();
         assert!(message.contains("line 251 of standard input"), "{message}");
-        assert!(message.contains("250 of 250 messages were acknowledged"), "{message}");
+        assert!(message.contains("250 of 250 readings were acknowledged"), "{message}");
         assert_eq!(server.telemetry("sensor").len(), 250, "{bad}");
     }
 }
@@ -187,7 +193,7 @@ fn a_line_that_comes_in_pieces_stays_whole() {
     stdin.write_all(b"true}\n").unwrap();
     drop(stdin);
     assert_counts(&Ran::from(child.wait_with_output().unwrap()).done(), 2, 2);
-    assert_eq!(server.telemetry("sensor")[1], r#"{"whole":true}"#);
+    assert_eq!(readings(&server, "sensor")[1], r#"{"whole":true}"#);
 }
 
 /// A simulator as a process that can be stopped and started on the same port, with the same certificate.
@@ -271,6 +277,30 @@ fn a_device_that_is_unknown_after_the_restart_ends_with_an_error() {
     assert_eq!(error["step"], "telemetry");
 }
 
+/// A run with a known end gives up after eight attempts to connect; one whose user gave a time, after that.
+#[test]
+fn a_server_that_stays_away_ends_a_run_that_has_an_end() {
+    let sandbox = Sandbox::new();
+    let mut server = Restartable::start(&sandbox);
+    let (sending, stdin) = server.sending();
+    drop(stdin);
+    sending.end().done();
+    let flags = ["connect", "--events", "--send-telemetry", "--interval", "100ms"];
+    let mut until_gone = |more: [&str; 4]| {
+        let mut running = Running::start(sandbox.tbprov(&flags).args(more));
+        running.until("acknowledged");
+        server.stop();
+        let ended = running.end();
+        server.again(&["--state", "state.json"]);
+        ended
+    };
+    let error = until_gone(["--count", "0", "--give-up-after", "2s"]).failed(3, "network/timeout");
+    assert!(error["message"].as_str().unwrap().contains("no PUBACK within 2s"), "{error}");
+    let ended = until_gone(["--count", "1000", "--give-up-after", "1h"]);
+    ended.failed(3, "network/connect");
+    assert!(ended.stdout.contains("\"attempt\":8"), "{ended:?}");
+}
+
 #[cfg(unix)]
 mod interrupted {
     use super::*;
@@ -308,7 +338,7 @@ mod interrupted {
     #[test]
     fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
         let (server, sandbox) = sensor(&[]);
-        let made = Command::new("mkfifo").arg(sandbox.path("pipe")).status().unwrap();
+        let made = std::process::Command::new("mkfifo").arg(sandbox.path("pipe")).status().unwrap();
         assert!(made.success());
         let arguments = ["provision", "--events", "--device-name", "sensor", "--send-telemetry=@pipe"];
         let mut waiting = Running::start(&mut sandbox.tbprov_for(&server, &arguments));

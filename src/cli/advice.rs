@@ -44,7 +44,7 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "the board has the identity that the device had before: run the same command again"
         }
         Hint::BreaksAtSameMessage => {
-            "the connection breaks each time at the same message: a rate limit of the tenant, a device profile with another payload type (Protobuf) or transport type, or the same identity connected elsewhere"
+            "the server takes all that comes before it: what is on that line, a device profile with another payload type (Protobuf) or transport type, a rate limit that leaves room for nothing, or the same identity connected elsewhere; --skip-refused goes on without it"
         }
         Hint::BuildForEmulator => "'tbprov firmware build --board virt' makes it; without --elf it is built",
         Hint::BuildVirt => {
@@ -127,6 +127,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "name a folder that does not exist yet; tbprov never changes sources that are there"
         }
         Hint::SplitMessage => "split it into several messages",
+        Hint::StartAgainLater => {
+            "what was acknowledged is done; send the rest once the server takes readings again, or wait longer with --give-up-after"
+        }
         Hint::StdoutFull => {
             "check the free space where it is redirected to; what was done is done, and the same command can be run again"
         }
@@ -163,6 +166,7 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             .into();
         }
         Hint::GiveBy(ways) => return format!("give it with {ways}").into(),
+        Hint::FileMeant(file) => return format!("did you mean --send-telemetry=@{file} ?").into(),
         Hint::Install(command) => return command.clone().into(),
         Hint::OneOf(names) => return format!("one of {}", names.join(", ")).into(),
         Hint::SaveServer(server) => {

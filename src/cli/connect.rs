@@ -15,7 +15,7 @@ use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or
 use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
-use tbprov::flow::{self, ConnectPlan, Prover, Reached};
+use tbprov::flow::{self, ConnectPlan, Prover, Reached, Run};
 use tbprov::identity::Credentials;
 use tbprov::server::Host;
 use tbprov::{Error, ErrorCode, Result, State};
@@ -50,7 +50,8 @@ impl ConnectArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         let (plan, dialer) = self.plan(context).await?;
         let prover = Prover::new(Arc::new(dialer));
-        let reached = flow::connect(&plan, context.run(&prover)).await?;
+        let stop_telemetry = &context.interrupt_or_unread();
+        let reached = flow::connect(&plan, Run { stop_telemetry, ..context.run(&prover) }).await?;
         context.output.result("connect", &ConnectResult::new(&plan, &prover, &reached));
         Ok(exit_code(plan.telemetry.as_ref(), reached.telemetry))
     }

@@ -61,7 +61,8 @@ impl Context {
 
     /// What a run of the library works with.
     pub(super) fn run<'a>(&'a self, prover: &'a Prover) -> Run<'a> {
-        Run { ledger: &*self.ledger, prover, interrupt: &self.interrupt, progress: &self.progress }
+        let interrupt = &self.interrupt;
+        Run { ledger: &*self.ledger, prover, interrupt, stop_telemetry: interrupt, progress: &self.progress }
     }
 
     /// The device called `name`, else the store's only one.

@@ -17,7 +17,7 @@ use tbprov::flow::{
 };
 use tbprov::server::Server;
 use tbprov::sim::{Config, Simulator};
-use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
+use tbprov::telemetry::{Readings, TelemetryPlan};
 use tbprov::tls::{Trust, TrustSource};
 use tbprov::{Error, ErrorCode, Result, Secret};
 
@@ -36,13 +36,7 @@ pub(super) struct DemoArgs {
 
 impl DemoArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
-        let telemetry = TelemetryPlan {
-            topic: TELEMETRY_TOPIC.to_owned(),
-            readings: Readings::Samples,
-            count: Some(READINGS),
-            interval: INTERVAL,
-            attributes: None,
-        };
+        let telemetry = TelemetryPlan::new(Readings::Samples, Some(READINGS), INTERVAL);
         let (simulator, provisioned) = provisioned(&in_folder(context, &self.dir), Some(telemetry)).await?;
         let result = DemoResult::new(&simulator, &provisioned);
         simulator.stop().await;

@@ -1,34 +1,52 @@
 //! The flags of telemetry, the same for `provision` and `connect`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::server_args::parse_duration;
-use tbprov::error::Hint;
+use tbprov::error::{EXIT_PARTLY, Hint};
 use tbprov::telemetry::{self, LONGEST_TOPIC, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
 use tbprov::{Error, ErrorCode, Result};
 
 /// The pause between two sample readings, as the example firmware makes it.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Stands for no value at all. Nobody can give it, while an empty value may come from an unset variable.
+const SAMPLES: &str = "\0";
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Telemetry")]
 pub(super) struct TelemetryArgs {
     /// Send telemetry: alone, sample readings of temperature and humidity; =JSON, that; =@FILE or =-, each line of
     /// the file or of stdin.
-    #[arg(long, value_name = "JSON|@FILE|-", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(long, value_name = "JSON|@FILE|-", num_args = 0..=1, require_equals = true, default_missing_value = SAMPLES)]
     pub(super) send_telemetry: Option<String>,
-    /// How many messages, 0 for no end [default: 1; every line of a file or of stdin].
+    /// How many readings, 0 for no end [default: 1; every line of a file or of stdin].
     #[arg(long, value_name = "N", requires = "send_telemetry")]
     pub(super) count: Option<u64>,
-    /// The pause between messages [default: 5s; none for a file or stdin].
+    /// The pause between readings [default: 5s; none for a file or stdin].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "send_telemetry")]
     pub(super) interval: Option<Duration>,
+    /// Send up to N readings in one message; it leaves 1 s after its first reading at the latest.
+    #[arg(long, value_name = "N", requires = "send_telemetry", conflicts_with = "as_is")]
+    batch: Option<NonZeroU64>,
+    /// Send readings as they are, without a time of their own: of those that arrive in the same millisecond, ThingsBoard
+    /// keeps one.
+    #[arg(long, requires = "send_telemetry")]
+    as_is: bool,
+    /// Leave out readings that ThingsBoard does not take or would not store, and go on; exit code 6 if there were any.
+    #[arg(long, requires = "send_telemetry")]
+    skip_refused: bool,
+    /// End with exit code 3 when nothing is acknowledged for so long [default: a stream and --count 0 never do].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "send_telemetry")]
+    give_up_after: Option<Duration>,
     /// Client attributes to send first, a JSON object.
     #[arg(long, value_name = "JSON", requires = "send_telemetry")]
     pub(super) attributes: Option<String>,
@@ -41,41 +59,67 @@ impl TelemetryArgs {
     /// What to send, if anything.
     pub(super) fn plan(&self) -> Result<Option<TelemetryPlan>> {
         let Some(what) = &self.send_telemetry else { return Ok(None) };
+        check_topic(&self.telemetry_topic)?;
         let readings = match what.as_str() {
-            "" => Readings::Samples,
+            SAMPLES => Readings::Samples,
             "-" => Readings::Stdin,
             path if path.starts_with('@') => Readings::File(readable(&path[1..])?),
-            json => {
-                telemetry::validate(json.as_bytes(), "the value of --send-telemetry")?;
-                Readings::Json(json.to_owned())
-            }
+            json => Readings::Json(self.reading(json)?),
         };
         if let Some(attributes) = &self.attributes {
             check_attributes(attributes)?;
         }
-        if self.telemetry_topic.is_empty()
-            || self.telemetry_topic.len() > LONGEST_TOPIC
-            || self.telemetry_topic.contains(['+', '#', '\0'])
-        {
-            let shown: String = self.telemetry_topic.chars().take(60).collect();
-            let message = format!(
-                "'{shown}' is no topic to publish to: 1 to {LONGEST_TOPIC} bytes without '+' and '#'"
-            );
-            return Err(Error::new(ErrorCode::UsageInvalid, message));
+        if self.batch.is_some() && !telemetry::is_telemetry(&self.telemetry_topic) {
+            let message =
+                format!("--batch makes arrays of readings, and '{}' takes none", self.telemetry_topic);
+            return Err(Error::new(ErrorCode::UsageConflict, message));
         }
         let stream = readings.is_stream();
+        let count = match self.count {
+            Some(0) => None,
+            Some(count) => Some(count),
+            None => (!stream).then_some(1),
+        };
+        let interval = self.interval.unwrap_or(if stream { Duration::ZERO } else { DEFAULT_INTERVAL });
         Ok(Some(TelemetryPlan {
             topic: self.telemetry_topic.clone(),
-            readings,
-            count: match self.count {
-                Some(0) => None,
-                Some(count) => Some(count),
-                None => (!stream).then_some(1),
-            },
-            interval: self.interval.unwrap_or(if stream { Duration::ZERO } else { DEFAULT_INTERVAL }),
             attributes: self.attributes.clone(),
+            as_is: self.as_is,
+            batch: self.batch,
+            skip_refused: self.skip_refused,
+            give_up_after: self.give_up_after,
+            ..TelemetryPlan::new(readings, count, interval)
         }))
     }
+
+    /// The value of --send-telemetry, where that is JSON.
+    fn reading(&self, json: &str) -> Result<String> {
+        if !telemetry::is_telemetry(&self.telemetry_topic) {
+            return Ok(json.to_owned());
+        }
+        let has_time =
+            telemetry::check(json, self.as_is, "the value of --send-telemetry").map_err(|error| {
+                if Path::new(json).is_file() { error.hint(Hint::FileMeant(json.to_owned())) } else { error }
+            })?;
+        if has_time && self.count.is_some_and(|count| count != 1) {
+            let message = "the reading of --send-telemetry has a 'ts' of its own, so that ThingsBoard stores it once, and \
+                           --count asks for more";
+            return Err(Error::new(ErrorCode::UsageConflict, message));
+        }
+        Ok(json.to_owned())
+    }
+}
+
+fn check_topic(topic: &str) -> Result<()> {
+    let shown: String = topic.chars().take(60).collect();
+    let why = if topic.trim() != topic {
+        "it has a blank at its beginning or end".to_owned()
+    } else if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains(['+', '#', '\0']) {
+        format!("a topic has 1 to {LONGEST_TOPIC} bytes, without '+' and '#'")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorCode::UsageInvalid, format!("'{shown}' is no topic to publish to: {why}")))
 }
 
 /// Better told before a device is made than after.
@@ -97,13 +141,15 @@ pub(super) fn exit_code(plan: Option<&TelemetryPlan>, report: Option<Report>) ->
     let endless = plan.is_some_and(|plan| plan.count.is_none() && !plan.readings.is_stream());
     match report {
         Some(report) if report.interrupted && !endless => ErrorCode::Interrupted.kind().exit_code().into(),
+        Some(report) if report.refused > 0 => EXIT_PARTLY.into(),
         _ => ExitCode::SUCCESS,
     }
 }
 
+/// Whether they are an object: what is in it is the server's business.
 fn check_attributes(json: &str) -> Result<()> {
-    match serde_json::from_str(json) {
-        Ok(serde_json::Value::Object(_)) => Ok(()),
+    match serde_json::from_str::<&RawValue>(json) {
+        Ok(attributes) if attributes.get().starts_with('{') => Ok(()),
         _ => Err(Error::new(ErrorCode::UsageInvalid, "--attributes is no JSON object")
             .hint(Hint::AttributesExample)),
     }
@@ -114,30 +160,53 @@ fn check_attributes(json: &str) -> Result<()> {
 pub(super) struct TelemetryResult {
     sent: u64,
     acknowledged: u64,
+    messages: u64,
+    refused: u64,
     reconnects: u32,
+    held_back: u64,
+    held_back_ms: u64,
     interrupted: bool,
 }
 
 impl TelemetryResult {
     /// Whether there was any.
     pub(super) const fn is_any(&self) -> bool {
-        self.sent > 0
+        self.sent > 0 || self.refused > 0
     }
 }
 
 impl From<Option<Report>> for TelemetryResult {
     fn from(report: Option<Report>) -> Self {
-        let Report { sent, acknowledged, reconnects, interrupted, .. } = report.unwrap_or_default();
-        Self { sent, acknowledged, reconnects, interrupted }
+        let report = report.unwrap_or_default();
+        Self {
+            sent: report.sent,
+            acknowledged: report.acknowledged,
+            messages: report.messages,
+            refused: report.refused,
+            reconnects: report.reconnects,
+            held_back: report.held_back,
+            held_back_ms: u64::try_from(report.held_back_for.as_millis()).unwrap_or(u64::MAX),
+            interrupted: report.interrupted,
+        }
     }
 }
 
 impl fmt::Display for TelemetryResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} sent, {} acknowledged", self.sent, self.acknowledged)?;
-        match self.reconnects {
-            0 => Ok(()),
-            count => write!(formatter, ", {count} reconnects"),
+        if self.messages != self.acknowledged {
+            write!(formatter, " in {} messages", self.messages)?;
         }
+        if self.refused > 0 {
+            write!(formatter, ", {} refused", self.refused)?;
+        }
+        if self.reconnects > 0 {
+            write!(formatter, ", {} reconnects", self.reconnects)?;
+        }
+        if self.held_back > 0 {
+            let seconds = Duration::from_millis(self.held_back_ms).as_secs_f64();
+            write!(formatter, ", {} held back ({seconds:.1} s in all)", self.held_back)?;
+        }
+        Ok(())
     }
 }

@@ -53,7 +53,7 @@ pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
         reached.device = Some(record_proof(run, entry).await);
     }
     if let Some(telemetry) = &plan.telemetry {
-        let report = telemetry::run(dialer, &plan.credentials, telemetry, run.interrupt, run.progress)
+        let report = telemetry::run(dialer, &plan.credentials, telemetry, run.stop_telemetry, run.progress)
             .await
             .map_err(|error| error.stamped(run.progress.step()))?;
         reached.tls_version = report.tls_version;

@@ -55,7 +55,7 @@ pub async fn provision(plan: &ProvisionPlan, run: Run<'_>) -> Result<Provisioned
     let (mut provisioned, credentials) = run.stamped(to_proof(plan, run)).await?;
     let Some(telemetry) = &plan.telemetry else { return Ok(provisioned) };
     let progress = run.progress.about(provisioned.entry.id.clone());
-    let report = telemetry::run(&run.prover.dialer, &credentials, telemetry, run.interrupt, &progress)
+    let report = telemetry::run(&run.prover.dialer, &credentials, telemetry, run.stop_telemetry, &progress)
         .await
         .map_err(|error| naming(&provisioned.entry, error).stamped(progress.step()))?;
     provisioned.telemetry = Some(report);

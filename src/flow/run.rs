@@ -17,6 +17,8 @@ pub struct Run<'a> {
     pub prover: &'a Prover,
     /// Cancelled when the user ends the run.
     pub interrupt: &'a CancellationToken,
+    /// Cancelled when telemetry shall end: then too, or when nobody hears of it any more.
+    pub stop_telemetry: &'a CancellationToken,
     /// How far it is, and who hears of it.
     pub progress: &'a Progress,
 }

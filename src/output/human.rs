@@ -137,10 +137,15 @@ impl Observer for Warnings {
             Event::FileFound { file, .. } => self.output.found(file),
             Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
             Event::Ignored { wish } => self.output.warn(ignored(*wish)),
+            Event::ReadingRefused { reason, .. } => self.output.warn(&refused(reason)),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }
     }
+}
+
+fn refused(reason: &str) -> String {
+    format!("refused: {reason}")
 }
 
 /// One line for each step that was done.
@@ -207,9 +212,11 @@ impl Observer for Steps {
             }
             Event::StrangerRefused => self.detail("the server refuses throw-away credentials"),
             Event::Proved => self.done("the server accepts the saved identity"),
-            Event::Acknowledged { acknowledged, payload: Some(payload) } => {
+            Event::Acknowledged { acknowledged, payload: Some(payload), .. } => {
                 self.done(&format!("telemetry {acknowledged} acknowledged: {payload}"));
             }
+            Event::ReadingRefused { reason, .. } => self.output.warn(&refused(reason)),
+            Event::HeldBack { reason } => self.attention(reason),
             Event::Reconnecting { attempt, delay, reason } => {
                 self.attention(&format!(
                     "{reason}; connecting again in {:.1} s (attempt {attempt})",

@@ -4,7 +4,7 @@
 //! is here was observed at ThingsBoard 3.2.2, 3.4.4, 3.6.4, 3.8.1, 4.0.2 and 4.3.1.
 
 mod unreadable;
-mod value;
+pub(super) mod value;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

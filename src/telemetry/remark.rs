@@ -23,13 +23,15 @@ pub(super) enum Remark {
     TimeIsNoInteger,
     /// `{"values":{…}}`.
     ValuesWithoutTime,
+    /// The same, sent as it is.
+    ValuesAsValue,
     /// Members beside `ts` and `values`.
     MoreBesideValues,
 }
 
 impl Remark {
     /// Every kind, in its order.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::NullValue,
         Self::TextBecomesNumber,
         Self::NumberBecomesText,
@@ -40,11 +42,9 @@ impl Remark {
         Self::TimeIsText,
         Self::TimeIsNoInteger,
         Self::ValuesWithoutTime,
+        Self::ValuesAsValue,
         Self::MoreBesideValues,
     ];
-
-    /// How many kinds there are.
-    pub(super) const COUNT: usize = Self::ALL.len();
 
     /// A clause that follows "line 4 of FILE: ".
     pub(super) const fn text(self) -> &'static str {
@@ -69,6 +69,9 @@ impl Remark {
             Self::ValuesWithoutTime => {
                 "'values' has no 'ts' beside it, and is taken for values without a time of their own"
             }
+            Self::ValuesAsValue => {
+                "'values' has no 'ts' beside it, and ThingsBoard stores it as one value of that name"
+            }
             Self::MoreBesideValues => "there is more than 'ts' and 'values', and ThingsBoard drops it",
         }
     }
@@ -88,14 +91,27 @@ impl Remarks {
         self.0 |= remark.bit();
     }
 
-    /// Whether there is nothing to remark.
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
+    /// Adds all of `others`.
+    pub(super) const fn add_all(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
+    /// The same for a reading that is sent as it is.
+    pub(super) const fn as_is(mut self) -> Self {
+        if self.has(Remark::ValuesWithoutTime) {
+            self.0 ^= Remark::ValuesWithoutTime.bit() | Remark::ValuesAsValue.bit();
+        }
+        self
+    }
+
+    /// Whether a kind was added.
+    pub(super) const fn has(self, remark: Remark) -> bool {
+        self.0 & remark.bit() != 0
     }
 
     /// The kinds that were added, in the order of [`Remark::ALL`].
     pub(super) fn iter(self) -> impl Iterator<Item = Remark> {
-        Remark::ALL.into_iter().filter(move |remark| self.0 & remark.bit() != 0)
+        Remark::ALL.into_iter().filter(move |remark| self.has(*remark))
     }
 }
 
@@ -107,7 +123,7 @@ mod tests {
     fn every_kind_is_kept_once_and_in_order() {
         assert!(Remark::ALL.is_sorted());
         let mut remarks = Remarks::default();
-        assert!(remarks.is_empty());
+        assert!(!remarks.has(Remark::NullValue));
         for remark in Remark::ALL.into_iter().rev().chain(Remark::ALL) {
             remarks.add(remark);
         }

@@ -1,30 +1,40 @@
 //! The sending loop: what is not acknowledged is kept, and sent again over the next connection.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::source::Source;
-use super::{ATTRIBUTES_TOPIC, Report, TelemetryPlan, backoff};
+use super::governor::Governor;
+use super::intake::{Intake, Ready};
+use super::kept::{ATTRIBUTES, Kept};
+use super::message::{Key, Message};
+use super::outage::Outage;
+use super::{ATTRIBUTES_TOPIC, Report, TelemetryPlan, limits, topic};
 use crate::dial::Dialer;
-use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
-use crate::event::{Event, Progress};
+use crate::error::{Error, ErrorCode, Hint, Result, Step};
+use crate::event::{Event, GivenTimes, Progress};
 use crate::identity::Credentials;
 use crate::mqtt::{IN_FLIGHT, Incoming, Login, Session};
 
 /// How long the messages in flight may still be acknowledged after the user ended the run.
 const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(2);
 
+/// A message whose PUBACK does not come while others do is given up after so many times the time-out: it was lost.
+const OVERDUE: u32 = 4;
+
+/// A run that sends more asks for the server's limits.
+const FEW: u64 = 10;
+
 /// Sends telemetry until the source ends, `plan.count` is reached, or `interrupt` is cancelled, and waits for
-/// every PUBACK. A lost connection is made again, with growing pauses.
+/// every PUBACK. A lost connection is made again: for ever where the source is a stream or has no end, else a few
+/// times.
 ///
 /// # Errors
-/// The first connection's; what the source says of a bad reading; a refusal by the server; or the last
-/// connection's error after some attempts without a single PUBACK. What was acknowledged until then was told
-/// to the observer and is in the message. `interrupted` when that came before the first connection.
+/// The first connection's; what is wrong with a reading; a refusal by the server; the last connection's error where
+/// the run gives up. What was acknowledged until then was told to the observer and is in the message. `interrupted`
+/// when that came before the first connection.
 pub async fn run(
     dialer: &Dialer,
     credentials: &Credentials,
@@ -36,228 +46,393 @@ pub async fn run(
     // Opening a source can take for ever too: a named pipe waits for its writer.
     progress.begin(Step::Telemetry);
     let begin = async {
-        let sender = Sender::new(plan, progress).await?;
+        let sender = Sender::new(plan, progress, dialer, interrupt).await?;
         Ok::<_, Error>((sender, Session::open(dialer, &login, progress).await?))
     };
-    let (mut sender, mut session) = tokio::select! {
+    let (mut sender, session) = tokio::select! {
         biased;
         () = interrupt.cancelled() => return Err(Error::interrupted()),
         begun = begin => begun?,
     };
     progress.begin(Step::Telemetry);
-    let mut attempt = 0;
-    loop {
-        let before = sender.report.acknowledged;
-        sender.report.tls_version = session.tls_version();
-        let error = match sender.send_over(&mut session, dialer.timeout, interrupt).await {
-            Ok(()) => break,
-            Err(error) => error,
-        };
-        if sender.report.acknowledged > before {
-            attempt = 0;
-        }
-        match sender.reconnect(error, &mut attempt, dialer, &login, interrupt).await? {
-            Some(again) => session = again,
-            None => return Ok(sender.report),
-        }
-    }
-    session.close().await;
-    Ok(sender.report)
-}
-
-/// A message that is not acknowledged yet.
-struct Message {
-    topic: String,
-    payload: Bytes,
+    let ended = sender.send_all(session, &login).await;
+    // Another run must not give the times that were given here.
+    tokio::time::sleep(sender.intake.times.until_passed()).await;
+    ended.map(|()| sender.report())
 }
 
 struct Sender<'a> {
     plan: &'a TelemetryPlan,
     progress: &'a Progress,
-    source: Source,
+    dialer: &'a Dialer,
+    interrupt: &'a CancellationToken,
+    intake: Intake<'a>,
     source_ended: bool,
     /// What was wrong with a reading: told after those before it are acknowledged.
-    bad_reading: Option<Error>,
-    /// Everything taken and not acknowledged, in the order of the source.
-    unacknowledged: BTreeMap<u64, Message>,
-    next: u64,
+    failed: Option<Error>,
+    kept: Kept,
+    governor: Governor<'a>,
+    outage: Outage,
+    /// Whether a PUBACK came on this connection.
+    had_progress: bool,
     report: Report,
 }
 
-/// What is in flight on one connection.
-#[derive(Default)]
-struct Flight {
-    by_packet_id: HashMap<u16, u64>,
+/// Why nothing more is sent.
+enum Ended {
+    Done,
+    /// No PUBACK came for as long as the user wanted to wait.
+    GaveUp,
+}
+
+/// What happened on a connection.
+enum Happened {
+    Interrupted,
+    Arrived(Result<Incoming>),
+    Taken(Result<Option<Ready>>),
+    /// A message may leave.
+    MayLeave,
+    /// No PUBACK came in time.
+    NoAcknowledgement,
+    /// No PUBACK came for as long as the user wants to wait.
+    GivesUp,
 }
 
 impl<'a> Sender<'a> {
-    async fn new(plan: &'a TelemetryPlan, progress: &'a Progress) -> Result<Self> {
-        let mut unacknowledged = BTreeMap::new();
+    async fn new(
+        plan: &'a TelemetryPlan,
+        progress: &'a Progress,
+        dialer: &'a Dialer,
+        interrupt: &'a CancellationToken,
+    ) -> Result<Self> {
+        let mut kept = Kept::default();
         if let Some(attributes) = &plan.attributes {
-            let payload = Bytes::from(attributes.clone());
-            unacknowledged.insert(0, Message { topic: ATTRIBUTES_TOPIC.to_owned(), payload });
+            kept.add_attributes(Message {
+                payload: Bytes::from(attributes.clone()),
+                points: 0,
+                carried: Vec::new(),
+            });
         }
-        let source = Source::open(plan).await?;
+        let is_stream = plan.readings.is_stream();
+        let is_much = is_stream || plan.count.is_none_or(|count| count > FEW);
         Ok(Self {
             plan,
             progress,
-            source,
+            dialer,
+            interrupt,
+            intake: Intake::open(plan, progress).await?,
             source_ended: false,
-            bad_reading: None,
-            unacknowledged,
-            next: 1,
+            failed: None,
+            kept,
+            governor: Governor::new(is_much, progress),
+            outage: Outage::new(is_stream || plan.count.is_none(), plan.give_up_after),
+            had_progress: false,
             report: Report::default(),
         })
     }
 
-    /// Sends over one connection, first what an earlier one left unacknowledged.
-    async fn send_over(
-        &mut self,
-        session: &mut Session,
-        patience: Duration,
-        interrupt: &CancellationToken,
-    ) -> Result<()> {
-        let mut flight = Flight::default();
-        for (number, message) in &self.unacknowledged {
-            let id = session.publish(&message.topic, message.payload.clone())?;
-            flight.by_packet_id.insert(id, *number);
-        }
-        let mut deadline = Instant::now() + patience;
+    /// Sends over one connection after the other until nothing is left to do.
+    async fn send_all(&mut self, first: Session, login: &Login<'_>) -> Result<()> {
+        let mut session = first;
         loop {
-            if self.source_ended && self.unacknowledged.is_empty() {
-                return self.bad_reading.take().map_or(Ok(()), Err);
+            self.report.tls_version = session.tls_version();
+            let error = match self.send_over(&mut session).await {
+                Ok(ended) => {
+                    session.close().await;
+                    return match (ended, self.failed.take()) {
+                        (_, Some(failed)) => Err(self.counted(failed)),
+                        (Ended::GaveUp, None) => Err(self.counted(self.no_more_patience())),
+                        (Ended::Done, None) => Ok(()),
+                    };
+                }
+                Err(error) => error,
+            };
+            self.broke(&error)?;
+            match self.reconnect(error, login).await? {
+                Some(again) => session = again,
+                None => return Ok(()),
             }
-            let may_take = !self.source_ended && self.unacknowledged.len() < usize::from(IN_FLIGHT);
-            tokio::select! {
-                biased;
-                () = interrupt.cancelled(), if !self.report.interrupted => {
+        }
+    }
+
+    /// Sends over one connection, first what an earlier one left unacknowledged.
+    async fn send_over(&mut self, session: &mut Session) -> Result<Ended> {
+        self.begin(session)?;
+        let mut patience = Instant::now() + self.dialer.timeout;
+        loop {
+            if self.source_ended && self.kept.is_empty() {
+                return Ok(Ended::Done);
+            }
+            let now = Instant::now();
+            self.outage.waits(!self.kept.is_empty(), now);
+            let leaves_at = self.leaves_at(now);
+            if leaves_at.is_some_and(|at| at <= now) {
+                if self.is_too_much() {
+                    continue;
+                }
+                if self.kept.in_flight() == 0 && !self.report.interrupted {
+                    patience = now + self.dialer.timeout;
+                }
+                self.send_next(session, now)?;
+                continue;
+            }
+            match self.happens(session, leaves_at, patience).await {
+                Happened::Interrupted => {
                     self.report.interrupted = true;
+                    self.intake.end();
+                    self.source_ended = false;
+                    patience = Instant::now() + LAST_ACKNOWLEDGEMENTS;
+                }
+                Happened::Arrived(incoming) => {
+                    if self.take_in(incoming?) && !self.report.interrupted {
+                        patience = Instant::now() + self.dialer.timeout;
+                    }
+                }
+                Happened::Taken(Ok(Some(ready))) => self.kept.add(ready),
+                Happened::Taken(Ok(None)) => self.source_ended = true,
+                Happened::Taken(Err(error)) => {
                     self.source_ended = true;
-                    deadline = Instant::now() + LAST_ACKNOWLEDGEMENTS;
+                    self.failed = Some(error);
                 }
-                incoming = session.next() => {
-                    let incoming = incoming?;
-                    if self.take_in(incoming, &mut flight) && !self.report.interrupted {
-                        deadline = Instant::now() + patience;
-                    }
-                }
-                reading = self.source.next(), if may_take => match reading {
-                    Ok(Some(payload)) => {
-                        if self.unacknowledged.is_empty() {
-                            deadline = Instant::now() + patience;
-                        }
-                        self.send(payload, session, &mut flight).await?;
-                    }
-                    Ok(None) => self.source_ended = true,
-                    Err(error) => {
-                        self.source_ended = true;
-                        self.bad_reading = Some(error);
-                    }
-                },
-                () = tokio::time::sleep_until(deadline), if !self.unacknowledged.is_empty() => {
-                    if self.report.interrupted {
-                        return Ok(());
-                    }
-                    let message = format!("no PUBACK within {patience:?}");
+                Happened::MayLeave => {}
+                Happened::NoAcknowledgement if self.report.interrupted => return Ok(Ended::Done),
+                Happened::NoAcknowledgement => {
+                    let message = format!("no PUBACK within {:?}", self.dialer.timeout);
                     return Err(Error::new(ErrorCode::NetworkTimeout, message));
                 }
+                Happened::GivesUp => return Ok(Ended::GaveUp),
             }
         }
     }
 
-    async fn send(&mut self, payload: Bytes, session: &mut Session, flight: &mut Flight) -> Result<()> {
-        let number = self.next;
-        self.next += 1;
-        self.report.sent += 1;
-        let message = Message { topic: self.plan.topic.clone(), payload };
-        let sent = session.publish(&message.topic, message.payload.clone()).map(|id| {
-            flight.by_packet_id.insert(id, number);
-        });
-        self.unacknowledged.insert(number, message);
-        sent
+    /// What was not acknowledged has to leave again; and the server is asked for its limits.
+    fn begin(&mut self, session: &mut Session) -> Result<()> {
+        self.kept.start_over();
+        self.had_progress = false;
+        self.governor.connected();
+        if topic::is_own(&self.plan.topic) && self.governor.asks() {
+            session.publish(limits::QUESTION_TOPIC, limits::QUESTION.into())?;
+        }
+        Ok(())
     }
 
-    /// Whether it was the PUBACK of a message.
-    fn take_in(&mut self, incoming: Incoming, flight: &mut Flight) -> bool {
-        let number = match incoming {
-            Incoming::Message { .. } => return false,
-            Incoming::Acknowledged(packet_id) => flight.by_packet_id.remove(&packet_id),
-        };
-        let Some((number, message)) = number.and_then(|number| self.unacknowledged.remove_entry(&number))
-        else {
-            return false;
-        };
-        // Number 0 are the attributes: acknowledged, and no telemetry.
-        if number != 0 {
-            self.report.acknowledged += 1;
-            let payload =
-                self.source.is_shown().then(|| String::from_utf8_lossy(&message.payload).into_owned());
-            self.progress.event(&Event::Acknowledged { acknowledged: self.report.acknowledged, payload });
+    /// Waits for what happens next. Deadlines come first, whatever a server sends. Reading from the source comes before the
+    /// connection, so that what is there leaves in one go.
+    async fn happens(
+        &mut self,
+        session: &mut Session,
+        leaves_at: Option<Instant>,
+        patience: Instant,
+    ) -> Happened {
+        let has_room = self.kept.next().is_none() && self.kept.len() < usize::from(IN_FLIGHT);
+        let may_take = !self.source_ended && has_room;
+        let waits = self.kept.in_flight() > 0 || self.report.interrupted;
+        let overdue = self.kept.oldest_departure().map(|left| left + self.dialer.timeout * OVERDUE);
+        let patience = overdue.map_or(patience, |overdue| overdue.min(patience));
+        let (gives_up_at, now) = (self.outage.gives_up_at(), Instant::now());
+        tokio::select! {
+            biased;
+            () = self.interrupt.cancelled(), if !self.report.interrupted => Happened::Interrupted,
+            () = tokio::time::sleep_until(leaves_at.unwrap_or(now)), if leaves_at.is_some() => Happened::MayLeave,
+            () = tokio::time::sleep_until(patience), if waits => Happened::NoAcknowledgement,
+            () = tokio::time::sleep_until(gives_up_at.unwrap_or(now)), if gives_up_at.is_some() => Happened::GivesUp,
+            ready = self.intake.next(), if may_take => Happened::Taken(ready),
+            incoming = session.next() => Happened::Arrived(incoming),
+        }
+    }
+
+    /// When the next message may leave; `None` when it waits for a PUBACK, or when there is none.
+    fn leaves_at(&mut self, now: Instant) -> Option<Instant> {
+        let (key, message) = self.kept.next()?;
+        if self.kept.in_flight() >= self.governor.window().min(self.outage.window()) {
+            return None;
+        }
+        if key == ATTRIBUTES {
+            return Some(now);
+        }
+        let at = self.governor.ready_at(message.carried.len(), message.points, now);
+        let in_time = message.last_time().map(|last| now + self.intake.times.until_sendable(last));
+        Some(in_time.map_or(at, |in_time| at.max(in_time)))
+    }
+
+    fn send_next(&mut self, session: &mut Session, now: Instant) -> Result<()> {
+        let Some((key, message)) = self.kept.next() else { return Ok(()) };
+        let topic = if key == ATTRIBUTES { ATTRIBUTES_TOPIC } else { &self.plan.topic };
+        let packet_id = session.publish(topic, message.payload.clone())?;
+        if key != ATTRIBUTES {
+            self.governor.sent(message.carried.len(), message.points, now);
+        }
+        if let Some(last) = message.last_time() {
+            self.intake.times.sent(last);
+        }
+        self.kept.sent(packet_id, now);
+        Ok(())
+    }
+
+    /// Whether the message that was to leave is more than the server ever takes. Then readings that go together go alone,
+    /// and one reading is refused, in all of its parts.
+    fn is_too_much(&mut self) -> bool {
+        let limits = &self.governor.limits;
+        let Some((key, _)) = self.kept.next() else { return false };
+        let refused = |part: &Message| Some((part.carried.first()?.line, limits.refuses(part)?));
+        let Some((line, why)) = self.kept.parts(key).find_map(refused) else { return false };
+        if !self.kept.split(key) {
+            self.leave_out(key, line, &why);
         }
         true
     }
 
+    /// Whether it was the PUBACK of a message.
+    fn take_in(&mut self, incoming: Incoming) -> bool {
+        let packet_id = match incoming {
+            Incoming::Acknowledged(packet_id) => packet_id,
+            Incoming::Message { topic, payload } => {
+                if self.governor.take_in(&topic, &payload) {
+                    self.intake.limit(&self.governor.limits);
+                }
+                return false;
+            }
+        };
+        let Some((key, message)) = self.kept.acknowledged(packet_id) else { return false };
+        self.had_progress = true;
+        self.outage.acknowledged(Instant::now());
+        if key != ATTRIBUTES {
+            self.governor.acknowledged();
+            self.count(key, message);
+        }
+        true
+    }
+
+    /// Counts the readings of an acknowledged message, one in parts with its last part.
+    fn count(&mut self, key: Key, message: Message) {
+        let is_whole = self.kept.parts(key).next().is_none();
+        self.report.messages += 1;
+        self.report.acknowledged += if is_whole { message.carried.len() as u64 } else { 0 };
+        let times: Vec<_> = message.carried.iter().flat_map(|carried| &carried.times).copied().collect();
+        let shown: Vec<_> = message.carried.into_iter().filter_map(|carried| carried.shown).collect();
+        self.progress.event(&Event::Acknowledged {
+            acknowledged: self.report.acknowledged,
+            payload: shown_together(&shown),
+            ts: GivenTimes::of(times),
+        });
+    }
+
+    /// The connection ended by `error`: what that says about the pace, and about a message that was alone on its way.
+    fn broke(&mut self, error: &Error) -> Result<()> {
+        let (now, in_flight) = (Instant::now(), self.kept.in_flight());
+        let is_one_reading =
+            |key: &Key| self.kept.get(*key).is_some_and(|message| message.carried.len() <= 1);
+        let alone = self.kept.alone();
+        let suspect = alone.filter(is_one_reading).filter(|_| !self.had_progress);
+        self.governor.closed(error, in_flight, suspect.is_some());
+        self.outage.broke(self.had_progress || in_flight == 0, suspect, now);
+        if let Some(together) = alone.filter(|_| !self.had_progress) {
+            // One of several that go together is to blame, if any.
+            self.kept.split(together);
+        }
+        match self.outage.blamed(now) {
+            Some(key) => self.blame(key, error),
+            None => Ok(()),
+        }
+    }
+
+    /// A message breaks each connection.
+    fn blame(&mut self, key: Key, error: &Error) -> Result<()> {
+        let line =
+            self.kept.get(key).and_then(|message| message.carried.first()).map_or(0, |first| first.line);
+        let why = format!("breaks each connection before it is acknowledged: {}", error.message);
+        if !self.intake.may_skip() || key == ATTRIBUTES {
+            let what = if key == ATTRIBUTES { "the attributes".to_owned() } else { self.intake.place(line) };
+            let error = Error::new(error.code, format!("{what}: this message {why}"));
+            return Err(self.counted(error.hint(Hint::BreaksAtSameMessage)));
+        }
+        self.outage.forgive();
+        self.governor.forget_pace();
+        self.leave_out(key, line, &why);
+        Ok(())
+    }
+
+    fn leave_out(&mut self, key: Key, line: u64, why: &str) {
+        self.kept.leave_out(key);
+        if !self.intake.may_skip() {
+            self.intake.taken -= self.kept.leave_out_after(key);
+        }
+        self.intake.give_back(line, why);
+        // Where that is the end, the intake says so next.
+        self.source_ended = false;
+    }
+
     /// Connects again after `error`; `None` when the user ended the run meanwhile.
-    async fn reconnect(
-        &mut self,
-        error: Error,
-        attempt: &mut u32,
-        dialer: &Dialer,
-        login: &Login<'_>,
-        interrupt: &CancellationToken,
-    ) -> Result<Option<Session>> {
+    async fn reconnect(&mut self, error: Error, login: &Login<'_>) -> Result<Option<Session>> {
         let mut error = error;
         loop {
             if self.report.interrupted {
                 return Ok(None);
             }
-            if !is_worth_another_try(&error) || *attempt >= backoff::ATTEMPTS {
-                return Err(self.gave_up(error, *attempt));
+            if !self.outage.goes_on(&error) {
+                return Err(self.counted(error));
             }
-            *attempt += 1;
-            let delay = backoff::delay(*attempt);
-            self.progress.event(&Event::Reconnecting {
-                attempt: *attempt,
-                delay,
-                reason: error.message.clone(),
-            });
+            let now = Instant::now();
+            self.outage.waits(true, now);
+            let delay = self.outage.pause().max(self.governor.limits.connect_at(now) - now);
+            let (attempt, reason) = (self.outage.attempt(), error.message.clone());
+            self.progress.event(&Event::Reconnecting { attempt, delay, reason });
+            let progress = self.progress.within(Step::Telemetry);
             let opened = async {
                 tokio::time::sleep(delay).await;
-                Session::open(dialer, login, &self.progress.within(Step::Telemetry)).await
+                Session::open(self.dialer, login, &progress).await
             };
+            let gives_up_at = self.outage.gives_up_at();
             tokio::select! {
                 biased;
-                () = interrupt.cancelled() => self.report.interrupted = true,
+                () = self.interrupt.cancelled() => self.report.interrupted = true,
                 opened = opened => match opened {
                     Ok(session) => {
                         self.report.reconnects += 1;
                         return Ok(Some(session));
                     }
-                    Err(failed) => error = failed,
+                    Err(failed) => {
+                        self.outage.failed();
+                        error = failed;
+                    }
                 },
+                () = tokio::time::sleep_until(gives_up_at.unwrap_or(now)), if gives_up_at.is_some() => {
+                    return Err(self.counted(self.no_more_patience().source(error)));
+                }
             }
         }
     }
 
-    fn gave_up(&self, error: Error, attempts: u32) -> Error {
-        let Report { sent, acknowledged, .. } = self.report;
-        let mut error = error;
-        error.message = format!("{} ({acknowledged} of {sent} messages were acknowledged)", error.message);
-        if attempts >= backoff::ATTEMPTS {
-            error = error.hint(Hint::BreaksAtSameMessage);
-        }
+    fn no_more_patience(&self) -> Error {
+        let after = self.plan.give_up_after.unwrap_or_default();
+        let message = format!("no PUBACK within {after:?}, and the run was to give up then");
+        Error::new(ErrorCode::NetworkTimeout, message).hint(Hint::StartAgainLater)
+    }
+
+    /// The error, and how far the run came.
+    fn counted(&self, mut error: Error) -> Error {
+        let Report { sent, acknowledged, .. } = self.report();
+        error.message = format!("{} ({acknowledged} of {sent} readings were acknowledged)", error.message);
         error
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            sent: self.intake.taken,
+            refused: self.intake.refused,
+            held_back: self.governor.held_back,
+            held_back_for: self.governor.held_back_for(),
+            ..self.report
+        }
     }
 }
 
-/// A network may come back, and a rate limit passes; a refusal or an untrusted server stays.
-fn is_worth_another_try(error: &Error) -> bool {
-    match error.code {
-        ErrorCode::ServerUnavailable => true,
-        ErrorCode::TlsUntrusted
-        | ErrorCode::TlsExpired
-        | ErrorCode::TlsName
-        | ErrorCode::TlsClientCertificate => false,
-        code => code.kind() == ErrorKind::Network,
+/// What the source gave of a message, where that is worth showing.
+fn shown_together(shown: &[Bytes]) -> Option<String> {
+    let texts: Vec<_> = shown.iter().map(|text| String::from_utf8_lossy(text)).collect();
+    match &texts[..] {
+        [] => None,
+        [one] => Some(one.clone().into_owned()),
+        several => Some(format!("[{}]", several.join(","))),
     }
 }

@@ -1,4 +1,4 @@
-//! Where readings come from, one message at a time.
+//! Where readings come from, one at a time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,20 +8,30 @@ use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use tokio::time::Instant;
 
-use super::{LONGEST_TOPIC, Readings, TelemetryPlan};
-use crate::error::{Error, ErrorCode, Hint, Result};
+use super::{Readings, TelemetryPlan};
+use crate::error::{Error, ErrorCode, Result};
 use crate::mqtt::LARGEST_PACKET;
 
-/// Bytes of a PUBLISH that are not payload, at the most: topic length, topic, packet id.
-const OVERHEAD: usize = 2 + LONGEST_TOPIC + 2;
+/// The longest line, in bytes: an array on it may go in several messages.
+const LONGEST_LINE: usize = 8 * LARGEST_PACKET;
 
-/// The longest pause between two messages: a year. The clock cannot add every duration to now.
+/// The longest pause between two readings: a year. The clock cannot add every duration to now.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(365 * 86_400);
 
-/// Yields messages at their time. `next` may be dropped and called again without losing a reading.
+/// What a source gives.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// A reading, and where it stands.
+    Reading { line: u64, text: Bytes },
+    /// A line that is none, and why.
+    Refused { line: u64, why: String },
+    /// There is no more.
+    End,
+}
+
+/// Yields readings at their time. `next` may be dropped and called again without losing a reading.
 pub(super) struct Source {
     kind: Kind,
-    remaining: Option<u64>,
     taken: u64,
     interval: Duration,
     due: Instant,
@@ -30,54 +40,64 @@ pub(super) struct Source {
 enum Kind {
     Samples,
     Json(Bytes),
-    Lines { reader: Box<dyn AsyncBufRead + Send + Unpin>, origin: String, number: u64, partial: Vec<u8> },
+    Lines(Lines),
 }
 
 impl Source {
-    pub(super) async fn open(plan: &TelemetryPlan) -> Result<Self> {
-        let lines = |reader, origin: String| Kind::Lines { reader, origin, number: 0, partial: Vec::new() };
+    /// `trims` takes the blanks off around each line.
+    pub(super) async fn open(plan: &TelemetryPlan, trims: bool) -> Result<Self> {
         let kind = match &plan.readings {
             Readings::Samples => Kind::Samples,
-            Readings::Json(json) => Kind::Json(message(json.as_bytes(), "the reading")?),
+            Readings::Json(json) if trims => Kind::Json(Bytes::copy_from_slice(json.trim_ascii().as_bytes())),
+            Readings::Json(json) => Kind::Json(Bytes::from(json.clone())),
             Readings::File(path) => {
-                lines(Box::new(BufReader::new(open(path).await?)), path.display().to_string())
+                let file = BufReader::new(open(path).await?);
+                Kind::Lines(Lines::new(Box::new(file), path.display().to_string(), trims))
             }
             Readings::Stdin => {
-                lines(Box::new(BufReader::new(tokio::io::stdin())), "standard input".to_owned())
+                let stdin = BufReader::new(tokio::io::stdin());
+                Kind::Lines(Lines::new(Box::new(stdin), "standard input".to_owned(), trims))
             }
         };
         let interval = plan.interval.min(LONGEST_INTERVAL);
-        Ok(Self { kind, remaining: plan.count, taken: 0, interval, due: Instant::now() })
+        Ok(Self { kind, taken: 0, interval, due: Instant::now() })
     }
 
-    /// Whether each message is worth showing: a stream's own author knows it already.
-    pub(super) const fn is_shown(&self) -> bool {
-        !matches!(self.kind, Kind::Lines { .. })
+    /// Whether it gives one reading after the other. Those of a stream are not shown, since their author knows them; what
+    /// is no stream gives the same again and again.
+    pub(super) const fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Lines(_))
     }
 
-    /// The next message, or `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
-        if self.remaining == Some(0) {
-            return Ok(None);
+    /// Where a reading stands, for people.
+    pub(super) fn place(&self, line: u64) -> String {
+        match &self.kind {
+            Kind::Samples => format!("sample {line}"),
+            Kind::Json(_) => "the reading".to_owned(),
+            Kind::Lines(lines) => format!("line {line} of {}", lines.origin),
         }
+    }
+
+    /// The next reading.
+    pub(super) async fn next(&mut self) -> Result<Taken> {
         if !self.interval.is_zero() {
             tokio::time::sleep_until(self.due).await;
         }
-        let reading = match &mut self.kind {
-            Kind::Samples => Some(Bytes::from(tbprov_contract::telemetry::sample(self.taken))),
-            Kind::Json(json) => Some(json.clone()),
-            Kind::Lines { reader, origin, number, partial } => {
-                next_line(reader, origin, number, partial).await?
+        let line = self.taken + 1;
+        let taken = match &mut self.kind {
+            Kind::Samples => {
+                Taken::Reading { line, text: tbprov_contract::telemetry::sample(self.taken).into() }
             }
+            Kind::Json(json) => Taken::Reading { line, text: json.clone() },
+            Kind::Lines(lines) => lines.next().await?,
         };
-        if reading.is_some() {
+        if matches!(taken, Taken::Reading { .. }) {
             self.taken += 1;
-            self.remaining = self.remaining.map(|remaining| remaining - 1);
             if !self.interval.is_zero() {
                 self.due = Instant::now() + self.interval;
             }
         }
-        Ok(reading)
+        Ok(taken)
     }
 }
 
@@ -96,90 +116,79 @@ async fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The next line that is not blank. A line longer than a packet is refused before it fills the memory.
-async fn next_line(
-    reader: &mut (dyn AsyncBufRead + Send + Unpin),
-    origin: &str,
-    number: &mut u64,
-    partial: &mut Vec<u8>,
-) -> Result<Option<Bytes>> {
-    loop {
-        let failed = |error: std::io::Error| {
-            Error::new(ErrorCode::FileIo, format!("cannot read {origin}: {error}")).source(error)
-        };
-        let buffer = reader.fill_buf().await.map_err(failed)?;
-        let at_end = buffer.is_empty();
-        let newline = buffer.iter().position(|byte| *byte == b'\n');
-        let used = newline.map_or(buffer.len(), |position| position + 1);
-        partial.extend_from_slice(&buffer[..newline.unwrap_or(buffer.len())]);
-        reader.consume(used);
-        if partial.len() > LARGEST_PACKET {
-            return Err(too_large(&format!("line {} of {origin}", *number + 1)));
+/// The lines of a file or of standard input.
+struct Lines {
+    reader: Box<dyn AsyncBufRead + Send + Unpin>,
+    origin: String,
+    trims: bool,
+    /// Lines that are over.
+    number: u64,
+    partial: Vec<u8>,
+    /// The rest of this line was refused already.
+    discards: bool,
+}
+
+impl Lines {
+    fn new(reader: Box<dyn AsyncBufRead + Send + Unpin>, origin: String, trims: bool) -> Self {
+        Self { reader, origin, trims, number: 0, partial: Vec::new(), discards: false }
+    }
+
+    /// The next line that is not blank. One that is too long is refused before it fills the memory.
+    async fn next(&mut self) -> Result<Taken> {
+        loop {
+            let buffer = self.reader.fill_buf().await.map_err(|error| {
+                let message = format!("cannot read {}: {error}", self.origin);
+                Error::new(ErrorCode::FileIo, message).source(error)
+            })?;
+            let at_end = buffer.is_empty();
+            let newline = buffer.iter().position(|byte| *byte == b'\n');
+            let used = newline.map_or(buffer.len(), |position| position + 1);
+            if !self.discards {
+                self.partial.extend_from_slice(&buffer[..newline.unwrap_or(buffer.len())]);
+            }
+            self.reader.consume(used);
+            if let Some(why) = self.too_long() {
+                self.discards = newline.is_none();
+                self.number += u64::from(newline.is_some());
+                self.partial = Vec::new();
+                return Ok(Taken::Refused { line: self.number + u64::from(newline.is_none()), why });
+            }
+            if newline.is_none() && !at_end {
+                continue;
+            }
+            self.number += 1;
+            let line = std::mem::take(&mut self.partial);
+            if !std::mem::take(&mut self.discards)
+                && let Some(text) = self.text(&line)
+            {
+                return Ok(Taken::Reading { line: self.number, text });
+            }
+            if at_end {
+                return Ok(Taken::End);
+            }
         }
-        if newline.is_none() && !at_end {
-            continue;
+    }
+
+    /// Why the line is refused that is being read, if it is too long already.
+    fn too_long(&self) -> Option<String> {
+        let is_array = after_mark(&self.partial, self.number + 1).trim_ascii_start().first() == Some(&b'[');
+        if self.partial.len() > LONGEST_LINE {
+            return Some(format!("is larger than {} KiB", LONGEST_LINE / 1024));
         }
-        *number += 1;
-        let line = std::mem::take(partial);
-        let byte_order_mark = if *number == 1 { &b"\xEF\xBB\xBF"[..] } else { b"" };
-        let text = line.strip_prefix(byte_order_mark).unwrap_or(&line).trim_ascii();
-        if !text.is_empty() {
-            return message(text, &format!("line {number} of {origin}")).map(Some);
-        }
-        if at_end {
-            return Ok(None);
-        }
+        (self.partial.len() > LARGEST_PACKET && !is_array).then(|| super::TOO_LARGE.to_owned())
+    }
+
+    /// What of a line is the reading; nothing of a blank one.
+    fn text(&self, line: &[u8]) -> Option<Bytes> {
+        let text = after_mark(line, self.number);
+        let trimmed = text.trim_ascii();
+        let text = if self.trims { trimmed } else { text.strip_suffix(b"\r").unwrap_or(text) };
+        (!trimmed.is_empty()).then(|| Bytes::copy_from_slice(text))
     }
 }
 
-/// Checks that ThingsBoard can decode `json` as telemetry: it closes the connection on anything else, and
-/// never acknowledges an empty array. `what` names it in errors.
-///
-/// # Errors
-/// `usage/invalid-value`.
-pub fn validate(json: &[u8], what: &str) -> Result<()> {
-    let bad = |why: &str| {
-        Error::new(ErrorCode::UsageInvalid, format!("{what} is not telemetry: {why}"))
-            .hint(Hint::TelemetryForm)
-    };
-    match json.trim_ascii().first() {
-        Some(b'{') => {}
-        Some(b'[') => {
-            let items: Vec<serde_json::Map<String, serde_json::Value>> =
-                serde_json::from_slice(json).map_err(|error| bad(&format!("{error}")))?;
-            return if items.is_empty() { Err(bad("it is an empty array")) } else { Ok(()) };
-        }
-        _ => return Err(bad("it is no JSON object")),
-    }
-    serde_json::from_slice::<serde::de::IgnoredAny>(json)
-        .map(|_| ())
-        .map_err(|error| bad(&format!("{error}")))
-}
-
-fn message(json: &[u8], what: &str) -> Result<Bytes> {
-    validate(json, what)?;
-    if json.len() + OVERHEAD > LARGEST_PACKET {
-        return Err(too_large(what));
-    }
-    Ok(Bytes::copy_from_slice(json))
-}
-
-fn too_large(what: &str) -> Error {
-    let message = format!("{what} is larger than the 64 KiB that ThingsBoard accepts in a packet");
-    Error::new(ErrorCode::UsageInvalid, message).hint(Hint::SplitMessage)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_thingsboard_cannot_decode_is_refused() {
-        for bad in ["", "25", "[]", "[1]", "{", "{}x", "null", "\"a\""] {
-            assert!(validate(bad.as_bytes(), "it").is_err(), "{bad}");
-        }
-        for good in [r#"{"t":1}"#, r#"[{"t":1},{"t":2}]"#, r#"{"ts":1,"values":{"t":1}}"#] {
-            validate(good.as_bytes(), "it").unwrap();
-        }
-    }
+/// Line `number` without the byte order mark that the first one may have.
+fn after_mark(line: &[u8], number: u64) -> &[u8] {
+    let byte_order_mark = if number == 1 { &b"\xEF\xBB\xBF"[..] } else { b"" };
+    line.strip_prefix(byte_order_mark).unwrap_or(line)
 }

@@ -56,7 +56,10 @@ fn provision_tells_what_was_done() {
     assert_eq!(result["verified"], json!({"answer": true, "connect": true, "mutual_tls": true}));
     assert_eq!(
         result["telemetry"],
-        json!({"sent": 2, "acknowledged": 2, "reconnects": 0, "interrupted": false})
+        json!({
+            "sent": 2, "acknowledged": 2, "messages": 2, "refused": 0, "reconnects": 0, "held_back": 0,
+            "held_back_ms": 0, "interrupted": false,
+        })
     );
     assert_eq!(names(&result["timings_ms"]), ["exchange", "key", "verify"]);
     assert_eq!(sandbox.record()["state"], "proved");

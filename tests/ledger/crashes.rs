@@ -101,7 +101,13 @@ impl Case {
     async fn run(&self, name: &str, ledger: &dyn Ledger, observer: Arc<dyn Observer>) -> Result<Provisioned> {
         let prover = Prover::new(Arc::new(Dialer::new(self.server(), Duration::from_secs(60))));
         let (interrupt, progress) = (CancellationToken::new(), Progress::new(observer));
-        let run = Run { ledger, prover: &prover, interrupt: &interrupt, progress: &progress };
+        let run = Run {
+            ledger,
+            prover: &prover,
+            interrupt: &interrupt,
+            stop_telemetry: &interrupt,
+            progress: &progress,
+        };
         flow::provision(&self.plan(name), run).await
     }
 

@@ -69,7 +69,14 @@ fn mosquitto_accepts_our_identities_and_passes_telemetry_on() {
         let published = client(&sandbox, "mosquitto_pub", stored, &port, &["-m", message]);
         assert_eq!(published.code, Some(0), "{published:?}");
         let read = client(&sandbox, "mosquitto_sub", stored, &port, &["-i", "reader", "-c", "-C", "3"]);
-        assert_eq!(read.stdout, format!("{readings}{message}\n"), "{read:?}");
+        let lines: Vec<_> = read.stdout.lines().collect();
+        assert_eq!((lines.len(), lines[2]), (3, message), "{read:?}");
+        for (line, reading) in lines.iter().zip(readings.lines()) {
+            assert!(
+                line.starts_with("{\"ts\":") && line.ends_with(&format!(",\"values\":{reading}}}")),
+                "{line}"
+            );
+        }
 
         // Another certificate is not let in, whatever it calls itself.
         tbprov(&sandbox, &["certs", "gen", "--name", "sensor", "--out", "stranger"]);

@@ -9,18 +9,18 @@ pub(crate) mod peers;
 pub(crate) mod terminal;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tbprov::Secret;
 use tbprov::identity::{Certificate, X509Identity, read_certificates};
 use tbprov::keys::{SoftwareKey, pem};
-use tbprov::sim::{Config, DeviceSummary, Event, Observer, Release, ServerIdentity, Simulator};
+use tbprov::sim::{Config, DeviceSummary, Event, Observer, Release, ServerIdentity, Simulator, StoredValue};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -284,6 +284,24 @@ impl Ran {
     }
 }
 
+/// So many different readings, one a line.
+pub(crate) fn lines(count: usize) -> String {
+    (0..count).map(|number| format!("{{\"number\":{number}}}\n")).collect()
+}
+
+/// Runs `command` with `input` on stdin.
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Ran {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // A command that fails early does not read all of it.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    let ended = Ran::from(child.wait_with_output().unwrap());
+    writer.join().unwrap();
+    ended
+}
+
 /// Runs any program to its end.
 pub(crate) fn run(command: &mut Command) -> Ran {
     let output = command.output().unwrap();
@@ -358,13 +376,13 @@ impl Drop for Running {
     }
 }
 
-/// Keeps every event.
+/// Keeps every event, and when it was told.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<Event>>);
+struct Recorder(Mutex<Vec<(SystemTime, Event)>>);
 
 impl Observer for Recorder {
     fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
+        self.0.lock().unwrap().push((SystemTime::now(), event.clone()));
     }
 }
 
@@ -450,6 +468,11 @@ impl Server {
         of_device.collect()
     }
 
+    /// The values that the store has of the device, in order of time.
+    pub(crate) fn values(&self, name: &str) -> Vec<StoredValue> {
+        self.simulator.as_ref().unwrap().values(name)
+    }
+
     /// Runs `work` where the server runs.
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         runtime().block_on(work)
@@ -468,6 +491,11 @@ impl Server {
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {
+        self.events_in_time().into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// Every event, and when it was told.
+    pub(crate) fn events_in_time(&self) -> Vec<(SystemTime, Event)> {
         self.events.0.lock().unwrap().clone()
     }
 

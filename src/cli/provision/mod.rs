@@ -22,7 +22,9 @@ use questions::{HOST, NAME, PORT};
 use result::{DryRun, ProvisionResult};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
-use tbprov::flow::{self, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, Prover, ProvisionPlan, RegistrationPlan};
+use tbprov::flow::{
+    self, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, Prover, ProvisionPlan, RegistrationPlan, Run,
+};
 use tbprov::identity::CredentialsType;
 use tbprov::keys::KeyType;
 use tbprov::ledger::{Entry, Subject};
@@ -91,7 +93,8 @@ impl ProvisionArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let prover = Prover::new(Arc::new(dialer));
-        let provisioned = flow::provision(&plan, context.run(&prover)).await?;
+        let stop_telemetry = &context.interrupt_or_unread();
+        let provisioned = flow::provision(&plan, Run { stop_telemetry, ..context.run(&prover) }).await?;
         context.output.result("provision", &ProvisionResult::new(&plan, &provisioned));
         Ok(exit_code(plan.telemetry.as_ref(), provisioned.telemetry))
     }

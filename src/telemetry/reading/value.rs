@@ -6,7 +6,7 @@ use crate::telemetry::remark::{Remark, Remarks};
 
 /// The last millisecond that is taken for a time: the end of the year 2099. Much later ones are acknowledged and
 /// not stored.
-const LATEST: i64 = 4_102_444_799_999;
+pub(in crate::telemetry) const LATEST: i64 = 4_102_444_799_999;
 /// Below this, in March 1973, a time is rather one in seconds: as such it is in the year 5138.
 const MILLISECONDS_FROM: i64 = 100_000_000_000;
 /// Digits after the point with which a number stays one.
