@@ -23,6 +23,7 @@ mod firmware;
 mod folder;
 mod output;
 mod proof;
+mod readings;
 mod refusals;
 mod remove;
 mod reruns;
