@@ -412,7 +412,9 @@ fn what_contradicts_itself_is_refused_before_anything_is_sent() {
         (topic("\tv2/t"), invalid, "blank at its beginning or end"),
         (topic("v2/t\n"), invalid, "blank at its beginning or end"),
         (topic("v2/t\u{a0}"), invalid, "blank at its beginning or end"),
-        (topic(""), invalid, "bytes without '+' and '#'"),
+        (topic(""), invalid, "bytes, without '+' and '#'"),
+        // As from a variable that is not set.
+        (words("--send-telemetry="), invalid, "it is empty"),
         (words("--send-telemetry=t.jsonl"), invalid, "did you mean --send-telemetry=@t.jsonl"),
         (words("--send-telemetry=t.jsonl --skip-refused"), invalid, "did you mean --send-telemetry=@t.jsonl"),
         (words("--send-telemetry=[1]"), invalid, "did you mean --send-telemetry=@[1]"),
