@@ -23,7 +23,7 @@
 //! use tbprov::flow::{self, IdentityPlan, Outcome, ProvisionPlan, Prover, RegistrationPlan, Run};
 //! use tbprov::ledger::folder::Folders;
 //! use tbprov::server::Server;
-//! use tbprov::telemetry::{Readings, TELEMETRY_TOPIC, TelemetryPlan};
+//! use tbprov::telemetry::{Readings, TelemetryPlan};
 //! use tbprov::tls::{Trust, TrustSource};
 //! use tbprov::{DeviceName, Secret, sim};
 //! use tokio_util::sync::CancellationToken;
@@ -41,7 +41,13 @@
 //! let prover = Prover::new(Arc::new(Dialer::new(server, Duration::from_secs(15))));
 //! let ledger = Folders::new(folder.path().join("devices"));
 //! let (interrupt, progress) = (CancellationToken::new(), Progress::silent());
-//! let run = Run { ledger: &ledger, prover: &prover, interrupt: &interrupt, stop_telemetry: &interrupt, progress: &progress };
+//! let run = Run {
+//!     ledger: &ledger,
+//!     prover: &prover,
+//!     interrupt: &interrupt,
+//!     stop_telemetry: &interrupt,
+//!     progress: &progress,
+//! };
 //!
 //! let plan = ProvisionPlan {
 //!     device_name: DeviceName::parse("sensor-01")?,
@@ -52,13 +58,11 @@
 //!     },
 //!     identity: IdentityPlan::Generate { key_type: None, days: None },
 //!     verify_connect: true,
-//!     telemetry: Some(TelemetryPlan {
-//!         topic: TELEMETRY_TOPIC.to_owned(),
-//!         readings: Readings::Json(r#"{"temperature":25}"#.to_owned()),
-//!         count: Some(1),
-//!         interval: Duration::ZERO,
-//!         attributes: None,
-//!     }),
+//!     telemetry: Some(TelemetryPlan::new(
+//!         Readings::Json(r#"{"temperature":25}"#.to_owned()),
+//!         Some(1),
+//!         Duration::ZERO,
+//!     )),
 //! };
 //! let done = flow::provision(&plan, run).await?;
 //!
