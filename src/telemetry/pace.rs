@@ -176,7 +176,7 @@ impl Pace {
         self.next = now + Duration::from_secs_f64(1.0 / rate);
     }
 
-    /// A message too many at once is a connection lost; one too few is a moment.
+    /// Raises the pace with the time that has passed: slowly near a pace that was too fast, else quickly.
     fn grow(&mut self, now: Instant) {
         let Some(rate) = self.rate else { return };
         let since = now.saturating_duration_since(self.grown).as_secs_f64();
