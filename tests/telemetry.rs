@@ -469,3 +469,19 @@ fn three_hundred_connections_are_held() {
     });
     assert_eq!(server.devices().len(), CONNECTIONS);
 }
+
+/// What waits to be written has the provision secret in it.
+#[test]
+fn a_session_that_is_shown_keeps_its_secrets() {
+    const PAYLOAD: &str = "the-provision-secret";
+    let (credentials, device) = identity("sensor");
+    let server = Server::start(|config| config.pre_provisioned = vec![device]);
+    server.block_on(async {
+        let dialer = dialer(&server);
+        let login = Login::Device(&credentials);
+        let mut session = Session::open(&dialer, &login, &Progress::silent()).await.unwrap();
+        session.publish("v1/devices/me/attributes", PAYLOAD.into()).unwrap();
+        let shown = format!("{session:?}");
+        assert!(shown.contains("Wire") && !shown.contains(PAYLOAD), "{shown}");
+    });
+}

@@ -1,5 +1,6 @@
 //! MQTT packets over TLS, buffered both ways: a burst of messages costs one write.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -26,7 +27,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const CONNACK: [u8; 2] = [0x20, 2];
 
 /// One connection's packets.
-#[derive(Debug)]
 pub(super) struct Wire {
     reader: ReadHalf<TlsStream<TcpStream>>,
     writer: WriteHalf<TlsStream<TcpStream>>,
@@ -37,6 +37,14 @@ pub(super) struct Wire {
     last_written: Instant,
     /// Nothing can be written any more, since then. Why may be among what the server sent before, such as a TLS alert.
     broken: Option<(io::Error, Instant)>,
+}
+
+/// What is queued may hold a token, a password or the provision secret.
+impl fmt::Debug for Wire {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queued = self.outgoing.len();
+        formatter.debug_struct("Wire").field("bytes_queued", &queued).finish_non_exhaustive()
+    }
 }
 
 impl Wire {
