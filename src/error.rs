@@ -3,9 +3,16 @@
 //! Nobody needs to parse text: [`ErrorCode`] is what programs match on, [`ErrorKind`] decides the exit
 //! code, and the message and the help are for people.
 
+mod file_kind;
+mod hint;
+
 use std::fmt;
+use std::path::Path;
 
 use serde::Serialize;
+
+pub use file_kind::FileKind;
+pub use hint::Hint;
 
 /// The group an [`ErrorCode`] belongs to; it alone decides the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +104,8 @@ error_codes! {
     /// The configuration file cannot be read or holds something it may not.
     ConfigInvalid = "config/invalid", Usage;
 
+    /// The system gives no thread or no descriptor, so that nothing can be done.
+    SystemLimit = "system/limit", Usage;
     /// This machine's clock cannot be right, so no certificate is made.
     IdentityClock = "identity/clock", Usage;
 
@@ -110,6 +119,8 @@ error_codes! {
     NetworkClosed = "network/closed", Network;
     /// The firmware got no address in its network.
     NetworkLink = "network/link", Network;
+    /// The proxy refuses, or is none.
+    NetworkProxy = "network/proxy", Network;
     /// The other side does not speak MQTT 3.1.1.
     NetworkProtocol = "network/protocol", Network;
 
@@ -170,6 +181,8 @@ error_codes! {
     FileNotPem = "file/not-pem", Files;
     /// The private key is encrypted.
     FileEncrypted = "file/encrypted-key", Files;
+    /// The password is not that of the private key.
+    FilePassword = "file/wrong-password", Files;
     /// The key is of a kind that cannot be used.
     FileKeyType = "file/unsupported-key", Files;
     /// The certificate cannot be read.
@@ -281,164 +294,6 @@ impl fmt::Display for Step {
     }
 }
 
-/// What helps in a special case, where the general advice for the code does not. The command line turns it into
-/// words; the library knows no flag and no command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hint {
-    /// The answer did not come; a rerun finds out what the server did.
-    AnswerLost,
-    /// The application is for another chip, or for none.
-    ApplicationOfChip,
-    /// A host's name outside ASCII has to be given in its ASCII form.
-    AsciiHost,
-    /// Attributes are one JSON object.
-    AttributesExample,
-    /// The firmware needs the certificate that issued the server's.
-    AuthorityForFirmware,
-    /// A host is a bare name or address.
-    BareHost,
-    /// The server closed the connection before TLS was set up.
-    BlockedOrNotTls,
-    /// The serial port went away.
-    BoardGone,
-    /// Flashing was interrupted.
-    BoardHalfWritten,
-    /// The device changed while the board was written, so that its record does not say what the board has.
-    DeviceChanged,
-    /// The board has the identity, and only the record does not say so.
-    BoardIsAhead,
-    /// The connection breaks each time at the same message.
-    BreaksAtSameMessage,
-    /// The application for the emulated board is missing.
-    BuildForEmulator,
-    /// The emulated board is built and run by commands of its own.
-    BuildVirt,
-    /// No bootloader is there for this chip.
-    ChipsWithBootloader,
-    /// Several boards are connected.
-    ChoosePort,
-    /// A device that was proved is not known any more.
-    DeletedAtServer,
-    /// The saved device differs from what was asked for.
-    DifferingOption,
-    /// The saved device differs from what was asked for, and the server never heard of it.
-    DifferingStaged(String),
-    /// The store has no device.
-    EmptyStore,
-    /// The emulated board did not do in time what was awaited.
-    EmulatorGaveUp,
-    /// The firmware takes only some key types.
-    FirmwareKeyTypes,
-    /// The board has no firmware that takes an identity.
-    FlashFirmwareFirst,
-    /// No device name was given.
-    GiveDeviceName,
-    /// No server was named.
-    GiveHost,
-    /// The file is no image of ours.
-    ImageFile,
-    /// The private key is not on this machine.
-    KeyElsewhere,
-    /// The certificate may not sign others.
-    MakeAuthority,
-    /// A file that nobody named has to be named, or to be this user's own.
-    NameConfig,
-    /// The chip that an image is for has to be named.
-    NameChip,
-    /// The store has several devices.
-    NameDevice,
-    /// A file with a certificate is needed.
-    NeedCertificate,
-    /// No board is connected.
-    NoPort,
-    /// Something that is no folder is in the way.
-    NotAFolder,
-    /// A WiFi network without a password has to be said to be one.
-    OpenNetwork,
-    /// The address cannot be listened on.
-    OtherAddress,
-    /// The connected board has another chip than was named.
-    OtherChip,
-    /// The folder holds something that is not replaced.
-    OtherDirectory,
-    /// The device's name cannot be used.
-    OtherName,
-    /// The simulator's state file cannot be used.
-    OtherStateFile,
-    /// The record was written by another version.
-    OtherVersion,
-    /// Others may write to the folder of the store, or have put something there.
-    OthersInStore,
-    /// The output file is there already.
-    OutputExists,
-    /// The partition table cannot be used.
-    PartitionTable,
-    /// The server does not speak TLS.
-    PlainPort,
-    /// The file is in an encoding that is not read.
-    PlainText,
-    /// The serial port is used by something else.
-    PortBusy,
-    /// There is no such serial port.
-    PortMissing,
-    /// The serial port is not for this user.
-    PortPermission,
-    /// The board is written and was not restarted.
-    PressReset,
-    /// QEMU ended at once.
-    QemuArguments,
-    /// The system gave no random numbers.
-    RandomSource,
-    /// The folder is a copy of another device's.
-    RemoveCopy,
-    /// The chip takes signed firmware only.
-    SecureBoot,
-    /// The emulated board cannot reach that address.
-    ServerForEmulator,
-    /// A certificate from files needs a server named with it.
-    ServerOfFiles,
-    /// Nothing came from the board at all.
-    SilentBoard,
-    /// The identity does not fit its partition.
-    SmallerIdentity,
-    /// The folder for the firmware's sources is there already.
-    SourcesExist,
-    /// A message is too large.
-    SplitMessage,
-    /// The user wanted to wait no longer.
-    StartAgainLater,
-    /// Standard output could not be written.
-    StdoutFull,
-    /// This system has no authorities to believe.
-    SystemRoots,
-    /// A reading has one of three forms.
-    TelemetryForm,
-    /// Two values were to come from standard input.
-    TwoReadersOfStdin,
-    /// The firmware's sources could not be written.
-    WriteSources,
-    /// The file that says which device is unfinished is damaged.
-    DamagedSlot,
-    /// The common name cannot be used, and can be another one than the device's.
-    GiveCommonName,
-    /// The connect was to register the device, and the server refused it.
-    NotRegistered,
-    /// The device is not registered yet, and what was asked for is not to do it.
-    Unregistered,
-    /// The device was never sent to the server, and its certificate cannot be used any more.
-    ReplaceStaged(String),
-    /// The value was not given, and can be given in one of these ways.
-    GiveBy(&'static str),
-    /// A file of this name exists, and its content was meant.
-    FileMeant(String),
-    /// Something of the system is missing; the text is what installs it.
-    Install(String),
-    /// One of these is expected.
-    OneOf(Vec<String>),
-    /// The server's certificate has to be saved first; the text is `host:port`.
-    SaveServer(String),
-}
-
 /// What went wrong, for people and for programs.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -466,6 +321,16 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: Hint) -> Self {
         self.hint = Some(hint);
+        self
+    }
+
+    /// Gives the hint the path of the file, where the text of a file was read and the hint is about that file: a message
+    /// has the path as it is shown, which may be cut.
+    #[must_use]
+    pub fn about_file(mut self, path: &Path) -> Self {
+        if let Some(Hint::FileIs(_, file)) = &mut self.hint {
+            file.get_or_insert_with(|| path.to_owned());
+        }
         self
     }
 

@@ -58,6 +58,7 @@
 //!     },
 //!     identity: IdentityPlan::Generate { key_type: None, days: None },
 //!     verify_connect: true,
+//!     answer_timeout: flow::DEFAULT_ANSWER_TIMEOUT,
 //!     telemetry: Some(TelemetryPlan::new(
 //!         Readings::Json(r#"{"temperature":25}"#.to_owned()),
 //!         Some(1),

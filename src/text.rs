@@ -1,6 +1,8 @@
 //! Text that comes from elsewhere (a server, a client, a file, a board), made harmless to show: what could steer a
 //! terminal, hide, or pass for a line of ours is escaped, and nothing is ever dropped.
 
+use std::path::Path;
+
 /// `text` on one line. Control characters (line ends too), line and paragraph separators, and characters that turn
 /// the direction of writing or cannot be seen appear as in a Rust string: `\n`, `\u{202e}`.
 ///
@@ -28,6 +30,36 @@ pub fn escaped_lines(text: &str) -> String {
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let end = text.char_indices().nth(longest).map_or(text.len(), |(end, _)| end);
     escaped(&text[..end])
+}
+
+/// Characters of a text that is shown within a message, at the most.
+pub const LONGEST_SHOWN: usize = 200;
+
+/// As [`escaped`], and at most [`LONGEST_SHOWN`] characters: of a longer text its beginning and its end.
+pub fn shown(text: &str) -> String {
+    const MARK: &str = " … ";
+    const END: usize = 60;
+    // Escaping makes no text shorter, so the middle of a long one is not looked at.
+    let escaped = match text.char_indices().nth(4 * LONGEST_SHOWN) {
+        Some((beginning, _)) => {
+            let end =
+                text.char_indices().nth_back(LONGEST_SHOWN).map_or(beginning, |(end, _)| end.max(beginning));
+            escaped(&text[..beginning]) + &escaped(&text[end..])
+        }
+        None => escaped(text),
+    };
+    let count = escaped.chars().count();
+    if count <= LONGEST_SHOWN {
+        return escaped;
+    }
+    let beginning: String = escaped.chars().take(LONGEST_SHOWN - END - MARK.chars().count()).collect();
+    let end: String = escaped.chars().skip(count - END).collect();
+    beginning + MARK + &end
+}
+
+/// A path within a message: as [`shown`].
+pub fn shown_path(path: impl AsRef<Path>) -> String {
+    shown(&path.as_ref().to_string_lossy())
 }
 
 /// Separators of lines, and what has no shape of its own: marks of direction, joiners, fillers, tags (Unicode's
@@ -87,6 +119,19 @@ mod tests {
     #[test]
     fn line_ends_of_ours_stay() {
         assert_eq!(escaped_lines("one\n  two\r\x07\n"), "one\n  two\\r\\u{7}\n");
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end() {
+        for text in ["x".repeat(200), "\n".repeat(100), "ab".to_owned()] {
+            assert_eq!(shown(&text), escaped(&text));
+        }
+        for middle in ["x".repeat(500), "\u{202e}".repeat(5000), "传".repeat(900)] {
+            let shown = shown(&format!("/begin{middle}end.pem"));
+            assert_eq!(shown.chars().count(), LONGEST_SHOWN, "{shown}");
+            assert!(shown.starts_with("/begin") && shown.contains(" … ") && shown.ends_with("end.pem"));
+        }
+        assert_eq!(shown_path(Path::new("a\nb")), r"a\nb");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One X.509 certificate, and what is in it.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -8,9 +9,9 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{PublicKeyKind, Validity};
 use crate::clock;
-use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::keys::pem;
-use crate::text::one_line;
+use crate::error::{Error, ErrorCode, FileKind, Hint, Result};
+use crate::keys::{Signer, is_same_key, pem, recognise};
+use crate::text::{one_line, shown_path};
 
 /// Characters of a subject or a name that are kept; no real one is longer.
 const LONGEST_SHOWN: usize = 1000;
@@ -80,6 +81,11 @@ impl Certificate {
         pem::encode("CERTIFICATE", &self.der)
     }
 
+    /// Whether it is the certificate of `key`, in whatever encoding it has the public key.
+    pub fn is_for(&self, key: &dyn Signer) -> bool {
+        is_same_key(&self.public_key, key.public_key())
+    }
+
     /// ThingsBoard's credentialsId; see [`super::credentials_id`].
     pub fn credentials_id(&self) -> String {
         super::credentials_id(&self.der)
@@ -132,32 +138,51 @@ pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>> {
     Ok(parsed)
 }
 
+/// Reads every certificate of a PEM file, at least one.
+///
+/// # Errors
+/// Those of [`pem::read_file`] and [`read_certificates`].
+pub fn read_certificate_file(path: &Path) -> Result<Vec<Certificate>> {
+    let text = pem::read_file(path)?;
+    read_certificates(&text, &shown_path(path)).map_err(|error| error.about_file(path))
+}
+
 /// Reads every certificate of a PEM text, at least one. `origin` names the file in errors.
 ///
 /// # Errors
 /// `file/not-pem` without a certificate in it, `file/bad-certificate` with a broken one.
 pub fn read_certificates(text: &str, origin: &str) -> Result<Vec<Certificate>> {
+    read_each(text, origin)?.into_iter().map(|der| Certificate::from_der(der, origin)).collect()
+}
+
+/// The DER of every certificate of a PEM text, at least one, whether it can be read or not. `origin` names the file in
+/// errors.
+///
+/// # Errors
+/// `file/not-pem`.
+pub fn read_each(text: &str, origin: &str) -> Result<Vec<CertificateDer<'static>>> {
     let mut certificates = Vec::new();
     for item in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let der = item.map_err(|error| {
-            let message = format!("{origin} holds a broken PEM block: {}", pem::explain(&error));
-            Error::new(ErrorCode::FileNotPem, message)
+            no_certificate(text, origin).unwrap_or_else(|| {
+                let message = format!("{origin} holds a broken PEM block: {}", pem::explain(&error));
+                Error::new(ErrorCode::FileNotPem, message)
+            })
         })?;
-        certificates.push(Certificate::from_der(der, origin)?);
+        certificates.push(der);
     }
     if certificates.is_empty() {
-        let holds = if text.contains("TRUSTED CERTIFICATE") {
-            "a certificate in OpenSSL's own TRUSTED form, which ThingsBoard cannot use"
-        } else if text.contains("PRIVATE KEY") {
-            "a private key, but no certificate"
-        } else {
-            "no certificate"
-        };
-        return Err(
-            Error::new(ErrorCode::FileNotPem, format!("{origin} holds {holds}")).hint(Hint::NeedCertificate)
-        );
+        let nothing = || Error::new(ErrorCode::FileNotPem, format!("{origin} holds no certificate"));
+        return Err(no_certificate(text, origin).unwrap_or_else(|| nothing().hint(Hint::NeedCertificate)));
     }
     Ok(certificates)
+}
+
+/// What `text` holds instead of a certificate, where that can be told.
+fn no_certificate(text: &str, origin: &str) -> Option<Error> {
+    let kind = recognise(text.as_bytes()).filter(|kind| *kind != FileKind::Certificate)?;
+    let message = format!("{origin} holds {kind}, but no certificate in PEM");
+    Some(Error::new(ErrorCode::FileNotPem, message).hint(Hint::FileIs(kind, None)))
 }
 
 fn common_name(parsed: &X509Certificate<'_>) -> Option<String> {

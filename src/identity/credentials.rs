@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::certificate::{Certificate, read_certificates};
-use crate::error::{Error, ErrorCode, Result};
-use crate::keys::{Signer, SoftwareKey, pem};
+use super::PublicKeyKind;
+use super::certificate::{Certificate, read_certificate_file};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::keys::{KeyType, Signer, SoftwareKey};
 use crate::secret::Secret;
 
 /// The kind of credentials to provision. Source: ThingsBoard's `DeviceCredentialsType`.
@@ -113,22 +114,72 @@ impl SoftwareIdentity {
     /// # Errors
     /// Those of reading either, and `file/key-mismatch`.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
-        let key_shown = key.display().to_string();
-        let certificate_shown = certificate.display().to_string();
-        let mut chain = read_certificates(&pem::read_file(certificate)?, &certificate_shown)?;
-        let key = SoftwareKey::from_pem(&pem::read_file(key)?, &key_shown)?;
-        let leaf = chain.remove(0);
-        if leaf.public_key != key.public_key() {
-            let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
-            return Err(Error::new(ErrorCode::FileMismatch, message));
+        let key_shown = crate::text::shown_path(key);
+        let certificate_shown = crate::text::shown_path(certificate);
+        let chain = read_certificate_file(certificate)?;
+        let key = SoftwareKey::from_file(key)?;
+        Self::of(chain, &certificate_shown, key, &key_shown)
+    }
+
+    /// The certificates `chain` and the key of their first one. The two texts name their files in errors.
+    ///
+    /// # Errors
+    /// `file/key-mismatch`; `file/bad-certificate` when ThingsBoard could not read the public key in the certificate.
+    pub fn of(chain: Vec<Certificate>, chain_in: &str, key: SoftwareKey, key_in: &str) -> Result<Self> {
+        let mut chain = chain.into_iter();
+        match chain.next() {
+            Some(leaf) if leaf.is_for(&key) => {
+                check_encoding(&leaf, chain_in, &key)?;
+                Ok(Self { leaf, intermediates: chain.collect(), key: Arc::new(key) })
+            }
+            _ => Err(mismatch(chain, chain_in, &key, key_in)),
         }
-        Ok(Self { leaf, intermediates: chain, key: Arc::new(key) })
     }
 
     /// The certificate and those above it, PEM.
     pub fn chain_pem(&self) -> String {
         std::iter::once(&self.leaf).chain(&self.intermediates).map(Certificate::to_pem).collect()
     }
+}
+
+/// The first certificate of `chain_in` is not for the key. Perhaps one of the `others` is.
+fn mismatch(
+    mut others: impl Iterator<Item = Certificate>,
+    chain_in: &str,
+    key: &SoftwareKey,
+    key_in: &str,
+) -> Error {
+    // The first of the others is the second of the file.
+    match others.by_ref().zip(2..).find(|(other, _)| other.is_for(key)) {
+        Some((fitting, number)) => {
+            let message = format!(
+                "the first certificate in {chain_in} is not for the key in {key_in}: certificate {number} of the file is, '{}'",
+                fitting.subject
+            );
+            Error::new(ErrorCode::FileMismatch, message).hint(Hint::LeafFirst)
+        }
+        None => {
+            let message = format!("the certificate in {chain_in} is not for the key in {key_in}");
+            Error::new(ErrorCode::FileMismatch, message)
+        }
+    }
+}
+
+/// Fails when the certificate has the public key in an encoding that ThingsBoard's Java refuses: it reads named curves
+/// and uncompressed points alone (`sun.security.util.ECUtil`, `ECParameters`).
+fn check_encoding(leaf: &Certificate, chain_in: &str, key: &SoftwareKey) -> Result<()> {
+    let is_ec = matches!(key.key_type(), KeyType::EcP256 | KeyType::EcP384);
+    if !is_ec || leaf.public_key == key.public_key() {
+        return Ok(());
+    }
+    let how = match leaf.key {
+        PublicKeyKind::EcExplicit => "with explicit parameters of the curve",
+        _ => "with a compressed point",
+    };
+    let message = format!(
+        "the certificate in {chain_in} is for this key, but has it {how}, which ThingsBoard's Java does not read"
+    );
+    Err(Error::new(ErrorCode::FileCertificate, message).hint(Hint::PlainPublicKey))
 }
 
 /// MQTT client id, user name and password.

@@ -3,16 +3,17 @@
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber,
 };
-use x509_parser::prelude::X509Certificate;
+use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::prelude::{ParsedExtension, X509Certificate, X509Extension};
 
 use super::certificate::parse;
-use super::{Certificate, Validity, X509Identity};
+use super::{Certificate, Validity, X509Identity, signed};
 use crate::clock;
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::keys::{CertificateKey, KeyType, Scheme, Signer};
+use crate::keys::{CertificateKey, KeyType, Scheme, Signer, UnsignedKey};
 
 /// The longest common name that X.509 allows, in characters (RFC 5280, `ub-common-name`).
 pub const LONGEST_COMMON_NAME: usize = 64;
@@ -53,7 +54,7 @@ pub struct Issued {
     /// Whether the common name holds just the beginning of the name, because X.509 allows 64 characters. The
     /// device's name at the server is not cut.
     pub name_cut: bool,
-    /// Whether it ends before it was asked to, because its issuer does.
+    /// Whether it ends before it was asked to, because its issuer does, or one above that.
     pub ends_with_issuer: bool,
 }
 
@@ -69,8 +70,8 @@ pub fn issue(wanted: &Issue<'_>) -> Result<Issued> {
     let mut above = Vec::new();
     if let Some(issuer) = wanted.issuer {
         check_issuer(issuer, wanted.profile)?;
-        validity = validity.within(issuer.leaf.validity);
         above = std::iter::once(&issuer.leaf).chain(&issuer.intermediates).cloned().collect();
+        validity = above.iter().fold(validity, |validity, above| validity.within(above.validity));
     }
     let leaf = make(wanted, validity)?;
     check_made(&leaf, wanted)?;
@@ -82,26 +83,53 @@ pub fn issue(wanted: &Issue<'_>) -> Result<Issued> {
     })
 }
 
+/// rcgen writes the certificate, without a signature: it can repeat few issuers' names. What it wrote gets the issuer's
+/// own, and the signature.
 fn make(wanted: &Issue<'_>, validity: Validity) -> Result<Certificate> {
     let mut parameters = parameters(wanted, validity)?;
-    let key = CertificateKey::new(wanted.key)?;
-    let made = match wanted.issuer {
-        None => parameters.self_signed(&key),
+    let mut above = CertificateParams::default();
+    let (signer, issuer) = match wanted.issuer {
+        None => (wanted.key, None),
         Some(issuer) => {
+            let authority = parse(issuer.leaf.der())?;
             parameters.use_authority_key_identifier_extension = true;
-            let issuer_key = CertificateKey::new(&*issuer.key)?;
-            rcgen::Issuer::from_ca_cert_der(issuer.leaf.der(), issuer_key)
-                .and_then(|issuer| parameters.signed_by(&key, &issuer))
+            above.key_identifier_method =
+                key_identifier(&authority).map_or(KeyIdMethod::Sha256, KeyIdMethod::PreSpecified);
+            (&*issuer.key, Some(authority.subject().as_raw().to_vec()))
         }
     };
-    let made = made.map_err(|error| {
+    let key = CertificateKey::new(wanted.key)?;
+    let unsigned = Issuer::from_params(&above, UnsignedKey(CertificateKey::new(signer)?));
+    let written = parameters.signed_by(&key, &unsigned).map_err(|error| {
         let message = format!("the certificate could not be made: {error}");
         Error::new(ErrorCode::FileCertificate, message).source(error)
     })?;
-    Certificate::from_der(made.der().clone(), "the new certificate")
+    let issuer = match issuer {
+        Some(name) => name,
+        None => parse(written.der())?.subject().as_raw().to_vec(),
+    };
+    Certificate::from_der(signed::signed(written.der(), &issuer, signer)?.into(), "the new certificate")
 }
 
-fn parameters(wanted: &Issue<'_>, validity: Validity) -> Result<CertificateParams> {
+/// The subjectKeyIdentifier, by which those below name this certificate.
+fn key_identifier(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
+        _ => None,
+    })
+}
+
+/// The authorityKeyIdentifier, which names the certificate above this one.
+fn authority_key_identifier(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(above) => {
+            above.key_identifier.as_ref().map(|id| id.0.to_vec())
+        }
+        _ => None,
+    })
+}
+
+pub(super) fn parameters(wanted: &Issue<'_>, validity: Validity) -> Result<CertificateParams> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, common_name(wanted.name));
@@ -167,15 +195,24 @@ fn random_serial() -> Result<SerialNumber> {
 /// `file/bad-certificate`, `file/expired-certificate`, `file/key-mismatch`.
 pub fn check_issuer(issuer: &X509Identity, profile: &Profile) -> Result<()> {
     let subject = &issuer.leaf.subject;
-    if issuer.leaf.public_key != issuer.key.public_key() {
+    if !issuer.leaf.is_for(&*issuer.key) {
         let message = format!("the authority's certificate '{subject}' is not for the key that shall sign");
         return Err(Error::new(ErrorCode::FileMismatch, message));
     }
-    if let Some(why) = issuer.leaf.not_now() {
-        let message = format!("the authority's certificate '{subject}' {why}");
-        return Err(Error::new(ErrorCode::FileExpired, message));
-    }
     for (below, certificate) in std::iter::once(&issuer.leaf).chain(&issuer.intermediates).enumerate() {
+        if let Some(why) = certificate.not_now() {
+            let message = format!("the authority's certificate '{}' {why}", certificate.subject);
+            return Err(Error::new(ErrorCode::FileExpired, message));
+        }
+        if let Some(above) = issuer.intermediates.get(below)
+            && !is_signed_by(certificate, above)?
+        {
+            let message = format!(
+                "the authority '{}' is not signed by '{}', which follows it",
+                certificate.subject, above.subject
+            );
+            return Err(Error::new(ErrorCode::FileCertificate, message).hint(Hint::MakeAuthority));
+        }
         let authorities_below = below + usize::from(*profile == Profile::Authority);
         if let Some(why) = why_it_cannot_issue(&parse(certificate.der())?, authorities_below, profile) {
             let message = format!("the certificate '{}' may not sign others ({why})", certificate.subject);
@@ -190,33 +227,61 @@ fn why_it_cannot_issue(
     authorities_below: usize,
     profile: &Profile,
 ) -> Option<String> {
-    let Ok(Some(constraints)) = certificate.basic_constraints() else {
+    let Ok(constraints) = certificate.basic_constraints() else {
+        return Some("its basic constraints cannot be read".to_owned());
+    };
+    let Some(constraints) = constraints.map(|extension| extension.value).filter(|constraints| constraints.ca)
+    else {
         return Some("no CA:TRUE".to_owned());
     };
-    if !constraints.value.ca {
-        return Some("no CA:TRUE".to_owned());
-    }
-    if constraints.value.path_len_constraint.is_some_and(|most| authorities_below > most as usize) {
+    if constraints.path_len_constraint.is_some_and(|most| authorities_below > most as usize) {
         return Some("its path length allows no further authority".to_owned());
     }
-    if let Ok(Some(usage)) = certificate.key_usage()
-        && !usage.value.key_cert_sign()
-    {
-        return Some("its key usage lacks certificate signing".to_owned());
+    let is_unknown = |extension: &X509Extension<'_>| {
+        extension.critical
+            && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. })
+    };
+    if let Some(extension) = certificate.iter_extensions().find(|extension| is_unknown(extension)) {
+        return Some(format!("it has the critical extension {}, which nobody here knows", extension.oid));
     }
-    if let Ok(Some(usage)) = certificate.extended_key_usage() {
-        let usage = usage.value;
-        let allowed = usage.any
-            || match profile {
-                Profile::Device => usage.client_auth,
-                Profile::Server(_) => usage.server_auth,
-                Profile::Authority => true,
-            };
-        if !allowed {
+    match certificate.key_usage() {
+        Ok(Some(usage)) if !usage.value.key_cert_sign() => {
+            return Some("its key usage lacks certificate signing".to_owned());
+        }
+        Ok(_) => {}
+        Err(_) => return Some("its key usage cannot be read".to_owned()),
+    }
+    match certificate.extended_key_usage() {
+        Ok(Some(usage)) if !allows(usage.value, profile) => {
             return Some("its extended key usage is for another purpose".to_owned());
         }
+        Ok(_) => {}
+        Err(_) => return Some("its extended key usage cannot be read".to_owned()),
     }
     certificate.subject().as_raw().len().le(&2).then(|| "it has no name".to_owned())
+}
+
+/// Whether those below an authority of this extended key usage may be for `profile`.
+const fn allows(usage: &ExtendedKeyUsage<'_>, profile: &Profile) -> bool {
+    usage.any
+        || match profile {
+            Profile::Device => usage.client_auth,
+            Profile::Server(_) => usage.server_auth,
+            Profile::Authority => true,
+        }
+}
+
+/// Whether `above` issued `below`: by name and signature. An algorithm that is not known here proves nothing against it.
+fn is_signed_by(below: &Certificate, above: &Certificate) -> Result<bool> {
+    let (below, above) = (parse(below.der())?, parse(above.der())?);
+    let named = below.issuer().as_raw() == above.subject().as_raw();
+    let public_key = rustls_pki_types::SubjectPublicKeyInfoDer::from(above.public_key().raw);
+    let Ok(key) = webpki::RawPublicKeyEntity::try_from(&public_key) else { return Ok(named) };
+    let (message, signature) = (below.tbs_certificate.as_ref(), &below.signature_value.data);
+    let signed = webpki::ALL_VERIFICATION_ALGS
+        .iter()
+        .any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok());
+    Ok(named && signed)
 }
 
 /// Fails unless the new certificate is what was wanted and its issuer's key signed it under its issuer's name.
@@ -230,11 +295,14 @@ fn check_made(leaf: &Certificate, wanted: &Issue<'_>) -> Result<()> {
         None => (leaf, wanted.key),
         Some(issuer) => (&issuer.leaf, &*issuer.key),
     };
-    if made.issuer().as_raw() != parse(issuer.der())?.subject().as_raw() {
-        // rcgen keeps one value of each kind, so it cannot repeat every name.
-        let message =
-            format!("the name of the authority '{}' has a form that tbprov cannot repeat", issuer.subject);
-        return Err(Error::new(ErrorCode::FileCertificate, message).hint(Hint::MakeAuthority));
+    let authority = parse(issuer.der())?;
+    if made.issuer().as_raw() != authority.subject().as_raw() {
+        return bug("its issuer's name is not its authority's");
+    }
+    if wanted.issuer.is_some()
+        && key_identifier(&authority).is_some_and(|above| authority_key_identifier(&made) != Some(above))
+    {
+        return bug("it names another key of its authority");
     }
     if leaf.public_key != wanted.key.public_key() {
         return bug("it is for another key");
@@ -245,42 +313,24 @@ fn check_made(leaf: &Certificate, wanted: &Issue<'_>) -> Result<()> {
     if !leaf.validity.contains(leaf.validity.not_after) {
         return bug("it ends before it begins");
     }
-    if !is_signed_by(&made, issuer_key) {
+    if !is_signed(made.tbs_certificate.as_ref(), &made.signature_value.data, issuer_key) {
         return bug("its signature does not hold");
     }
     Ok(())
 }
 
-fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &dyn Signer) -> bool {
-    let algorithm = match Scheme::of_certificates(issuer.key_type()) {
+/// Whether `signature` is what `key` makes of `message` in certificates.
+pub(super) fn is_signed(message: &[u8], signature: &[u8], key: &dyn Signer) -> bool {
+    let algorithm = match Scheme::of_certificates(key.key_type()) {
         Scheme::EcdsaP256Sha256 => webpki::aws_lc_rs::ECDSA_P256_SHA256,
         Scheme::EcdsaP384Sha384 => webpki::aws_lc_rs::ECDSA_P384_SHA384,
         Scheme::Ed25519 => webpki::aws_lc_rs::ED25519,
         _ => webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256,
     };
-    let public_key = rustls_pki_types::SubjectPublicKeyInfoDer::from(issuer.public_key());
-    let message = certificate.tbs_certificate.as_ref();
+    let public_key = rustls_pki_types::SubjectPublicKeyInfoDer::from(key.public_key());
     webpki::RawPublicKeyEntity::try_from(&public_key)
-        .is_ok_and(|key| key.verify_signature(algorithm, message, &certificate.signature_value.data).is_ok())
+        .is_ok_and(|key| key.verify_signature(algorithm, message, signature).is_ok())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keys::SoftwareKey;
-
-    #[test]
-    fn a_name_cannot_forge_lines() {
-        let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
-        let wanted = Issue {
-            name: "localhost\nSHA-256  00\u{202E}",
-            profile: &Profile::Device,
-            validity: Validity::days(1),
-            key: &key,
-            issuer: None,
-        };
-        let certificate = issue(&wanted).unwrap().leaf;
-        assert!(!certificate.subject.contains(['\n', '\u{202E}']), "{}", certificate.subject);
-        assert_eq!(certificate.common_name.as_deref(), Some(r"localhost\nSHA-256  00\u{202e}"));
-    }
-}
+mod tests;

@@ -5,11 +5,14 @@ mod credentials;
 mod fingerprint;
 mod issue;
 mod public_key;
+mod request;
+mod signed;
 mod validity;
 
-pub use certificate::{Certificate, read_certificates};
+pub use certificate::{Certificate, read_certificate_file, read_certificates, read_each};
 pub use credentials::{BasicCredentials, Credentials, CredentialsType, SoftwareIdentity, X509Identity};
 pub use fingerprint::{credentials_id, sha256_hex};
 pub use issue::{Issue, Issued, LONGEST_COMMON_NAME, Profile, check_issuer, issue};
 pub use public_key::PublicKeyKind;
+pub use request::request;
 pub use validity::Validity;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use x509_parser::asn1_rs::Tag;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_SIG_ED25519,
 };
@@ -25,6 +26,8 @@ pub enum PublicKeyKind {
     EcP521,
     /// ECDSA on secp256k1.
     EcSecp256k1,
+    /// ECDSA on a curve that is described by its parameters, not named.
+    EcExplicit,
     /// ECDSA on another curve: its object identifier.
     EcOther(String),
     /// Another algorithm: its object identifier.
@@ -45,16 +48,18 @@ impl PublicKeyKind {
                 bits => Self::Rsa(bits),
             };
         }
-        let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
-        match curve {
-            Some(curve) if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY => match curve {
-                curve if curve == OID_EC_P256 => Self::Known(KeyType::EcP256),
-                curve if curve == OID_NIST_EC_P384 => Self::Known(KeyType::EcP384),
-                curve if curve == OID_NIST_EC_P521 => Self::EcP521,
-                curve if curve.to_id_string() == SECP256K1 => Self::EcSecp256k1,
-                curve => Self::EcOther(curve.to_id_string()),
-            },
-            _ => Self::Other(algorithm.to_id_string()),
+        if *algorithm != OID_KEY_TYPE_EC_PUBLIC_KEY {
+            return Self::Other(algorithm.to_id_string());
+        }
+        // An object identifier names a curve; anything else describes it (RFC 5480, section 2.1.1).
+        let named = key.algorithm.parameters.as_ref().filter(|parameters| parameters.tag() == Tag::Oid);
+        match named.and_then(|parameters| parameters.as_oid().ok()) {
+            None => Self::EcExplicit,
+            Some(curve) if curve == OID_EC_P256 => Self::Known(KeyType::EcP256),
+            Some(curve) if curve == OID_NIST_EC_P384 => Self::Known(KeyType::EcP384),
+            Some(curve) if curve == OID_NIST_EC_P521 => Self::EcP521,
+            Some(curve) if curve.to_id_string() == SECP256K1 => Self::EcSecp256k1,
+            Some(curve) => Self::EcOther(curve.to_id_string()),
         }
     }
 }
@@ -66,6 +71,7 @@ impl fmt::Display for PublicKeyKind {
             Self::Rsa(bits) => write!(formatter, "rsa-{bits}"),
             Self::EcP521 => formatter.write_str("ec-p521"),
             Self::EcSecp256k1 => formatter.write_str("ec-secp256k1"),
+            Self::EcExplicit => formatter.write_str("ec with explicit parameters"),
             Self::EcOther(curve) => write!(formatter, "ec with the curve {curve}"),
             Self::Other(algorithm) => formatter.write_str(algorithm),
         }

@@ -3,6 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::clock;
+use crate::error::{Error, ErrorCode, Result};
 
 /// How far a certificate reaches into the past, so that a server whose clock is behind accepts it:
 /// ThingsBoard refuses one whose start lies in its future exactly like an expired one.
@@ -25,6 +26,18 @@ impl Validity {
         let now = now.replace_nanosecond(0).unwrap_or(now);
         let not_after = now.saturating_add(Duration::days(days.into())).min(clock::LATEST);
         Self { not_before: now.saturating_sub(BACKDATED), not_after }
+    }
+
+    /// Fails when a certificate that is valid for `days` days from now would end after the year 9999.
+    ///
+    /// # Errors
+    /// `usage/invalid-value`.
+    pub fn check_days(days: u32) -> Result<()> {
+        if clock::now().checked_add(Duration::days(days.into())).is_some_and(|end| end <= clock::LATEST) {
+            return Ok(());
+        }
+        let message = format!("{days} days from now is after the year 9999, which no certificate can name");
+        Err(Error::new(ErrorCode::UsageInvalid, message))
     }
 
     /// Whether `instant` lies within.

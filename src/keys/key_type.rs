@@ -60,10 +60,9 @@ impl FromStr for KeyType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|key_type| key_type.as_str() == text)
-            .ok_or_else(|| format!("unknown key type '{text}'"))
+        Self::ALL.iter().copied().find(|key_type| key_type.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|known| known.as_str()).collect();
+            format!("it is none of {}", known.join(", "))
+        })
     }
 }

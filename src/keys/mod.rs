@@ -4,16 +4,23 @@
 //! change elsewhere. rcgen and rustls meet it in two adapters. What has to write a key down asks for an
 //! [`Exportable`] one by type.
 
+pub(crate) mod der;
+mod encrypted;
+mod generator;
 mod key_type;
 pub mod pem;
+mod public;
 mod rcgen_adapter;
+mod recognise;
 mod rustls_adapter;
 mod signer;
 mod software;
 mod stored;
 
 pub use key_type::KeyType;
-pub(crate) use rcgen_adapter::CertificateKey;
+pub(crate) use public::is_same_key;
+pub(crate) use rcgen_adapter::{CertificateKey, UnsignedKey};
+pub(crate) use recognise::recognise;
 pub use rustls_adapter::tls_key;
 pub use signer::{Exportable, Scheme, Signer};
 pub use software::SoftwareKey;

@@ -12,7 +12,9 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorCode, Hint, Result};
+use super::{encrypted, recognise};
+use crate::error::{Error, ErrorCode, FileKind, Hint, Result};
+use crate::secret::Secret;
 
 /// No key or certificate file is larger than this, in bytes; a larger one is some other file.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -21,7 +23,7 @@ const LARGEST_FILE: u64 = 1 << 20;
 const ROOM: u64 = 64;
 
 /// Base64 as OpenSSL reads it: with or without the padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -46,27 +48,38 @@ pub fn encode(label: &str, der: &[u8]) -> String {
     text
 }
 
-/// The DER of the first private key in `text`. `origin` names the file in errors.
+/// The DER of the first private key in `text`, decrypted with the password where it is encrypted. `origin` names the
+/// file in errors.
 ///
 /// # Errors
-/// `file/encrypted-key` or `file/not-pem`.
-pub(crate) fn private_key(text: &str, origin: &str) -> Result<Zeroizing<Vec<u8>>> {
+/// `file/not-pem`; `file/encrypted-key` without a password, else `file/wrong-password`.
+pub(crate) fn private_key(text: &str, origin: &str, password: Option<&Secret>) -> Result<Zeroizing<Vec<u8>>> {
     let not_pem = |why| {
         let message = format!("{origin} holds no private key in PEM: {why}");
         Error::new(ErrorCode::FileNotPem, message)
     };
+    let failed = |why| match recognise(text.as_bytes()) {
+        None | Some(FileKind::PrivateKey) => not_pem(why),
+        Some(kind) => {
+            let message = format!("{origin} holds {kind}, but no private key in PEM");
+            Error::new(ErrorCode::FileNotPem, message).hint(Hint::FileIs(kind, None))
+        }
+    };
     let mut rest = text;
-    while let Some((block, remaining)) = next_block(rest).map_err(not_pem)? {
+    while let Some((block, remaining)) = next_block(rest).map_err(failed)? {
         if block.is_encrypted() {
-            let message = format!("the private key in {origin} is encrypted");
-            return Err(Error::new(ErrorCode::FileEncrypted, message));
+            let Some(password) = password else {
+                let message = format!("the private key in {origin} is encrypted");
+                return Err(Error::new(ErrorCode::FileEncrypted, message));
+            };
+            return encrypted::decrypt(&block, password, origin);
         }
         if KEY_LABELS.contains(&block.label) {
             return block.decode().ok_or_else(|| not_pem(NOT_BASE64));
         }
         rest = remaining;
     }
-    Err(not_pem(NONE_OF_THE_KIND))
+    Err(failed(NONE_OF_THE_KIND))
 }
 
 const NO_END: &str = "its -----END line is missing, so the file may be cut off";
@@ -75,7 +88,7 @@ const NOT_BASE64: &str = "its text is not base64";
 const NONE_OF_THE_KIND: &str = "there is none of the kind that is needed";
 
 /// One PEM block: its label, and the text between its first and its last line.
-struct Block<'a> {
+pub(super) struct Block<'a> {
     label: &'a str,
     body: &'a str,
 }
@@ -84,13 +97,20 @@ impl Block<'_> {
     /// Whether it is an encrypted key: by its label, or by its own header (RFC 1421, as OpenSSL wrote keys before
     /// PKCS#8).
     fn is_encrypted(&self) -> bool {
-        let header = |line: &str| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
-        self.label == ENCRYPTED_LABEL || (KEY_LABELS.contains(&self.label) && self.body.lines().any(header))
+        let is_said = || self.header("Proc-Type:").is_some_and(|kind| kind.contains("ENCRYPTED"));
+        self.label == ENCRYPTED_LABEL || (KEY_LABELS.contains(&self.label) && is_said())
     }
 
-    fn decode(&self) -> Option<Zeroizing<Vec<u8>>> {
+    /// What one of the block's own headers says; its name is given with the colon.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.body.split(['\n', '\r']).find_map(|line| line.strip_prefix(name)).map(str::trim)
+    }
+
+    pub(super) fn decode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut text = Zeroizing::new(String::with_capacity(self.body.len()));
-        text.extend(self.body.chars().filter(|character| !character.is_ascii_whitespace()));
+        // Base64 has no colon: lines with one are headers.
+        let lines = self.body.split(['\n', '\r']).filter(|line| !line.contains(':'));
+        text.extend(lines.flat_map(str::chars).filter(|character| !character.is_ascii_whitespace()));
         let mut der = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
         let length = BASE64.decode_slice(text.as_bytes(), &mut der).ok()?;
         der.truncate(length);
@@ -137,7 +157,8 @@ pub(crate) fn explain(error: &rustls_pki_types::pem::Error) -> &'static str {
 /// `file/not-found`, `file/io` (also for a folder) or `file/not-pem` (empty, too large, no PEM block,
 /// UTF-16), each naming the path.
 pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
-    let not_pem = |why: &str| Error::new(ErrorCode::FileNotPem, format!("{} {why}", path.display()));
+    let not_pem =
+        |why: &str| Error::new(ErrorCode::FileNotPem, format!("{} {why}", crate::text::shown_path(path)));
     let mut bytes = read_bytes(path)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(not_pem("is larger than 1 MiB, so it is no key or certificate"));
@@ -152,7 +173,12 @@ pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
         return Err(not_pem("is in UTF-16").hint(Hint::PlainText));
     }
     if !bytes.windows(11).any(|window| window == b"-----BEGIN ") {
-        return Err(not_pem("is not PEM"));
+        return Err(match recognise(&bytes) {
+            Some(kind) => {
+                not_pem(&format!("is {kind}, not PEM")).hint(Hint::FileIs(kind, Some(path.to_owned())))
+            }
+            None => not_pem("is not PEM"),
+        });
     }
     if std::str::from_utf8(&bytes).is_err() {
         bytes.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
@@ -164,7 +190,7 @@ pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
 
 /// The file's bytes, one more than allowed at the most, in memory that was asked for once.
 fn read_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let shown = path.display();
+    let shown = crate::text::shown_path(path);
     let io_error = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::new(ErrorCode::FileNotFound, format!("no such file: {shown}")),
         ErrorKind::IsADirectory => Error::new(ErrorCode::FileIo, format!("{shown} is a folder, not a file")),

@@ -1,9 +1,9 @@
-//! A [`Signer`] as rcgen signs certificates with it.
+//! A [`Signer`] as rcgen knows keys.
 
 use super::{Scheme, Signer};
 use crate::error::{Error, ErrorCode, Result};
 
-/// A key as rcgen wants it: for the subject of a certificate, and for its issuer.
+/// A key as rcgen wants it: one that signs what rcgen writes.
 pub(crate) struct CertificateKey<'a> {
     key: &'a dyn Signer,
     public: rcgen::SubjectPublicKeyInfo,
@@ -33,5 +33,24 @@ impl rcgen::SigningKey for CertificateKey<'_> {
         self.key
             .sign(Scheme::of_certificates(self.key.key_type()), message)
             .map_err(|_| rcgen::Error::RemoteKeyError)
+    }
+}
+
+/// The key of an issuer, for rcgen to write a certificate that it does not sign: the signature is empty.
+pub(crate) struct UnsignedKey<'a>(pub(crate) CertificateKey<'a>);
+
+impl rcgen::PublicKeyData for UnsignedKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl rcgen::SigningKey for UnsignedKey<'_> {
+    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(Vec::new())
     }
 }

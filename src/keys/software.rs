@@ -1,8 +1,9 @@
 //! A private key in memory.
 
 use std::fmt;
+use std::path::Path;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -12,6 +13,7 @@ use aws_lc_rs::signature::{
 };
 use zeroize::Zeroizing;
 
+use super::generator::with_whole_generators;
 use super::{Exportable, KeyType, Scheme, Signer, pem};
 use crate::error::{Error, ErrorCode, Result};
 use crate::secret::Secret;
@@ -62,7 +64,28 @@ impl SoftwareKey {
     /// # Errors
     /// `file/encrypted-key`, `file/not-pem` or `file/unsupported-key`.
     pub fn from_pem(text: &str, origin: &str) -> Result<Self> {
-        let der = pem::private_key(text, origin)?;
+        Self::read(text, origin, None)
+    }
+
+    /// The same for the key in a PEM file.
+    ///
+    /// # Errors
+    /// Those of [`pem::read_file`] and [`SoftwareKey::from_pem`].
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = pem::read_file(path)?;
+        Self::from_pem(&text, &crate::text::shown_path(path)).map_err(|error| error.about_file(path))
+    }
+
+    /// The same as [`SoftwareKey::from_pem`] for a key that may be encrypted, as PKCS#8 (PBES2) or in OpenSSL's traditional form.
+    ///
+    /// # Errors
+    /// Those of [`SoftwareKey::from_pem`], and `file/wrong-password`.
+    pub fn from_encrypted_pem(text: &str, origin: &str, password: &Secret) -> Result<Self> {
+        Self::read(text, origin, Some(password))
+    }
+
+    fn read(text: &str, origin: &str, password: Option<&Secret>) -> Result<Self> {
+        let der = pem::private_key(text, origin, password)?;
         let (key_type, pair) = pair_of(&der).ok_or_else(|| {
             let message = format!("the private key in {origin} is of a kind that tbprov cannot use");
             Error::new(ErrorCode::FileKeyType, message)
@@ -164,14 +187,8 @@ fn rsa_padding(scheme: Scheme) -> Option<&'static dyn RsaEncoding> {
 
 /// The key in `der`, be it PKCS#8, PKCS#1 or SEC1, if it is of a kind that can be used.
 fn pair_of(der: &[u8]) -> Option<(KeyType, Pair)> {
-    let ec = |algorithm: &'static EcdsaSigningAlgorithm| {
-        EcdsaKeyPair::from_private_key_der(algorithm, der).map(Pair::Ec).ok()
-    };
-    if let Some(pair) = ec(&ECDSA_P256_SHA256_ASN1_SIGNING) {
-        return Some((KeyType::EcP256, pair));
-    }
-    if let Some(pair) = ec(&ECDSA_P384_SHA384_ASN1_SIGNING) {
-        return Some((KeyType::EcP384, pair));
+    if let Some(pair) = ec_pair_of(der).or_else(|| ec_pair_of(&with_whole_generators(der)?)) {
+        return Some(pair);
     }
     if let Ok(pair) = Ed25519KeyPair::from_pkcs8(der) {
         return Some((KeyType::Ed25519, Pair::Ed(pair)));
@@ -184,6 +201,18 @@ fn pair_of(der: &[u8]) -> Option<(KeyType, Pair)> {
         _ => return None,
     };
     Some((key_type, Pair::Rsa(pair)))
+}
+
+fn ec_pair_of(der: &[u8]) -> Option<(KeyType, Pair)> {
+    let ec = |algorithm: &'static EcdsaSigningAlgorithm| {
+        let read = EcdsaKeyPair::from_private_key_der(algorithm, der).ok()?;
+        // A pair remembers that its point was read compressed, and would write it so: it is put together anew.
+        let private: EcPrivateKeyBin<'_> = read.private_key().as_be_bytes().ok()?;
+        let public = read.public_key().as_ref();
+        EcdsaKeyPair::from_private_key_and_public_key(algorithm, private.as_ref(), public).map(Pair::Ec).ok()
+    };
+    let p256 = ec(&ECDSA_P256_SHA256_ASN1_SIGNING).map(|pair| (KeyType::EcP256, pair));
+    p256.or_else(|| ec(&ECDSA_P384_SHA384_ASN1_SIGNING).map(|pair| (KeyType::EcP384, pair)))
 }
 
 #[cfg(test)]

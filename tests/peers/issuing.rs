@@ -103,8 +103,49 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "its extended key usage is for another purpose",
     ),
     ("nameless", "/", "basicConstraints=critical,CA:TRUE", "it has no name"),
-    ("two-units", "/OU=a/OU=b/CN=x", "basicConstraints=critical,CA:TRUE", "a form that tbprov cannot repeat"),
 ];
+
+/// Names as companies have them, and the types of text that their tools write (OpenSSL's `string_mask`).
+const NAMES: &[(&str, &[&str], &str)] = &[
+    ("directory", &["/DC=com/DC=example/DC=corp/CN=X"], "utf8only"),
+    ("units", &["/OU=a/OU=b/OU=a/CN=x"], "utf8only"),
+    ("together", &["/C=DE+O=A/OU=x+CN=y+OU=z/emailAddress=a@example.com", "-multivalue-rdn"], "utf8only"),
+    ("teletex", &["/O=Müller & Söhne/CN=Küche"], "MASK:0x4"),
+    ("universal", &["/O=Müller/CN=传感器"], "MASK:0x100"),
+    ("bmp", &["/O=Müller/CN=传感器"], "MASK:0x800"),
+    ("printable", &["/C=DE/O=A (B)/serialNumber=1"], "MASK:0x2"),
+];
+
+#[test]
+fn the_name_of_an_authority_is_repeated_whatever_it_is() {
+    if installed("openssl").is_none() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    for (name, subject, mask) in NAMES {
+        let configuration = format!(
+            "[req]\ndistinguished_name=dn\nstring_mask={mask}\nutf8=yes\n[dn]\n[authority]\nbasicConstraints=critical,CA:TRUE\n\
+             keyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        );
+        let configuration = sandbox.write("names.cnf", configuration).display().to_string();
+        let (certificate, key) = (format!("{name}.pem"), format!("{name}_key.pem"));
+        let make =
+            ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "5"];
+        let files =
+            ["-config", &configuration, "-extensions", "authority", "-keyout", &key, "-out", &certificate];
+        say(&sandbox, "openssl", &[&make[..], &files, &["-utf8", "-subj"], subject].concat());
+        gen_with(&sandbox, name).done();
+        let signed = format!("by-{name}/cert.pem");
+        let verify = ["verify", "-x509_strict", "-CAfile", &certificate, "-purpose", "sslclient", &signed];
+        say(&sandbox, "openssl", &verify);
+        let server = ["certs", "server", "--host", "localhost", "--out", "server", "--ca-cert", &certificate];
+        tbprov(&sandbox, &[&server[..], &["--ca-key", &key]].concat());
+        say(&sandbox, "openssl", &["verify", "-x509_strict", "-CAfile", &certificate, "server/server.pem"]);
+        for file in ["server/server.pem", "server/server_key.pem"] {
+            std::fs::remove_file(sandbox.path(file)).unwrap();
+        }
+    }
+}
 
 #[test]
 fn an_authority_whose_certificates_nobody_accepts_signs_none() {
