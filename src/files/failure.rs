@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorCode, Hint};
+use crate::text::shown_path;
 
 /// Something that could not be done to a file or a folder. With `?` it becomes `file/io`, or `file/exists`.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} {}: {error}", path.display())]
+#[error("cannot {verb} {}: {error}", shown_path(path))]
 pub struct Failure {
     verb: &'static str,
     path: PathBuf,
@@ -54,7 +55,7 @@ impl Failure {
     }
 
     fn into_error(self, io: ErrorCode) -> Error {
-        let path = self.path.display();
+        let path = shown_path(&self.path);
         if self.in_the_way {
             return Error::new(io, format!("{path} is not a folder")).hint(Hint::NotAFolder);
         }

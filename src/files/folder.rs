@@ -9,10 +9,10 @@ use super::{Access, Failure, write_new_unsynced};
 /// Names that are tried where one is taken, at the most.
 const ATTEMPTS: u32 = 10_000;
 
-/// Creates a folder that only its owner may enter (0700), and those above it, durably. Fine when it exists.
+/// Creates a folder that only its owner may enter (0700), and those above it, durably. The folder may exist already.
 ///
 /// # Errors
-/// Where the system refuses it, or where something else has the name.
+/// If the system refuses it, or if something else has the name.
 pub fn create_directory(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Ok(());
@@ -32,8 +32,8 @@ pub fn create_directory(path: &Path) -> Result<(), Failure> {
     sync_directory(above)
 }
 
-/// Creates a folder, and those above it, with the modes that other programs' new folders have: for what is no secret.
-/// Fine when it exists; not durable.
+/// Creates a folder, and those above it, with the modes that other programs' new folders have. It is for content that
+/// is not secret, and is not durable. The folder may exist already.
 ///
 /// # Errors
 /// Where the system refuses it.
@@ -63,7 +63,7 @@ fn above(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-/// Makes what was created, renamed or removed in a folder durable. Windows has no such call, and needs none.
+/// Makes durable what was created, renamed or removed in a folder. Windows has no such call, and needs none.
 ///
 /// # Errors
 /// Where the disk does not take it.
@@ -86,16 +86,16 @@ pub fn sync_directory(path: &Path) -> Result<(), Failure> {
 /// comes to. A file of the new name is replaced, and so is, on Unix, an empty folder by a folder.
 ///
 /// # Errors
-/// Where the system refuses it; both names are as they were then.
+/// If the system refuses it. Both names are then as they were.
 pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::rename(from, to).map_err(|error| Failure::new("create", to, error))
 }
 
-/// Moves a file or a folder into `folder`, under its own name or, where that is taken, with a number behind it, durably.
-/// Tells where it is then. `folder` is created where it is not there, and is on the same file system.
+/// Moves a file or a folder into `folder`, durably. It keeps its name, or gets a number after it if the name is taken.
+/// Returns its new place. `folder` is created if it does not exist. It must be on the same file system.
 ///
 /// # Errors
-/// Where the system refuses it; it is where it was then.
+/// If the system refuses it. It is then still in its old place.
 pub fn move_aside(path: &Path, folder: &Path) -> Result<PathBuf, Failure> {
     create_directory(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -110,11 +110,11 @@ pub fn move_aside(path: &Path, folder: &Path) -> Result<PathBuf, Failure> {
     Ok(free)
 }
 
-/// Gives the content of `from` a second name `to`, in place of what has that name, at once: a hard link, or a copy
-/// where the file system has none. Nothing of it is synced: the content is on the disk under its first name.
+/// Gives the content of `from` a second name `to`, and atomically replaces what has that name. It is a hard link, or a
+/// copy if the file system has no links. It is not synced, because the content is on the disk under its first name.
 ///
 /// # Errors
-/// Where the system refuses it; what had the name still has it then.
+/// If the system refuses it. What had the name then still has it.
 pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Result<(), Failure> {
     let beside = super::write::beside(to);
     let _ = fs::remove_file(&beside);
@@ -130,7 +130,7 @@ pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Result<(), Failur
     done.map_err(cannot)
 }
 
-/// Removes a file; fine when there is none. Durable after [`sync_directory`].
+/// Removes a file. It may be missing already. Durable after [`sync_directory`].
 ///
 /// # Errors
 /// Where the system refuses it.
@@ -138,15 +138,15 @@ pub fn remove(path: &Path) -> Result<(), Failure> {
     gone(path, fs::remove_file(path))
 }
 
-/// Removes a folder and all that is in it, without following links; fine when there is none.
+/// Removes a folder and all that is in it, without following links. It may be missing already.
 ///
 /// # Errors
-/// Where the system refuses it; some of it may be gone then.
+/// If the system refuses it. Some of the content may then be removed already.
 pub fn remove_directory(path: &Path) -> Result<(), Failure> {
     gone(path, fs::remove_dir_all(path))
 }
 
-/// Removes a folder that is empty; fine when there is none.
+/// Removes a folder that is empty. It may be missing already.
 ///
 /// # Errors
 /// Where it is not empty, and where the system refuses it.

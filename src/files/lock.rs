@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, create_directory};
 use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::text::shown_path;
 
 /// The bits of a mode by which others may write.
 const EVERYBODY: u32 = 0o002;
@@ -13,8 +14,8 @@ const GROUP: u32 = 0o020;
 
 const LINK: &str = "it is a link to somewhere else";
 
-/// Held while this process works on a device; the operating system frees it when the process ends, however
-/// it ends. The file itself stays: removing it would let two processes hold 'the' lock.
+/// Held while this process works on a device. The operating system frees it when the process ends for any reason. The
+/// file itself stays: if it were removed, two processes could hold locks on two files of the same name.
 #[derive(Debug)]
 pub struct DeviceLock {
     file: File,
@@ -71,12 +72,12 @@ impl FileLock {
     /// `store/locked` when another process has it, `store/io`.
     pub(crate) fn of(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let held = |holder| format!("another tbprov{holder} uses {}", path.display());
+        let held = |holder| format!("another tbprov{holder} uses {}", shown_path(path));
         Ok(Self { _file: locked(&path.with_file_name(format!(".{name}.lock")), held)? })
     }
 }
 
-/// Opens and locks the file at `path`; `held` says what it means that another process has it.
+/// Opens and locks the file at `path`. `held` makes the message for the case that another process has it.
 fn locked(path: &Path, held: impl FnOnce(String) -> String) -> Result<File> {
     let mut file = open(path)?;
     refuse_another_file(&file, path)?;
@@ -102,7 +103,7 @@ fn holder(file: File) -> String {
 }
 
 fn refused(path: &Path, why: &str) -> Error {
-    let message = format!("cannot lock {}: {why}", path.display());
+    let message = format!("cannot lock {}: {why}", shown_path(path));
     Error::new(ErrorCode::StoreIo, message).hint(Hint::OthersInStore)
 }
 
@@ -144,9 +145,9 @@ fn refuse_another_file(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whoever may write to a folder of the store may put other files in the place of the lock. A group may write to the
-/// store's own folder, as a user's private one does on many systems; and everybody to one like /tmp, where each has
-/// names of their own.
+/// A user who may write to a folder of the store could replace the lock by another file. A group may write to the
+/// store's own folder, because on many systems each user has a private group. Everybody may write to a folder like
+/// /tmp, where nobody can replace the files of others.
 #[cfg(unix)]
 fn refuse_a_folder_of_others(path: &Path, others: u32) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;

@@ -18,7 +18,7 @@ pub use folder::{
 };
 pub use privacy::{Privacy, is_of_this_user, other_owner, privacy};
 pub use read::read;
-pub use write::{begin_new, replace, write_new, write_new_unsynced};
+pub use write::{append, begin_new, replace, write_new, write_new_unsynced};
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::path::Path;
 pub enum Privacy {
     /// This user alone. On Windows always: its lists of rights are not read.
     Private,
-    /// Nobody can say: the file system keeps neither modes nor owners.
+    /// Unknown: the file system keeps neither modes nor owners.
     NoModes,
     /// Others of this machine.
     Readable {
@@ -21,8 +21,8 @@ pub enum Privacy {
     },
 }
 
-/// Who may read the file at `path`. Where others may, a file is made beside it for a moment, to see whether the file
-/// system keeps modes at all; that is done once a folder.
+/// Who may read the file at `path`. If others may, a temporary file is made beside it, once per folder. It shows
+/// whether the file system keeps modes at all.
 ///
 /// # Errors
 /// The system's, where the file cannot be looked at.
@@ -105,7 +105,7 @@ mod unix {
         uid == own.as_raw() || uid == 0 || (own.is_root() && called_by() == Some(uid))
     }
 
-    /// Whether a file made in `folder` reads as it was made; so it is taken to be where none can be made.
+    /// Whether a file in `folder` keeps the mode with which it was made. True if no file can be made there.
     pub(in crate::files) fn keeps_modes(folder: &Path) -> bool {
         static KNOWN: Mutex<Option<HashMap<PathBuf, bool>>> = Mutex::new(None);
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,7 +122,7 @@ mod unix {
         let name = crate::Secret::random(12).ok()?;
         let path = folder.join(format!(".tbprov-{}", name.expose()));
         let made = begin_new(&path, Access::Owner).ok();
-        // Asked by its name too: what is cached of an open file may differ from what the file system keeps.
+        // The mode is also read by the file's name: for an open file, a cached mode may differ from the kept one.
         let seen = made.as_ref().and_then(|_: &File| path.metadata().ok());
         let _ = made.map(|_| fs::remove_file(&path));
         seen

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Access, Failure, sync_directory};
 
-/// Writes a new file, durably; its folder's entry is durable after [`sync_directory`].
+/// Writes a new file, durably. Its folder's entry is durable after [`sync_directory`].
 ///
 /// # Errors
 /// Where it exists, and where the system refuses it. A file that could not be written whole is removed again.
@@ -14,7 +14,7 @@ pub fn write_new(path: &Path, content: &[u8], access: Access) -> Result<(), Fail
     write(path, content, access, File::sync_all)
 }
 
-/// As [`write_new`], but after a power cut the file may be empty or gone.
+/// Like [`write_new`], but after a power cut the file may be empty or missing.
 ///
 /// # Errors
 /// Those of [`write_new`].
@@ -45,11 +45,25 @@ pub fn begin_new(path: &Path, access: Access) -> Result<File, Failure> {
         .map_err(|error| Failure::new("create", path, error))
 }
 
+/// Adds to the end of a file that is there, durably.
+///
+/// # Errors
+/// Where the system refuses it; the file is as it was then, if the system lets it be cut.
+pub fn append(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let cannot = |error| Failure::new("write", path, error);
+    let mut file = OpenOptions::new().append(true).open(path).map_err(cannot)?;
+    let before = file.metadata().map_err(cannot)?.len();
+    file.write_all(content).and_then(|()| file.sync_data()).map_err(|error| {
+        let _ = file.set_len(before);
+        cannot(error)
+    })
+}
+
 /// Replaces a file by one atomic rename: a reader, and a machine that loses power, finds the old content or
 /// the new. Durable when it returns.
 ///
 /// # Errors
-/// Where the system refuses it; the old content is still there then.
+/// If the system refuses it. The old content is then still there.
 pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
     let beside = beside(path);
     // What a killed run left, or a link that somebody put there, would keep its own mode and place.
@@ -114,6 +128,17 @@ mod tests {
         write_new(&folder.path().join(".ready.json.new"), b"left", Access::Everybody).unwrap();
         replace(&path, b"secret", Access::Owner).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn only_what_is_there_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        assert!(append(&path, b"1").is_err());
+        assert!(!path.exists());
+        write_new(&path, b"1", Access::Owner).unwrap();
+        append(&path, b"2").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"12");
     }
 
     #[test]
