@@ -2,10 +2,9 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
+use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError, PeerIncompatible};
 use time::OffsetDateTime;
 
-use super::trust::TrustSource;
 use super::witness::ClientCertificate;
 use crate::error::{Error, ErrorCode, Hint};
 
@@ -14,47 +13,38 @@ use crate::error::{Error, ErrorCode, Hint};
 pub(super) enum TrustFailure {
     #[error("{whose} expired on {}", .on.date())]
     Expired { whose: String, on: OffsetDateTime },
-    #[error("{}", other_name(.wanted, .held))]
-    Name { wanted: String, held: Vec<String> },
+    /// The host is named in a form that does not count.
+    #[error("{0}")]
+    Form(String),
+    #[error("{0}")]
+    Name(String),
     #[error("{whose} is valid only from {}", .from.date())]
     NotYetValid { whose: String, from: OffsetDateTime },
     #[error("the server's certificate cannot be read")]
     Unreadable,
-    #[error("{}; it presented '{subject}' (SHA-256 {sha256})", untrusted(.believed, .limit))]
-    Untrusted { believed: TrustSource, limit: Option<&'static str>, subject: String, sha256: String },
+    #[error("{reason}; it presented '{subject}' (SHA-256 {sha256})")]
+    Untrusted { reason: String, subject: String, sha256: String },
+    #[error(
+        "the server's certificate is of X.509 version 1, which no authority vouches for: it is believed where the file \
+         holds a copy of it"
+    )]
+    Version1,
 }
 
 impl TrustFailure {
     const fn code(&self) -> ErrorCode {
         match self {
             Self::Expired { .. } | Self::NotYetValid { .. } => ErrorCode::TlsExpired,
-            Self::Name { .. } => ErrorCode::TlsName,
-            Self::Unreadable | Self::Untrusted { .. } => ErrorCode::TlsUntrusted,
+            Self::Form(_) | Self::Name(_) => ErrorCode::TlsName,
+            Self::Unreadable | Self::Untrusted { .. } | Self::Version1 => ErrorCode::TlsUntrusted,
         }
     }
-}
 
-fn other_name(wanted: &str, held: &[String]) -> String {
-    if held.iter().any(|name| name.eq_ignore_ascii_case(wanted)) {
-        return format!(
-            "the server's certificate has {wanted} not where it counts: an authority's certificates name hosts in \
-             subjectAltName, by DNS name or by IP address"
-        );
-    }
-    let held = if held.is_empty() { "no name at all".to_owned() } else { held.join(", ") };
-    format!("the server's certificate is for {held}, not for {wanted}")
-}
-
-fn untrusted(source: &TrustSource, limit: &Option<&str>) -> String {
-    if let Some(limit) = limit {
-        return format!("the server's certificate cannot be believed: {limit}");
-    }
-    match source {
-        TrustSource::File(path) => {
-            format!("the server's certificate is not in {}, nor signed by an authority in it", path.display())
-        }
-        TrustSource::System => {
-            "the server's certificate is not signed by an authority that this system trusts".to_owned()
+    fn error(&self) -> Error {
+        let error = Error::new(self.code(), self.to_string());
+        match self {
+            Self::Form(_) => error.hint(Hint::NamesOfHosts),
+            _ => error,
         }
     }
 }
@@ -71,7 +61,7 @@ fn explain(error: &rustls::Error, peer: &str, client: ClientCertificate) -> Erro
     match error {
         Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
             match other.downcast_ref::<TrustFailure>() {
-                Some(failure) => Error::new(failure.code(), failure.to_string()),
+                Some(failure) => failure.error(),
                 None => handshake(format!("the TLS handshake with {peer} failed: {other}")),
             }
         }
@@ -88,7 +78,25 @@ fn explain(error: &rustls::Error, peer: &str, client: ClientCertificate) -> Erro
         Tls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             handshake(format!("{peer} does not speak TLS")).hint(Hint::PlainPort)
         }
+        Tls::PeerIncompatible(why) => incompatible(why, peer),
         other => handshake(format!("the TLS handshake with {peer} failed: {other}")),
+    }
+}
+
+/// The server speaks TLS, and not as it has to.
+fn incompatible(why: &PeerIncompatible, peer: &str) -> Error {
+    use PeerIncompatible as Why;
+    match why {
+        Why::ServerDoesNotSupportTls12Or13
+        | Why::ServerTlsVersionIsDisabledByOurConfig
+        | Why::Tls12NotOffered
+        | Why::Tls12NotOfferedOrEnabled => {
+            handshake(format!("{peer} speaks an old version of TLS, and neither 1.2 nor 1.3"))
+                .hint(Hint::TlsVersions)
+        }
+        other => {
+            handshake(format!("the TLS handshake with {peer} failed: {other:?}")).hint(Hint::NothingInCommon)
+        }
     }
 }
 
@@ -100,9 +108,7 @@ fn explain(error: &rustls::Error, peer: &str, client: ClientCertificate) -> Erro
 fn alert_received(alert: AlertDescription, peer: &str, client: ClientCertificate) -> Error {
     use AlertDescription as Alert;
     match alert {
-        _ if !client.was_presented() => {
-            handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert)))
-        }
+        _ if !client.was_presented() => ended(alert, peer),
         Alert::AccessDenied
         | Alert::BadCertificate
         | Alert::CertificateExpired
@@ -114,7 +120,21 @@ fn alert_received(alert: AlertDescription, peer: &str, client: ClientCertificate
             let message = format!("{peer} refused the client certificate (TLS alert {alert:?})");
             Error::new(ErrorCode::TlsClientCertificate, message)
         }
-        _ => handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert))),
+        _ => ended(alert, peer),
+    }
+}
+
+/// Whoever sends an alert speaks TLS (RFC 8446 6, where the numbers are).
+fn ended(alert: AlertDescription, peer: &str) -> Error {
+    use AlertDescription as Alert;
+    let error = handshake(format!("{peer} ended the TLS connection (alert {}, {alert:?})", u8::from(alert)));
+    match alert {
+        Alert::HandshakeFailure | Alert::InsufficientSecurity => error.hint(Hint::NothingInCommon),
+        Alert::ProtocolVersion => error.hint(Hint::TlsVersions),
+        Alert::UnrecognisedName => error.hint(Hint::NameUnknownToServer),
+        Alert::InternalError | Alert::NoApplicationProtocol => error.hint(Hint::BalancerFailed),
+        Alert::CertificateRequired => error.hint(Hint::CertificateDemanded),
+        _ => error,
     }
 }
 

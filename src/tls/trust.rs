@@ -5,11 +5,21 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls_pki_types::TrustAnchor;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::error::{Error, ErrorCode, Hint, Result};
-use crate::identity::{Certificate, read_certificates};
-use crate::keys::pem;
+use crate::identity::{Certificate, read_certificate_file};
+use crate::text::one_line;
+
+/// How long before a certificate's end it is worth a word.
+pub const SOON: Duration = Duration::days(30);
+
+/// The variables that say which authorities to believe in place of the system's, as OpenSSL has them: a file, and
+/// folders.
+const VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Characters of a path, or of a reason, that are shown.
+const LONGEST_SHOWN: usize = 200;
 
 /// Where trust comes from, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +50,7 @@ impl Trust {
     /// # Errors
     /// Those of reading the file, each naming it.
     pub fn from_file(path: &Path, skip_name_check: bool) -> Result<Self> {
-        let origin = path.display().to_string();
-        let certificates = read_certificates(&pem::read_file(path)?, &origin)?;
+        let certificates = read_certificate_file(path)?;
         Ok(Self::from_certificates(certificates, TrustSource::File(path.to_owned()), skip_name_check))
     }
 
@@ -60,20 +69,70 @@ impl Trust {
     /// # Errors
     /// `tls/untrusted` when the system has no roots that can be read.
     pub fn system(skip_name_check: bool) -> Result<Self> {
+        let named = variables();
         let loaded = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(loaded.certs);
         if roots.is_empty() {
-            let message = "this system has no certificate authorities that can be read";
-            return Err(Error::new(ErrorCode::TlsUntrusted, message).hint(Hint::SystemRoots));
+            return Err(no_roots(&named, loaded.errors.first()));
         }
         Ok(Self {
             source: TrustSource::System,
             certificates: Vec::new(),
             skip_name_check,
-            anchors: Anchors::OfSystem(Arc::new(roots)),
+            anchors: Anchors::OfSystem { roots: Arc::new(roots), named: shown(&named).into() },
         })
     }
+
+    /// What is to be said where all certificates of the file end [soon](SOON), or have ended: a server that is given
+    /// another one is not believed any more.
+    pub fn ends_soon(&self, now: OffsetDateTime) -> Option<String> {
+        let TrustSource::File(file) = &self.source else { return None };
+        let last = self.certificates.iter().map(|certificate| certificate.validity.not_after).max()?;
+        let file = crate::text::shown_path(file);
+        match (last - now).whole_days() {
+            _ if last < now => Some(format!("the server certificate in {file} has ended on {}", last.date())),
+            days if last - now < SOON => Some(format!(
+                "the server certificate in {file} ends in {days} days, on {}: the server's next one has to be believed too",
+                last.date()
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// The variables that decide, and what they say. `SSL_CERT_DIR` decides where it names a folder.
+fn variables() -> Vec<(&'static str, String)> {
+    let [file, folders] = VARIABLES;
+    let value = |name| std::env::var_os(name).map(|value| one_line(&value.to_string_lossy(), LONGEST_SHOWN));
+    let folders_named = std::env::var_os(folders)
+        .is_some_and(|value| std::env::split_paths(&value).any(|path| !path.as_os_str().is_empty()));
+    let file = value(file).map(|value| (file, value));
+    let folders = value(folders).filter(|_| folders_named).map(|value| (folders, value));
+    file.into_iter().chain(folders).collect()
+}
+
+/// `SSL_CERT_FILE (/etc/ca.pem)`, and the other where both are set.
+fn shown(variables: &[(&str, String)]) -> String {
+    let each: Vec<_> = variables.iter().map(|(name, value)| format!("{name} ('{value}')")).collect();
+    each.join(" and ")
+}
+
+/// There is nothing to believe; the variables are named where they decide.
+fn no_roots(named: &[(&'static str, String)], why: Option<&rustls_native_certs::Error>) -> Error {
+    let Some((first, _)) = named.first() else {
+        let message = "this system has no certificate authorities that can be read";
+        return Error::new(ErrorCode::TlsUntrusted, message).hint(Hint::SystemRoots);
+    };
+    let why = why.map_or_else(|| "no certificate is there".to_owned(), ToString::to_string);
+    let names = named.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and ");
+    let message = format!(
+        "there are no authorities to believe: they are taken from {}, and {}",
+        shown(named),
+        one_line(&why, LONGEST_SHOWN)
+    );
+    let hint = Hint::SystemRootsOf(if named.len() > 1 { names } else { (*first).to_owned() });
+    Error::new(ErrorCode::TlsUntrusted, message).hint(hint)
 }
 
 /// What a chain may end in.
@@ -81,8 +140,8 @@ impl Trust {
 pub(super) enum Anchors {
     /// The authorities of the file; the dates of each count.
     OfFile(Vec<Authority>),
-    /// The system's roots, whose dates are the system's business.
-    OfSystem(Arc<RootCertStore>),
+    /// The system's roots, whose dates are the system's business. `named` are the variables that say which, in words.
+    OfSystem { roots: Arc<RootCertStore>, named: Arc<str> },
 }
 
 impl Anchors {
@@ -96,7 +155,7 @@ impl Anchors {
                     .map(|authority| authority.anchor.clone())
                     .collect(),
             ),
-            Self::OfSystem(roots) => Arc::clone(roots),
+            Self::OfSystem { roots, .. } => Arc::clone(roots),
         }
     }
 
@@ -104,9 +163,36 @@ impl Anchors {
     pub(super) fn out_of_date(&self, now: OffsetDateTime) -> impl Iterator<Item = &Authority> {
         let authorities: &[Authority] = match self {
             Self::OfFile(authorities) => authorities,
-            Self::OfSystem(_) => &[],
+            Self::OfSystem { .. } => &[],
         };
         authorities.iter().filter(move |authority| !authority.certificate.validity.contains(now))
+    }
+
+    /// Whether one of them, valid or not, has this subject: the content of a DER Name.
+    pub(super) fn has_subject(&self, subject: &[u8]) -> bool {
+        match self {
+            Self::OfFile(authorities) => {
+                authorities.iter().any(|authority| authority.anchor.subject.as_ref() == subject)
+            }
+            Self::OfSystem { roots, .. } => roots.roots.iter().any(|root| root.subject.as_ref() == subject),
+        }
+    }
+
+    /// The keys of the file's authorities.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        let authorities: &[Authority] = match self {
+            Self::OfFile(authorities) => authorities,
+            Self::OfSystem { .. } => &[],
+        };
+        authorities.iter().map(|authority| &authority.certificate)
+    }
+
+    /// The variables that say which these are, in words; empty where none does.
+    pub(super) fn named(&self) -> &str {
+        match self {
+            Self::OfFile(_) => "",
+            Self::OfSystem { named, .. } => named,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Server authentication: the exact certificate first, then the chain.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,6 +13,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use time::OffsetDateTime;
 
+use super::distrust::Presented;
 use super::failure::TrustFailure;
 use super::trust::{Anchors, Trust, TrustSource};
 use crate::identity::{Certificate, Validity};
@@ -56,7 +58,7 @@ impl PinThenChain {
     ) -> Result<(), TrustFailure> {
         out_of_date(pin, SERVERS_OWN, instant(now)).map_or(Ok(()), Err)?;
         if !self.skip_name_check && !names_match(pin, name) {
-            return Err(TrustFailure::Name { wanted: name.to_str().into_owned(), held: names_held(pin) });
+            return Err(TrustFailure::Name(other_name(pin, name)));
         }
         Ok(())
     }
@@ -68,7 +70,7 @@ impl PinThenChain {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), TrustFailure> {
-        let parsed = ParsedCertificate::try_from(leaf).map_err(|_| TrustFailure::Unreadable)?;
+        let parsed = ParsedCertificate::try_from(leaf).map_err(|_| unreadable(leaf))?;
         let ends_in = |roots: &RootCertStore| {
             verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, self.algorithms.all)
         };
@@ -82,13 +84,20 @@ impl PinThenChain {
         if self.skip_name_check || verify_server_name(&parsed, name).is_ok() {
             return Ok(());
         }
-        let held = summary(leaf).map(|leaf| names_held(&leaf)).unwrap_or_default();
-        Err(TrustFailure::Name { wanted: name.to_str().into_owned(), held })
+        Err(match summary(leaf) {
+            Some(leaf) if !leaf.names.iter().any(|held| name_matches(held, &name.to_str())) => {
+                unnamed(&leaf, name)
+            }
+            Some(leaf) => TrustFailure::Form(in_another_form(&leaf, name)),
+            None => TrustFailure::Unreadable,
+        })
     }
 
     fn authority_out_of_date(&self, authority: &Certificate, now: OffsetDateTime) -> TrustFailure {
         let whose = match &self.source {
-            TrustSource::File(path) => format!("the authority '{}' in {}", authority.subject, path.display()),
+            TrustSource::File(path) => {
+                format!("the authority '{}' in {}", authority.subject, crate::text::shown_path(path))
+            }
             TrustSource::System => format!("the authority '{}'", authority.subject),
         };
         out_of_date(authority, &whose, now).unwrap_or(TrustFailure::Unreadable)
@@ -103,17 +112,17 @@ impl PinThenChain {
         now: OffsetDateTime,
     ) -> TrustFailure {
         let Some(own) = summary(leaf) else { return TrustFailure::Unreadable };
+        let above: Vec<Certificate> = intermediates.iter().filter_map(summary).collect();
         if is_about_dates(why) {
-            let above = intermediates.iter().filter_map(summary).find_map(|authority| {
-                out_of_date(&authority, &format!("the authority '{}' of its chain", authority.subject), now)
+            let above = above.iter().find_map(|authority| {
+                out_of_date(authority, &format!("the authority '{}' of its chain", authority.subject), now)
             });
             if let Some(failure) = out_of_date(&own, SERVERS_OWN, now).or(above) {
                 return failure;
             }
         }
         TrustFailure::Untrusted {
-            believed: self.source.clone(),
-            limit: limit(why),
+            reason: Presented::new(&own, above, &self.anchors).reason(why, &self.source),
             sha256: own.sha256(),
             subject: own.subject,
         }
@@ -213,6 +222,50 @@ fn is_pkcs1(scheme: SignatureScheme) -> bool {
     )
 }
 
+/// Version 1 is what webpki does not read, and people have.
+fn unreadable(leaf: &CertificateDer<'_>) -> TrustFailure {
+    match summary(leaf) {
+        Some(leaf) if leaf.version == 1 => TrustFailure::Version1,
+        _ => TrustFailure::Unreadable,
+    }
+}
+
+/// A certificate that is for other hosts.
+fn other_name(certificate: &Certificate, wanted: &ServerName<'_>) -> String {
+    let held = names_held(certificate);
+    let held = if held.is_empty() { "no name at all".to_owned() } else { held.join(", ") };
+    format!("the server's certificate is for {held}, not for {}", wanted.to_str())
+}
+
+/// A certificate of an authority that does not name `wanted` where names of hosts count (RFC 6125 6.4.4: the common
+/// name counts no more).
+fn unnamed(leaf: &Certificate, wanted: &ServerName<'_>) -> TrustFailure {
+    if !leaf.names.is_empty() {
+        return TrustFailure::Name(other_name(leaf, wanted));
+    }
+    let common_name = match &leaf.common_name {
+        Some(name) => format!("; its common name '{name}' does not count"),
+        None => String::new(),
+    };
+    TrustFailure::Form(format!(
+        "the server's certificate names no host: an authority's certificates name hosts in subjectAltName, and it has \
+         none there{common_name}"
+    ))
+}
+
+/// An address as a DNS name, or the other way round.
+fn in_another_form(leaf: &Certificate, wanted: &ServerName<'_>) -> String {
+    let held = leaf.names.join(", ");
+    let (is, should) = match wanted {
+        ServerName::IpAddress(_) => ("a DNS name", "an IP address"),
+        _ => ("in a form that does not count", "a DNS name"),
+    };
+    format!(
+        "the server's certificate has {} in its subjectAltName as {is}, and it has to be there as {should} (it holds: {held})",
+        wanted.to_str()
+    )
+}
+
 /// How messages call the leaf.
 const SERVERS_OWN: &str = "the server's certificate";
 
@@ -233,22 +286,6 @@ fn is_about_dates(why: &rustls::Error) -> bool {
             Why::Expired | Why::ExpiredContext { .. } | Why::NotValidYet | Why::NotValidYetContext { .. }
         )
     )
-}
-
-/// What an authority that could be followed does not allow, in words.
-fn limit(why: &rustls::Error) -> Option<&'static str> {
-    let rustls::Error::InvalidCertificate(why) = why else { return None };
-    match why {
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            Some("it is not meant for a server (extendedKeyUsage)")
-        }
-        CertificateError::Other(OtherError(other)) => match other.downcast_ref::<webpki::Error>()? {
-            webpki::Error::NameConstraintViolation => Some("its authority may not sign for its name"),
-            webpki::Error::PathLenConstraintViolated => Some("its chain is longer than its authority allows"),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 fn instant(time: UnixTime) -> OffsetDateTime {
@@ -288,22 +325,41 @@ fn name_matches(held: &str, wanted: &str) -> bool {
     }
 }
 
-/// Accepts every server and remembers what it presented: for looking at certificates, nothing else.
+/// Accepts every server and remembers what it presented, and whether it proved that it has the key: for looking at
+/// certificates, nothing else.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     presented: Mutex<Vec<CertificateDer<'static>>>,
+    proved: AtomicBool,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
         let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-        Arc::new(Self { presented: Mutex::default(), algorithms })
+        Arc::new(Self { presented: Mutex::default(), proved: AtomicBool::new(false), algorithms })
     }
 
     /// What the server presented, leaf first.
     pub(crate) fn presented(&self) -> Vec<CertificateDer<'static>> {
         self.presented.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the signature of the handshake was verified with the leaf's key.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.proved.load(Ordering::SeqCst)
+    }
+
+    fn note(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+        tls13: bool,
+    ) -> HandshakeSignatureValid {
+        let verified = verify_signature(&self.algorithms, message, certificate, signed, tls13).is_ok();
+        self.proved.store(verified, Ordering::SeqCst);
+        HandshakeSignatureValid::assertion()
     }
 }
 
@@ -328,7 +384,7 @@ impl ServerCertVerifier for Recorder {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_signature(&self.algorithms, message, cert, dss, false)
+        Ok(self.note(message, cert, dss, false))
     }
 
     fn verify_tls13_signature(
@@ -337,11 +393,14 @@ impl ServerCertVerifier for Recorder {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_signature(&self.algorithms, message, cert, dss, true)
+        Ok(self.note(message, cert, dss, true))
     }
 
+    /// With those that nobody should use any more: the server is looked at all the same.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let mut schemes = self.algorithms.supported_schemes();
+        schemes.extend([SignatureScheme::RSA_PKCS1_SHA1, SignatureScheme::ECDSA_SHA1_Legacy]);
+        schemes
     }
 }
 

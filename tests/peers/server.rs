@@ -77,3 +77,42 @@ fn an_impostor_learns_nothing() {
         assert!(!heard.contains("CIPHER is"), "the handshake did not end well: {heard}");
     }
 }
+
+/// Servers whose certificates nobody should have: how OpenSSL makes the pair, what the key is called, and whether the
+/// server can prove that it has it.
+const STRANGE: &[(&str, &str, bool)] = &[
+    ("req -x509 -newkey rsa:1024 -noenc", "rsa-1024", false),
+    ("req -x509 -newkey rsa:2048 -noenc -md5", "rsa-2048", true),
+    ("req -x509 -newkey rsa:2048 -noenc -sha1", "rsa-2048", true),
+    ("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521 -noenc", "ec-p521", true),
+    (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit -noenc",
+        "ec with explicit parameters",
+        false,
+    ),
+];
+
+/// Looking is possible whatever is there, and says what was not proved.
+#[test]
+fn what_a_server_presents_is_shown_whatever_it_is() {
+    if installed("openssl").is_none() {
+        return;
+    }
+    for (make, key, proved) in STRANGE {
+        let sandbox = Sandbox::new();
+        let files = ["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost", "-days", "9"];
+        say(&sandbox, "openssl", &[&make.split(' ').collect::<Vec<_>>()[..], &files].concat());
+        let mut command = sandbox.command("openssl");
+        command.args("s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -naccept 2".split(' '));
+        let mut server = Running::start(command.args(["-cipher", "ALL:@SECLEVEL=0"]).stdin(Stdio::piped()));
+        let accept = server.until("ACCEPT");
+        let place = format!("localhost:{}", accept.trim_end().rsplit(':').next().unwrap());
+        let ran = run(&mut sandbox.tbprov(&["certs", "inspect", "--json", &place, "--save", "server.pem"]));
+        let shown = ran.done();
+        assert_eq!((&shown["certificates"][0]["key"], &shown["proved"]), (&(*key).into(), &(*proved).into()));
+        assert_eq!(sandbox.read("server.pem"), sandbox.read("cert.pem"), "{make}");
+        assert!(ran.stderr.contains("in 8 days"), "it ends soon: {ran:?}");
+        let said = run(&mut sandbox.tbprov(&["certs", "inspect", &place])).stdout;
+        assert_eq!(said.contains("not proved"), !proved, "{make}: {said}");
+    }
+}
