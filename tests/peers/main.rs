@@ -14,10 +14,14 @@
 
 mod certificates;
 mod issuing;
+mod keys;
+mod kinds;
 mod mosquitto;
+mod proxies;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 
 use support::peers::*;
 use support::*;

@@ -1,4 +1,9 @@
-//! From a host's name to an authenticated TLS connection, step by step: for whatever is spoken over it.
+//! From a host's name to an authenticated TLS connection, step by step: for whatever is spoken over it. Where
+//! a proxy is named, every connection goes through it.
+
+mod http_connect;
+mod proxy;
+mod socks;
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,17 +11,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ProtocolVersion};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+pub use proxy::Proxy;
+
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Progress};
 use crate::identity::{Certificate, X509Identity};
-use crate::server::Server;
-use crate::tls::{self, ClientCertificate, Prepared, Recorder};
+use crate::server::{Host, Server};
+use crate::tls::{self, ClientCertificate, Prepared, Recorder, Trust};
+
+/// Where ThingsBoard listens for MQTT without TLS (`transport.mqtt.bind_port` of its `thingsboard.yml`).
+const PLAIN_PORT: u16 = 1883;
 
 /// An authenticated connection.
 #[derive(Debug)]
@@ -27,6 +38,24 @@ pub struct Link {
     pub tls_version: &'static str,
     /// What became of the client certificate.
     pub client_certificate: ClientCertificate,
+}
+
+/// What a server presents, believed or not.
+#[derive(Debug)]
+pub struct Presented {
+    /// The certificates, leaf first; perhaps some that cannot be read.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// `TLSv1.2` or `TLSv1.3`; none where the handshake did not end.
+    pub tls_version: Option<&'static str>,
+    /// Whether the server proved that it has the first one's key.
+    pub is_proved: bool,
+}
+
+impl Presented {
+    /// The server's own certificate, where it can be read.
+    pub fn leaf(&self) -> Option<Certificate> {
+        Certificate::from_der(self.chain.first()?.clone(), "the server").ok()
+    }
 }
 
 impl Link {
@@ -48,13 +77,29 @@ pub struct Dialer {
     pub server: Server,
     /// How long each step may take.
     pub timeout: Duration,
+    /// What every connection goes through.
+    pub proxy: Option<Proxy>,
     prepared: Prepared,
 }
 
 impl Dialer {
     /// Dials `server`; each step may take `timeout`.
     pub fn new(server: Server, timeout: Duration) -> Self {
-        Self { server, timeout, prepared: Prepared::default() }
+        Self { server, timeout, proxy: None, prepared: Prepared::default() }
+    }
+
+    /// The same through `proxy`, where there is one.
+    #[must_use]
+    pub fn through(self, proxy: Option<Proxy>) -> Self {
+        Self { proxy, ..self }
+    }
+
+    /// The same, with a server that is authenticated by `trust`.
+    #[must_use]
+    pub fn believing(&self, trust: Trust) -> Self {
+        let Server { host, port, .. } = &self.server;
+        let server = Server { host: host.clone(), port: *port, trust: trust.into() };
+        Self::new(server, self.timeout).through(self.proxy.clone())
     }
 
     /// Resolves, connects and authenticates; presents `identity` where the server asks for it.
@@ -64,7 +109,8 @@ impl Dialer {
     pub async fn dial(&self, identity: Option<&X509Identity>, progress: &Progress) -> Result<Link> {
         let stream = self.connect(progress).await?;
         if let Ok(address) = stream.peer_addr() {
-            progress.event(&Event::TcpConnected { address: address.to_string() });
+            let proxy = self.proxy.as_ref().map(Proxy::to_string);
+            progress.event(&Event::TcpConnected { address: address.to_string(), proxy });
         }
         let link = self.start_tls(stream, identity).await?;
         progress.event(&Event::TlsEstablished { version: link.tls_version });
@@ -81,48 +127,93 @@ impl Dialer {
         Ok(stream)
     }
 
-    /// The host's addresses, at least one.
+    /// The addresses, at least one, of the server, or of the proxy where there is one: that resolves the server's name
+    /// itself.
     ///
     /// # Errors
     /// `network/resolve` or `network/timeout`.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>> {
-        let host = &self.server.host;
+        let (host, port) = self.first();
+        let whose = if self.proxy.is_some() { " of the proxy" } else { "" };
         let failed = |why: String| {
-            Error::new(ErrorCode::NetworkResolve, format!("the host name '{host}' cannot be resolved: {why}"))
+            let message = format!("the host name '{host}'{whose} cannot be resolved: {why}");
+            self.unreached(Error::new(ErrorCode::NetworkResolve, message))
         };
-        let looked_up =
-            tokio::time::timeout(self.timeout, tokio::net::lookup_host((host.to_string(), self.server.port)))
-                .await
-                .map_err(|_| self.timed_out("the name server"))?;
+        let looked_up = tokio::time::timeout(self.timeout, tokio::net::lookup_host((host.to_string(), port)))
+            .await
+            .map_err(|_| self.unreached(self.late(&self.shown_first(), "the name server")))?;
         let addresses: Vec<_> = looked_up.map_err(|error| failed(error.to_string()).source(error))?.collect();
         if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
     }
 
-    /// Connects to the first address that answers. One that never does, such as an IPv6 address without a route,
-    /// takes its share of the time and no more.
+    /// Connects to the first of the [addresses](Self::resolve) that answers, and has the proxy connect to the server
+    /// where there is one: all of it within the time of one step.
     ///
     /// # Errors
-    /// The last address's: `network/connect` or `network/timeout`.
+    /// The last address's: `network/connect` or `network/timeout`. Those of the proxy: `network/proxy`,
+    /// `network/connect`, `network/closed` or `network/timeout`.
     pub async fn open_tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream> {
         let begin = Instant::now();
-        let mut failure = self.timed_out("TCP");
+        let mut stream = self.open_first(addresses, begin).await?;
+        // A request is one small packet: do not wait to fill a larger one.
+        let _ = stream.set_nodelay(true);
+        if let Some(proxy) = &self.proxy {
+            let left = self.timeout.saturating_sub(begin.elapsed());
+            let opened = tokio::time::timeout(left, proxy.open(&mut stream, &self.server)).await;
+            opened.map_err(|_| self.proxy_timed_out(proxy))??;
+        }
+        Ok(stream)
+    }
+
+    /// TCP alone. An address that never answers, such as an IPv6 address without a route, takes its share of the time
+    /// and no more.
+    async fn open_first(&self, addresses: &[SocketAddr], begin: Instant) -> Result<TcpStream> {
+        let late = || self.unreached(self.late(&self.shown_first(), "TCP"));
+        let mut failure = late();
         for (address, rest) in addresses.iter().zip((1..=addresses.len()).rev()) {
             let left = self.timeout.saturating_sub(begin.elapsed());
             let share = left / u32::try_from(rest).unwrap_or(u32::MAX);
             failure = match tokio::time::timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // A request is one small packet: do not wait to fill a larger one.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
+                Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => {
-                    let message = format!("no connection to {}: {error}", self.server);
-                    Error::new(ErrorCode::NetworkConnect, message).source(error)
+                    let message = format!("no connection to {}: {error}", self.shown_first());
+                    self.unreached(Error::new(ErrorCode::NetworkConnect, message).source(error))
                 }
-                Err(_) => self.timed_out("TCP"),
+                Err(_) => late(),
             };
         }
         Err(failure)
+    }
+
+    /// What this machine itself connects to.
+    fn first(&self) -> (&Host, u16) {
+        match &self.proxy {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (&self.server.host, self.server.port),
+        }
+    }
+
+    fn shown_first(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("the proxy {proxy}"),
+            None => self.server.to_string(),
+        }
+    }
+
+    /// What this machine itself connects to was not reached. Where a variable names a proxy to other programs, that may
+    /// be the only way out.
+    fn unreached(&self, error: Error) -> Error {
+        match (&self.proxy, proxy::variable_of_others()) {
+            (Some(_), _) => error.hint(Hint::ProxyUnreached),
+            (None, Some(variable)) => error.hint(Hint::UnusedProxy(variable)),
+            (None, None) => error,
+        }
+    }
+
+    fn proxy_timed_out(&self, proxy: &Proxy) -> Error {
+        let message =
+            format!("the proxy {proxy} did not connect to {} within {:?}", self.server, self.timeout);
+        Error::new(ErrorCode::NetworkTimeout, message).hint(Hint::BeyondProxy)
     }
 
     /// Authenticates the server, and presents `identity` where the server asks for it.
@@ -156,32 +247,48 @@ impl Dialer {
 
     fn tls_failed(&self, error: io::Error, client: ClientCertificate) -> Error {
         let peer = self.server.to_string();
-        tls::translate(&error, &peer, client).unwrap_or_else(|| closed_in_tls(&peer, error))
+        let mut failed = tls::translate(&error, &peer, client).unwrap_or_else(|| self.closed_in_tls(error));
+        if let Some(proxy) = &self.proxy {
+            failed.message.push_str(&format!(" (through the proxy {proxy})"));
+        }
+        failed
     }
 
-    /// The certificates that the server presents, leaf first, believed or not. Nothing is sent over the
-    /// connection.
+    /// ThingsBoard's plain port closes when it hears TLS, as does a port that is blocked.
+    fn closed_in_tls(&self, error: io::Error) -> Error {
+        let message = format!("{} closed the connection during the TLS handshake", self.server);
+        if self.server.port == PLAIN_PORT {
+            let message = format!("{message}: {PLAIN_PORT} is the plain port, which does not speak TLS");
+            return Error::new(ErrorCode::TlsHandshake, message).source(error).hint(Hint::PlainPort);
+        }
+        Error::new(ErrorCode::NetworkClosed, message).source(error).hint(Hint::PlainPortOrBlocked)
+    }
+
+    /// What the server presents, believed or not, and whatever it is. Nothing is sent over the connection.
     ///
     /// # Errors
     /// Those of the steps, and `tls/handshake`.
-    pub async fn peer_certificates(&self, progress: &Progress) -> Result<(Vec<Certificate>, &'static str)> {
+    pub async fn peer_certificates(&self, progress: &Progress) -> Result<Presented> {
         let stream = self.connect(progress).await?;
         let seen = Recorder::new();
-        let stream = self
-            .handshake(stream, tls::inspecting(Arc::clone(&seen))?, false)
-            .await?
-            .map_err(|error| self.tls_failed(error, ClientCertificate::NotAsked))?;
-        let origin = self.server.to_string();
-        let chain = seen
-            .presented()
-            .into_iter()
-            .map(|der| Certificate::from_der(der, &origin))
-            .collect::<Result<_>>()?;
-        Ok((chain, version(&stream)))
+        let stream = self.handshake(stream, tls::inspecting(Arc::clone(&seen))?, false).await?;
+        let chain = seen.presented();
+        match stream {
+            Ok(stream) => {
+                Ok(Presented { chain, tls_version: Some(version(&stream)), is_proved: seen.is_proved() })
+            }
+            // It failed after the certificates had come: they are what was asked for.
+            Err(_) if !chain.is_empty() => Ok(Presented { chain, tls_version: None, is_proved: false }),
+            Err(error) => Err(self.tls_failed(error, ClientCertificate::NotAsked)),
+        }
     }
 
     pub(crate) fn timed_out(&self, what: &str) -> Error {
-        let message = format!("{}: {what} did not answer within {:?}", self.server, self.timeout);
+        self.late(&self.server.to_string(), what)
+    }
+
+    fn late(&self, who: &str, what: &str) -> Error {
+        let message = format!("{who}: {what} did not answer within {:?}", self.timeout);
         Error::new(ErrorCode::NetworkTimeout, message)
     }
 }
@@ -208,11 +315,6 @@ fn version(stream: &TlsStream<TcpStream>) -> &'static str {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     }
-}
-
-fn closed_in_tls(peer: &str, error: io::Error) -> Error {
-    let message = format!("{peer} closed the connection during the TLS handshake");
-    Error::new(ErrorCode::NetworkClosed, message).source(error).hint(Hint::BlockedOrNotTls)
 }
 
 #[cfg(test)]
