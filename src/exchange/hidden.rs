@@ -37,7 +37,7 @@ fn escaped(secret: &str) -> String {
     quoted.trim_start_matches('"').strip_suffix('"').unwrap_or(&quoted).to_owned()
 }
 
-/// `text` with each escape of JSON's as the character that it stands for; what is none stays.
+/// `text` with each JSON escape replaced by its character. Other text stays as it is.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

@@ -13,7 +13,7 @@ use crate::identity::{Credentials, CredentialsType};
 use crate::mqtt::LARGEST_PACKET;
 use crate::secret::Secret;
 
-/// What is asked of the server.
+/// A provision request.
 #[derive(Debug, Clone, Copy)]
 pub struct ProvisionRequest<'a> {
     /// The device's name; without one the server makes up a name and never tells it.
@@ -85,7 +85,7 @@ impl ProvisionRequest<'_> {
         Ok(json)
     }
 
-    /// What nobody may see of the request.
+    /// The secrets of the request.
     pub(super) fn secrets(&self) -> Vec<&Secret> {
         let own = match self.credentials {
             Credentials::X509(_) => None,
@@ -99,7 +99,7 @@ impl ProvisionRequest<'_> {
 /// How the server judged the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// The device exists and has credentials; which ones, the rest of the answer says.
+    /// The device exists and has credentials. The rest of the answer says which ones.
     Success,
     /// Wrong provision key or secret, or provisioning is disabled.
     NotFound,

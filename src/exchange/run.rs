@@ -1,5 +1,7 @@
 //! One request, one answer, one connection.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::message::{Answer, ProvisionRequest};
@@ -14,13 +16,13 @@ const REQUEST_TOPIC: &str = "/provision/request";
 /// Where the answer comes.
 const RESPONSE_TOPIC: &str = "/provision/response";
 
-/// Characters of a status that are told; ThingsBoard's own have up to nine.
+/// How many characters of a status are shown. ThingsBoard's own have up to nine.
 const LONGEST_STATUS: usize = 40;
 
 /// What is known after the request may have left.
 #[derive(Debug)]
 pub enum Reply {
-    /// The server answered, and the answer could be read. What was secret in the request is hidden in its texts.
+    /// The server answered, and the answer could be read. The secrets of the request are hidden in its texts.
     Answered(Answer),
     /// No readable answer came, and why: the server may or may not have made the device.
     Lost(Error),
@@ -29,14 +31,16 @@ pub enum Reply {
 /// Sends `request` and waits for its answer.
 ///
 /// `before_send` runs between CONNACK and the request: it records on disk that the request may have left.
+/// The answer may take `patience`.
 /// The answer's PUBLISH is the only answer there is: ThingsBoard acknowledges requests that it then drops,
-/// and up to 3.8 never acknowledges the subscription. What came before the request was written answers nothing.
+/// and up to 3.8 never acknowledges the subscription. A message that came before the request was written is no answer.
 ///
 /// # Errors
-/// Whatever happens before the request left. Afterwards nothing is an error: see [`Reply::Lost`].
+/// Any failure before the request was sent. A failure after that is no error: see [`Reply::Lost`].
 pub async fn run(
     dialer: &Dialer,
     request: &ProvisionRequest<'_>,
+    patience: Duration,
     progress: &Progress,
     before_send: impl Future<Output = Result<()>>,
 ) -> Result<Reply> {
@@ -53,12 +57,12 @@ pub async fn run(
     }
     progress.event(&Event::RequestSent);
     progress.event(&Event::Started { step: Step::Exchange, what: "the server's answer".to_owned() });
-    let received = tokio::time::timeout(dialer.timeout, answer(&mut session)).await;
+    let received = tokio::time::timeout(patience, answer(&mut session)).await;
     session.close().await;
     let mut answer = match received {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Ok(Reply::Lost(error)),
-        Err(_) => return Ok(Reply::Lost(no_answer(dialer))),
+        Err(_) => return Ok(Reply::Lost(no_answer(dialer, patience))),
     };
     answer.hide(&request.secrets());
     progress.event(&Event::AnswerReceived { status: one_line(answer.status.as_str(), LONGEST_STATUS) });
@@ -75,8 +79,7 @@ async fn answer(session: &mut Session) -> Result<Answer> {
     }
 }
 
-fn no_answer(dialer: &Dialer) -> Error {
-    let message =
-        format!("{} did not answer the provision request within {:?}", dialer.server, dialer.timeout);
+fn no_answer(dialer: &Dialer, patience: Duration) -> Error {
+    let message = format!("{} did not answer the provision request within {patience:?}", dialer.server);
     Error::new(ErrorCode::NetworkTimeout, message).hint(Hint::AnswerLost)
 }

@@ -3,8 +3,30 @@
 use super::next::Answered;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::exchange::{Answer, Status, Value};
-use crate::identity::{Certificate, Credentials, CredentialsType};
+use crate::identity::{BasicCredentials, Certificate, Credentials, CredentialsType};
 use crate::text::one_line;
+
+/// A token or basic credentials that the answer holds and that were not sent. A device profile with
+/// `CHECK_PRE_PROVISIONED_DEVICES` answers so: it ignores what was sent, and returns what the device has.
+///
+/// From ThingsBoard 4.2.1.1 on it does so once (`DeviceProvisionServiceImpl`), so that they must not be lost.
+pub(super) fn of_its_own(answer: &Answer, sent: &Credentials) -> Option<Credentials> {
+    if answer.status != Status::Success {
+        return None;
+    }
+    let theirs = match (answer.known_credentials_type()?, answer.credentials_value.as_ref()?) {
+        (CredentialsType::AccessToken, Value::Text(token)) => Credentials::AccessToken(token.clone()),
+        (CredentialsType::MqttBasic, Value::Basic { client_id, user_name, password }) => {
+            Credentials::MqttBasic(BasicCredentials {
+                client_id: client_id.clone(),
+                user_name: user_name.clone(),
+                password: password.clone(),
+            })
+        }
+        _ => return None,
+    };
+    value_equals(answer.credentials_value.as_ref()?, sent).is_err().then_some(theirs)
+}
 
 /// Judges an answer: whether it says SUCCESS and holds exactly the credentials that were sent. What else it says comes
 /// with the failure of the run, at its step.

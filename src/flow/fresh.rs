@@ -16,6 +16,18 @@ pub(super) struct Fresh {
     pub(super) credentials: Credentials,
 }
 
+impl Fresh {
+    /// A token or basic credentials that the server gave.
+    pub(super) fn of_the_server(credentials: Credentials) -> Option<Self> {
+        let kept = match &credentials {
+            Credentials::AccessToken(token) => Kept::AccessToken(token.clone()),
+            Credentials::MqttBasic(basic) => Kept::MqttBasic(basic.clone()),
+            Credentials::X509(_) => return None,
+        };
+        Some(Self { kept, credentials })
+    }
+}
+
 impl From<SoftwareIdentity> for Fresh {
     fn from(identity: SoftwareIdentity) -> Self {
         let chain = std::iter::once(&identity.leaf).chain(&identity.intermediates).cloned().collect();

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::blocking;
+use crate::clock;
 use crate::error::{Result, Step};
 use crate::event::{Event, Progress};
-use crate::identity::{Issue, Issued, Profile, SoftwareIdentity, Validity, X509Identity, issue};
+use crate::identity::{
+    Issue, Issued, LONGEST_COMMON_NAME, Profile, SoftwareIdentity, Validity, X509Identity, issue, request,
+};
 use crate::keys::{KeyType, SoftwareKey};
 
 /// A key and a certificate that shall be made.
@@ -26,9 +29,11 @@ pub struct NewIdentity<'a> {
 /// Makes the key on a thread of its own, because an RSA key takes seconds, and the certificate. Tells what it does.
 ///
 /// # Errors
-/// Those of [`issue`]; when the operating system has no random numbers.
+/// `usage/invalid-value` for more days than until the year 9999; those of [`issue`]; when the operating system has no random numbers.
 pub async fn new_identity(wanted: &NewIdentity<'_>, progress: &Progress) -> Result<SoftwareIdentity> {
     let &NewIdentity { name, profile, days, key_type, issuer } = wanted;
+    clock::plausible_now()?;
+    Validity::check_days(days)?;
     progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
     let (for_name, profile, issuer) = (name.to_owned(), profile.clone(), issuer.cloned());
     let (key, issued) = blocking(move || {
@@ -46,11 +51,7 @@ pub async fn new_identity(wanted: &NewIdentity<'_>, progress: &Progress) -> Resu
     .await?;
     let Issued { leaf, above, name_cut, ends_with_issuer } = issued;
     progress.event(&Event::IdentityCreated { key_type });
-    if name_cut {
-        progress.warn(format!(
-            "the certificate's common name is cut to the 64 characters that X.509 allows: {name}"
-        ));
-    }
+    warn_of_cut(name_cut, name, progress);
     if ends_with_issuer {
         progress.warn(format!(
             "the certificate ends with its authority's, on {}, not after {days} days",
@@ -58,4 +59,33 @@ pub async fn new_identity(wanted: &NewIdentity<'_>, progress: &Progress) -> Resu
         ));
     }
     Ok(SoftwareIdentity { leaf, intermediates: above, key: Arc::new(key) })
+}
+
+/// Makes the key on a thread of its own, and a request (PKCS#10, PEM) for its certificate. Tells what it does.
+///
+/// # Errors
+/// Those of [`request`]; when the operating system has no random numbers.
+pub async fn new_request(
+    name: &str,
+    key_type: KeyType,
+    progress: &Progress,
+) -> Result<(SoftwareKey, String)> {
+    progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
+    let for_name = name.to_owned();
+    let made = blocking(move || {
+        let key = SoftwareKey::generate(key_type)?;
+        let request = request(&for_name, &key)?;
+        Ok((key, request))
+    })
+    .await?;
+    warn_of_cut(name.chars().nth(LONGEST_COMMON_NAME).is_some(), name, progress);
+    Ok(made)
+}
+
+fn warn_of_cut(is_cut: bool, name: &str, progress: &Progress) {
+    if is_cut {
+        progress.warn(format!(
+            "the certificate's common name is cut to the 64 characters that X.509 allows: {name}"
+        ));
+    }
 }

@@ -15,17 +15,19 @@ mod prove;
 mod provision;
 mod remove;
 mod run;
+mod trust;
 mod walk;
 
 pub use adopt::adopt;
 pub use connect::{Reached, connect};
-pub use identity::{NewIdentity, new_identity};
+pub use identity::{NewIdentity, new_identity, new_request};
 pub use next::Outcome;
 pub use plan::*;
 pub use prove::{Proof, Prover, Unproved};
 pub use provision::{Provisioned, Timings, provision};
 pub use remove::remove;
 pub use run::Run;
+pub use trust::{Believed, TrustPlan, believe, check_name_again};
 
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Result};

@@ -1,7 +1,7 @@
 //! The state machine: what a run does next, from what it knows. Pure, and the only place that knows the order.
 //!
-//! `?` is a connect with the device's own identity, after a throw-away one was refused where no answer of this run
-//! vouches for the device.
+//! `?` is a connect with the device's own identity. If no answer of this run vouches for (confirms) the device, the
+//! server must first refuse a throw-away identity.
 //!
 //! | state | registration | what was just learnt | becomes | next |
 //! |---|---|---|---|---|
@@ -11,7 +11,8 @@
 //! | staged | by request | ? accepted | | fail: it is a device's already |
 //! | staged | at connect | the run begins | sent | ? |
 //! | sent | by request | SUCCESS with these credentials | accepted | ?, or done: provisioned |
-//! | sent | by request | NOT_FOUND, or other credentials | staged | fail |
+//! | sent | by request | SUCCESS with a token or basic credentials of the device's own | | keep them as the candidate |
+//! | sent | by request | NOT_FOUND, or another certificate | staged | fail |
 //! | sent | by request | FAILURE, or no readable answer | | ?, or fail where no proof is wanted |
 //! | sent | any | the run begins | | ? |
 //! | sent | by request | ? refused, nothing was asked in this run | | ask |
@@ -27,9 +28,12 @@
 //! | any | any | ? unclear | | fail; after FAILURE or a loss with that |
 //! | any | any | ? not asked for, anonymous | | fail; after FAILURE with that |
 //!
-//! A candidate, which shall succeed the current identity, goes the same way, and is promoted where the first identity
-//! would be done. It is never tried before the server was told of it, and once it was, the old one is never tried:
-//! ThingsBoard's chain strategy would put the old one back.
+//! A candidate is an identity that will replace the current one. It goes through the same states, and is promoted where
+//! the first identity would be done. It is never tried before the server was told of it. After that, the old identity
+//! is never tried, because ThingsBoard's chain strategy would return to it.
+//!
+//! Credentials that the server gave a device that it had before (`CHECK_PRE_PROVISIONED_DEVICES`) are such a candidate,
+//! `accepted` from the beginning.
 
 use crate::device::State;
 
@@ -73,8 +77,10 @@ pub enum Answered {
     NotFound,
     /// FAILURE, which is also what the server says when an earlier request made the device.
     Failure,
-    /// SUCCESS with other credentials: what the server has is known, and it is not this identity.
+    /// SUCCESS with another device's certificate: what the server has is known, and it is not this identity.
     OtherCredentials,
+    /// SUCCESS with a token or basic credentials that the device had at the server before it was asked for.
+    PreProvisioned,
     /// No answer, or none that can be read.
     Lost,
 }
@@ -116,6 +122,8 @@ pub enum Outcome {
     Recovered,
     /// The device was proved before.
     Verified,
+    /// The server had the device already, and gave its credentials.
+    PreProvisioned,
 }
 
 impl Outcome {
@@ -125,6 +133,7 @@ impl Outcome {
             Self::Provisioned => "provisioned",
             Self::Recovered => "recovered",
             Self::Verified => "verified",
+            Self::PreProvisioned => "pre-provisioned",
         }
     }
 }
@@ -158,6 +167,8 @@ pub enum Action {
     },
     /// Connect, which registers the device.
     Register,
+    /// Keep what the server gave as the candidate, which goes on from there.
+    Keep,
     /// Make the proved candidate the device's identity.
     Promote,
     /// The end.
@@ -207,6 +218,7 @@ pub const fn first(case: Case, position: Position, learnt: Learnt) -> Next {
         (_, Learnt::Answered(A::NotSent)) => stay(Action::Fail(Failed::Answer)),
         (_, Learnt::Answered(A::Success)) if prove => to(Accepted, Action::Connect { vouched: true }),
         (_, Learnt::Answered(A::Success)) => to(Accepted, Action::Done(Outcome::Provisioned)),
+        (_, Learnt::Answered(A::PreProvisioned)) => stay(Action::Keep),
         (_, Learnt::Answered(A::NotFound | A::OtherCredentials)) => to(Staged, Action::Fail(Failed::Answer)),
         (_, Learnt::Answered(A::Failure | A::Lost)) if prove => stay(TRY),
         (_, Learnt::Answered(A::Failure | A::Lost)) => stay(Action::Fail(Failed::Answer)),
@@ -246,7 +258,7 @@ pub const fn first(case: Case, position: Position, learnt: Learnt) -> Next {
     }
 }
 
-/// What is next for an identity that shall succeed the current one.
+/// What is next for an identity that will replace the current one.
 pub const fn candidate(registration: Registration, position: Position, learnt: Learnt) -> Next {
     // tbprov makes it, and nothing is promoted that was not proved.
     let case = Case { registration, given: false, prove: true };

@@ -19,8 +19,12 @@ pub const DEFAULT_HOST: &str = "mqtt.thingsboard.cloud";
 pub const DEFAULT_PORT: u16 = 8883;
 /// Days that a new certificate is valid.
 pub const DEFAULT_DAYS: u32 = 3650;
-/// How long each step may take: more than the 10 s after which ThingsBoard's own core gives up.
+/// How long each step may take, but for the answer to a request.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the answer to a request may take. Where ThingsBoard's core does not answer, its transport closes the
+/// connection after 11 to 17 s: it gives up after 10 s (`transport.sessions`, `queue.transport_api.max_requests_timeout`)
+/// and looks every 10 s. Waiting longer than that makes the outcome the same each time.
+pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(21);
 /// The key type of a new identity.
 pub const DEFAULT_KEY_TYPE: KeyType = KeyType::EcP256;
 
@@ -112,6 +116,8 @@ pub struct ProvisionPlan {
     /// Whether a fresh identity is proved by a connect. Without, its state stays `accepted`. What registers at connect
     /// is always proved by it.
     pub verify_connect: bool,
+    /// How long the answer to the request may take; every other step has the dialer's time.
+    pub answer_timeout: Duration,
     /// What to send afterwards.
     pub telemetry: Option<TelemetryPlan>,
 }
@@ -122,6 +128,7 @@ impl ProvisionPlan {
         Wishes {
             given: matches!(self.identity, IdentityPlan::Given(_)),
             gateway: matches!(self.registration, RegistrationPlan::ByRequest { gateway: true, .. }),
+            pre_provisioned: false,
             registers_at_connect: self.registration.kind() == Registration::AtConnect,
             provision_key_sha256: self.registration.provision_key_sha256(),
         }

@@ -1,5 +1,5 @@
-//! What proves an identity: a connect for which the server asked for the certificate and that it accepted, on a
-//! server that refuses an identity nobody gave it.
+//! What proves an identity: a connect in which the server asked for the certificate and accepted it. The server must
+//! also refuse an identity that it does not know.
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ pub struct Proof {
 /// Why a connect proves nothing.
 #[derive(Debug)]
 pub struct Unproved {
-    /// What is known all the same.
+    /// What is known in spite of the failure.
     pub connected: Connected,
     /// The failure.
     pub error: Error,
 }
 
-/// Proves identities at one server. Whether the server refuses strangers is found out once for each kind of
-/// credentials.
+/// Proves identities at one server. It finds out once per kind of credentials whether the server refuses an identity
+/// that it does not know.
 #[derive(Debug)]
 pub struct Prover {
     /// Dials the server.
@@ -55,8 +55,8 @@ impl Prover {
 
     /// Connects with `credentials` and leaves again.
     ///
-    /// Unless an answer of this run vouches for the identity, a throw-away one of the same kind has to be refused
-    /// first. It comes first because a good login resets ThingsBoard's count of wrong ones.
+    /// Unless an answer of this run vouches for (confirms) the identity, the server must first refuse a throw-away
+    /// identity of the same kind. That one comes first because a good login resets ThingsBoard's count of wrong logins.
     ///
     /// # Errors
     /// What is known about the identity, with the failure: those of [`Session::open`], `verify/not-asked`,
@@ -78,7 +78,7 @@ impl Prover {
         Ok(proof)
     }
 
-    /// Finds out, once, whether the server refuses an identity of this kind that nobody gave it.
+    /// Finds out, once, whether the server refuses an unknown identity of this kind.
     ///
     /// # Errors
     /// `verify/anonymous` when it does not; what kept it from being found out.

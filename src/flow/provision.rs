@@ -1,22 +1,21 @@
-//! Provisions one device, or finishes what an earlier run began. What is done when is the matter of
-//! [`next`](super::next).
+//! Provisions one device, or finishes what an earlier run began. [`next`](super::next) decides the order.
 //!
-//! The key is on the disk before the request leaves, and the record says `sent` before it does.
+//! The key is on the disk, and the record says `sent`, before the request is sent.
 
 use std::time::{Duration, Instant};
 
 use super::fresh::{self, Fresh};
-use super::next::Outcome;
+use super::next::{Connected, Outcome};
 use super::plan::{IdentityPlan, ProvisionPlan, RegistrationPlan, subject};
 use super::prove::Proof;
 use super::run::Run;
-use super::walk::Walk;
+use super::walk::{self, Walk};
 use super::{find_same, record_proof};
 use crate::device::{DeviceName, State};
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Ignored};
-use crate::identity::{Credentials, Validity};
-use crate::ledger::{Entry, Lease, NewDevice, NewIdentity, Subject, Which};
+use crate::identity::{Credentials, CredentialsType, Validity};
+use crate::ledger::{Entry, Lease, NewDevice, NewIdentity, Subject, Which, identity_name};
 use crate::telemetry::{self, Report};
 
 /// How long the parts took. Zero for a part that was not needed.
@@ -50,7 +49,7 @@ pub struct Provisioned {
 /// Provisions one device, or finishes what an earlier run began. Safe to repeat, and to drop at any point.
 ///
 /// # Errors
-/// Any [`ErrorCode`], at the step that was reached. What is on disk stays, and a rerun goes on from there.
+/// Any [`ErrorCode`], at the step that was reached. What is on disk stays, and a rerun continues from there.
 pub async fn provision(plan: &ProvisionPlan, run: Run<'_>) -> Result<Provisioned> {
     let (mut provisioned, credentials) = run.stamped(to_proof(plan, run)).await?;
     let Some(telemetry) = &plan.telemetry else { return Ok(provisioned) };
@@ -83,17 +82,79 @@ async fn to_proof(plan: &ProvisionPlan, run: Run<'_>) -> Result<(Provisioned, Cr
         Error::new(ErrorCode::UsageMissing, "a device that registers at connect needs a name")
     })?;
     run.progress.begin(Step::Stage);
-    let lease = run.lease(subject).await?;
-    // What is there already belongs to the plan.
+    let lease = match run.lease(subject).await {
+        Ok(lease) => lease,
+        Err(error) if cannot_be_written(&error) => return unrecorded(plan, run, subject, error).await,
+        Err(error) => return Err(error),
+    };
+    // Finding what the store already has belongs to the step `plan`.
     run.progress.begin(Step::Plan);
     let mut timings = Timings::default();
-    let (entry, credentials) = match run.ledger.find(subject).await? {
+    let (entry, which, credentials) = match run.ledger.find(subject).await? {
         Some(entry) => take_up(plan, run, entry).await?,
-        None => stage(plan, run, &lease, subject, &mut timings).await?,
+        None => {
+            let (entry, credentials) = stage(plan, run, &lease, subject, &mut timings).await?;
+            (entry, Which::Current, credentials)
+        }
     };
     let progress = run.progress.about(entry.id.clone());
     let run = Run { progress: &progress, ..run };
-    Walk::begin(plan, run, lease, slot, entry, credentials, timings).finish().await
+    let (entry, which, credentials) = pick_up(run, &lease, (entry, which, credentials)).await?;
+    Walk::begin(plan, run, lease, slot, (entry, which, credentials), timings).finish().await
+}
+
+/// Whether the ledger is one that this user can read only.
+fn cannot_be_written(error: &Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
+
+/// Verifies a device that was proved before, in a ledger that cannot be written: nothing of it would change.
+async fn unrecorded(
+    plan: &ProvisionPlan,
+    run: Run<'_>,
+    subject: Subject<'_>,
+    error: Error,
+) -> Result<(Provisioned, Credentials)> {
+    let found = run.ledger.find(subject).await?;
+    let Some(entry) = found.filter(|entry| entry.record.state() == State::Proved) else { return Err(error) };
+    run.progress.begin(Step::Plan);
+    let (entry, _, credentials) = take_up(plan, run, entry).await?;
+    let progress = run.progress.about(entry.id.clone());
+    let (started, mut proof) = (Instant::now(), None);
+    if plan.verify_connect {
+        let connected = run.prover.connect(&credentials, false, &progress).await;
+        proof = Some(connected.map_err(|unproved| match unproved.connected {
+            Connected::Refused => walk::forgotten(&entry, unproved.error),
+            _ => unproved.error,
+        })?);
+    }
+    let done = if proof.is_some() { "the device is verified, and" } else { "the device was proved before;" };
+    progress.warn(format!("{done} nothing is recorded: {}", error.message));
+    let timings = Timings { verify: started.elapsed(), ..Timings::default() };
+    let outcome = Outcome::Verified;
+    Ok((Provisioned { outcome, entry, answer_verified: false, proof, telemetry: None, timings }, credentials))
+}
+
+/// Makes the candidate of what the server gave in a run that ended before its record said so.
+async fn pick_up(
+    run: Run<'_>,
+    lease: &Lease,
+    device: (Entry, Which, Credentials),
+) -> Result<(Entry, Which, Credentials)> {
+    let (entry, which, credentials) = device;
+    let may_be_theirs =
+        which == Which::Current && matches!(entry.record.state(), State::Sent | State::Staged);
+    let left = if may_be_theirs { run.ledger.left_behind(&entry).await? } else { None };
+    let Some(kept) = left else { return Ok((entry, which, credentials)) };
+    let theirs = kept.clone().open(&entry.place())?;
+    if identity_name(&theirs) == identity_name(&credentials) {
+        return Ok((entry, which, credentials));
+    }
+    let new = NewIdentity { kept: &kept, credentials: &theirs };
+    let entry = run.ledger.stage_next(lease, &entry, new, State::Accepted).await?;
+    Ok((entry, Which::Candidate, theirs))
 }
 
 /// Makes the credentials and writes them to the ledger.
@@ -127,9 +188,16 @@ async fn stage(
     Ok((entry, credentials))
 }
 
-/// Goes on with a device of the ledger, if it is what the plan asks for.
-async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(Entry, Credentials)> {
-    let kept = run.ledger.key(&entry, Which::Current).await?;
+/// Continues with a device of the ledger, if it is what the plan asks for.
+async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(Entry, Which, Credentials)> {
+    // What the server gave was not proved yet.
+    let has_theirs = entry
+        .record
+        .candidate
+        .as_ref()
+        .is_some_and(|candidate| candidate.identity.credentials_type != CredentialsType::X509);
+    let which = if has_theirs { Which::Candidate } else { Which::Current };
+    let kept = run.ledger.key(&entry, which).await?;
     let credentials = kept.open(&entry.place())?;
     if let Some(what) = conflict(plan, run, &entry, &credentials) {
         run.progress.begin(Step::Stage);
@@ -155,8 +223,9 @@ async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(En
     {
         progress.event(&Event::Ignored { wish: Ignored::Days });
     }
-    progress.event(&Event::IdentityFound { state: entry.record.state() });
-    Ok((entry, credentials))
+    let (_, identity) = entry.identity(which)?;
+    progress.event(&Event::IdentityFound { state: identity.state });
+    Ok((entry, which, credentials))
 }
 
 /// The same validity, were it as long as was asked for.
@@ -171,6 +240,11 @@ fn conflict(plan: &ProvisionPlan, run: Run<'_>, entry: &Entry, credentials: &Cre
     let record = &entry.record;
     if record.state() != State::Staged && !run.prover.dialer.server.is_at(&record.host, record.port) {
         return Some(format!("for the server {}", record.host.with_port(record.port)));
+    }
+    let is_given = matches!(plan.identity, IdentityPlan::Given(_));
+    if record.wishes.pre_provisioned && !is_given {
+        // What the server has is another kind than was asked for, and was kept all the same.
+        return None;
     }
     if record.identity.credentials_type != plan.identity.credentials_type() {
         return Some(format!("with credentials of type {}", record.identity.credentials_type));

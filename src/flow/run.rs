@@ -6,7 +6,7 @@ use super::prove::Prover;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
-use crate::ledger::{self, Advance, Entry, Lease, Ledger, Slot, Subject, Which, Wishes};
+use crate::ledger::{self, Entry, Lease, Ledger, Subject};
 
 /// Where devices are kept, which server they are for, who may end the run, and who hears of it.
 #[derive(Clone, Copy)]
@@ -17,9 +17,9 @@ pub struct Run<'a> {
     pub prover: &'a Prover,
     /// Cancelled when the user ends the run.
     pub interrupt: &'a CancellationToken,
-    /// Cancelled when telemetry shall end: then too, or when nobody hears of it any more.
+    /// Cancelled when telemetry must end: with `interrupt`, or when the reader of stdout has closed it.
     pub stop_telemetry: &'a CancellationToken,
-    /// How far it is, and who hears of it.
+    /// The current step, and the observer.
     pub progress: &'a Progress,
 }
 
@@ -37,20 +37,6 @@ impl Run<'_> {
     /// Takes the device for this run, and waits until no other tbprov works on it.
     pub(super) async fn lease(&self, subject: Subject<'_>) -> Result<Lease> {
         ledger::wait_for(self.ledger, subject, self.progress).await
-    }
-
-    /// Records what the current identity has reached.
-    pub(super) async fn advance(
-        &self,
-        lease: &Lease,
-        entry: &Entry,
-        reached: &[State],
-        wishes: Option<&Wishes>,
-        leaves: Option<&Slot>,
-    ) -> Result<Entry> {
-        let server = Some(&self.prover.dialer.server);
-        let advance = Advance { which: Which::Current, reached, server, wishes, leaves };
-        self.ledger.advance(lease, entry, advance).await
     }
 
     pub(super) fn tell_state(&self, entry: &Entry, state: State) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use time::OffsetDateTime;
 
 use super::answer;
+use super::fresh::Fresh;
 use super::next::{
     self, Action, Answered, Case, Connected, Failed, Learnt, Next, Outcome, Position, Registration,
 };
@@ -17,8 +18,8 @@ use crate::device::State;
 use crate::error::{Error, ErrorCode, ErrorKind, Hint, Result, Step};
 use crate::event::{Event, Ignored};
 use crate::exchange::{self, ProvisionRequest, Reply};
-use crate::identity::Credentials;
-use crate::ledger::{Entry, Lease, Note, Refusal, Slot, Wishes};
+use crate::identity::{Credentials, CredentialsType};
+use crate::ledger::{Advance, Entry, Lease, NewIdentity, Note, Refusal, Slot, Which, Wishes};
 
 /// One way through the states.
 pub(super) struct Walk<'a> {
@@ -28,7 +29,11 @@ pub(super) struct Walk<'a> {
     slot: Option<Slot>,
     case: Case,
     entry: Entry,
+    /// Whose way it is: the device's identity, or the candidate that shall succeed it.
+    which: Which,
     credentials: Credentials,
+    /// What the server gave in place of the credentials that were sent.
+    given_back: Option<Credentials>,
     /// The state that is reached. The ledger is behind it while a connect follows at once.
     state: State,
     answer: Option<Answered>,
@@ -39,16 +44,16 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// The way of a device from where it is.
+    /// The way of a device, or of its candidate, from where it is.
     pub(super) fn begin(
         plan: &'a ProvisionPlan,
         run: Run<'a>,
         lease: Lease,
         slot: Option<Slot>,
-        entry: Entry,
-        credentials: Credentials,
+        device: (Entry, Which, Credentials),
         timings: Timings,
     ) -> Self {
+        let (entry, which, credentials) = device;
         let registration = plan.registration.kind();
         let case = Case {
             registration,
@@ -61,9 +66,11 @@ impl<'a> Walk<'a> {
             lease,
             slot,
             case,
-            state: entry.record.state(),
+            state: recorded(&entry, which),
             entry,
+            which,
             credentials,
+            given_back: None,
             answer: None,
             refusal: None,
             unproved: None,
@@ -76,7 +83,10 @@ impl<'a> Walk<'a> {
         let mut learnt = Learnt::Begun;
         loop {
             let position = Position { state: self.state, answer: self.answer };
-            let Next { state, action } = next::first(self.case, position, learnt);
+            let Next { state, action } = match self.which {
+                Which::Current => next::first(self.case, position, learnt),
+                _ => next::candidate(self.case.registration, position, learnt),
+            };
             if let Some(state) = state {
                 match (self.reach(state, action).await, action) {
                     // What the server said must not be lost behind what the disk says.
@@ -90,7 +100,8 @@ impl<'a> Walk<'a> {
             learnt = match action {
                 Action::Ask => self.ask().await?,
                 Action::Connect { vouched } => {
-                    if !vouched && matches!(self.state, State::Sent | State::Accepted) {
+                    let is_unasked = !self.case.prove;
+                    if is_unasked || (!vouched && matches!(self.state, State::Sent | State::Accepted)) {
                         self.run.progress.event(&Event::Settling { reason: self.reason() });
                     }
                     Learnt::Connected(self.connect(vouched).await)
@@ -101,15 +112,17 @@ impl<'a> Walk<'a> {
                     return Ok(self.done(outcome));
                 }
                 Action::Fail(why) => return Err(self.fail(why).await),
+                Action::Keep => self.keep().await?,
                 Action::Promote => {
-                    return Err(Error::new(ErrorCode::Bug, "a first identity was to be promoted"));
+                    self.entry = self.run.ledger.promote(&self.lease, &self.entry).await?;
+                    return Ok(self.done(Outcome::PreProvisioned));
                 }
             };
         }
     }
 
-    /// Where an earlier run wanted a proof and did not get it, and this one wants none: nobody has to find the device any
-    /// more.
+    /// Gives up the device's slot if an earlier run wanted a proof and did not get it, and this run wants none. No run
+    /// has to find the device by its slot any more.
     async fn leave_slot(&mut self, learnt: Learnt) -> Result<()> {
         if learnt == Learnt::Begun && self.slot.is_some() {
             self.write(&[], None).await?;
@@ -125,7 +138,7 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, state);
             return Ok(());
         }
-        let is_unwritten = before == State::Accepted && self.entry.record.state() != State::Accepted;
+        let is_unwritten = before == State::Accepted && self.recorded() != State::Accepted;
         let reached = if is_unwritten { &[State::Accepted, state][..] } else { &[state] };
         if state == State::Proved {
             self.run.progress.begin(Step::Promote);
@@ -143,8 +156,16 @@ impl<'a> Walk<'a> {
             State::Staged | State::Sent => false,
         };
         let leaves = self.slot.as_ref().filter(|_| is_finished);
-        self.entry = self.run.advance(&self.lease, &self.entry, reached, wishes, leaves).await?;
+        let server = Some(&self.run.prover.dialer.server);
+        let theirs = Wishes { pre_provisioned: true, ..self.entry.record.wishes.clone() };
+        let wishes = wishes.or_else(|| (self.which == Which::Candidate).then_some(&theirs));
+        let advance = Advance { which: self.which, reached, server, wishes, leaves };
+        self.entry = self.run.ledger.advance(&self.lease, &self.entry, advance).await?;
         Ok(())
+    }
+
+    fn recorded(&self) -> State {
+        recorded(&self.entry, self.which)
     }
 
     /// Sends the request and judges its answer.
@@ -164,6 +185,7 @@ impl<'a> Walk<'a> {
             gateway: *gateway,
         };
         let (run, wishes) = (self.run, Wishes { given: self.case.given, ..self.plan.wishes() });
+        let patience = self.plan.answer_timeout;
         run.progress.begin(Step::Exchange);
         let started = Instant::now();
         let before_send = async {
@@ -172,22 +194,50 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, State::Sent);
             Ok(())
         };
-        let reply = exchange::run(&run.prover.dialer, &request, run.progress, before_send).await;
+        let reply = exchange::run(&run.prover.dialer, &request, patience, run.progress, before_send).await;
         self.timings.exchange = started.elapsed();
         let judged = match reply {
             Err(error) => Err((Answered::NotSent, error.stamped(run.progress.step()))),
             Ok(Reply::Lost(error)) => Err((Answered::Lost, error.stamped(Step::Exchange))),
-            Ok(Reply::Answered(answer)) => answer::judge(&answer, &self.credentials),
+            Ok(Reply::Answered(answer)) => {
+                self.given_back = answer::of_its_own(&answer, &self.credentials);
+                answer::judge(&answer, &self.credentials)
+            }
         };
         let answered = match judged {
             Ok(()) => Answered::Success,
             Err((answered, error)) => {
                 self.refusal = Some(error);
-                answered
+                if self.given_back.is_some() { Answered::PreProvisioned } else { answered }
             }
         };
         self.answer = Some(answered);
         Ok(Learnt::Answered(answered))
+    }
+
+    /// Keeps what the server gave, before anything else: some releases give it once. The server has it, as if it had
+    /// been sent and accepted.
+    async fn keep(&mut self) -> Result<Learnt> {
+        let bug = || Error::new(ErrorCode::Bug, "nothing of the server's own was to be kept");
+        let Fresh { kept, credentials } =
+            self.given_back.take().and_then(Fresh::of_the_server).ok_or_else(bug)?;
+        self.run.progress.begin(Step::Stage);
+        let new = NewIdentity { kept: &kept, credentials: &credentials };
+        let staged = self.run.ledger.stage_next(&self.lease, &self.entry, new, State::Accepted).await;
+        self.entry = staged.map_err(|mut error| {
+            error.message = format!("the credentials that the server gave are not saved: {}", error.message);
+            error.hint(Hint::GivenOnce)
+        })?;
+        let what = match credentials.credentials_type() {
+            CredentialsType::AccessToken => "an access token",
+            _ => "MQTT credentials",
+        };
+        self.run.progress.warn(format!(
+            "the server has the device already, with {what} of its own: that is kept, and what was sent is not used"
+        ));
+        (self.which, self.state, self.credentials) = (Which::Candidate, State::Accepted, credentials);
+        self.answer = Some(Answered::Success);
+        Ok(Learnt::Answered(Answered::Success))
     }
 
     /// Connects with the identity.
@@ -213,6 +263,9 @@ impl<'a> Walk<'a> {
     /// Why the identity is tried although no answer of this run vouches for it.
     fn reason(&self) -> String {
         match (&self.refusal, self.state) {
+            _ if self.which == Which::Candidate => {
+                "the server gave the device credentials of its own".to_owned()
+            }
             (Some(refusal), _) => refusal.message.clone(),
             (None, State::Accepted) => "an earlier run did not prove the device".to_owned(),
             _ if self.case.registration == Registration::AtConnect => {
@@ -236,7 +289,7 @@ impl<'a> Walk<'a> {
         let provisioned = Provisioned {
             outcome,
             entry: self.entry,
-            answer_verified: self.answer == Some(Answered::Success),
+            answer_verified: self.answer == Some(Answered::Success) && outcome != Outcome::PreProvisioned,
             proof: self.proof,
             telemetry: None,
             timings: self.timings,
@@ -245,8 +298,11 @@ impl<'a> Walk<'a> {
     }
 
     async fn fail(&mut self, why: Failed) -> Error {
+        if self.which == Which::Candidate && why == Failed::RefusedAfterSuccess {
+            self.give_up().await;
+        }
         let mut error = self.failure(why);
-        if self.state == State::Accepted && self.entry.record.state() != State::Accepted {
+        if self.state == State::Accepted && self.recorded() != State::Accepted {
             // What was not written before, because a proof was to follow.
             if let Err(failed) = self.write(&[State::Accepted], None).await {
                 self.run
@@ -259,6 +315,22 @@ impl<'a> Walk<'a> {
             self.remember(&mut error).await;
         }
         error
+    }
+
+    /// What the server gave is no device's there. The device is again what it was before it was asked for, and a rerun
+    /// asks anew.
+    async fn give_up(&mut self) {
+        let given_up = async {
+            self.entry = self.run.ledger.roll_back(&self.lease, &self.entry).await?;
+            (self.which, self.state) = (Which::Current, State::Staged);
+            let wishes = Wishes { pre_provisioned: false, ..self.entry.record.wishes.clone() };
+            self.write(&[State::Staged], Some(&wishes)).await
+        };
+        if let Err(failed) = given_up.await {
+            self.run
+                .progress
+                .warn(format!("the record still names what the server gave: {}", failed.message));
+        }
     }
 
     /// Keeps the refusal with the device, and says so where it was refused so before.
@@ -304,11 +376,17 @@ impl<'a> Walk<'a> {
                 }
                 other => other.unwrap_or_else(bug),
             },
+            Failed::RefusedAfterSuccess if self.refusal.is_some() => self.refusal.take().unwrap_or_else(bug),
             Failed::RefusedAfterSuccess => refused_after_success(unproved.unwrap_or_else(bug)),
             Failed::Forgotten => forgotten(&self.entry, unproved.unwrap_or_else(bug)),
             Failed::NotRegistered => unproved.unwrap_or_else(bug).hint(Hint::NotRegistered),
         }
     }
+}
+
+/// How far one of the device's identities has come, by its record.
+fn recorded(entry: &Entry, which: Which) -> State {
+    entry.identity(which).map_or(State::Staged, |(_, identity)| identity.state)
 }
 
 fn refused_after_success(error: Error) -> Error {
@@ -318,7 +396,7 @@ fn refused_after_success(error: Error) -> Error {
 }
 
 /// The server does not know an identity that is said to be its device's.
-fn forgotten(entry: &Entry, error: Error) -> Error {
+pub(super) fn forgotten(entry: &Entry, error: Error) -> Error {
     let identity = &entry.record.identity;
     let once = match identity.reached.sent {
         _ if identity.state == State::Proved => "the device was proved before",

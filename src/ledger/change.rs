@@ -1,4 +1,4 @@
-//! What a change makes of a device's record, in whatever ledger it lies. All of it is pure.
+//! The record of a device after a change, for every kind of ledger. All functions are pure.
 
 use super::{
     Advance, Entry, NamedIdentity, NewIdentity, Note, Record, SCHEMA_ROTATED, Which, changed, identity_name,
@@ -43,13 +43,13 @@ impl Entry {
     ///
     /// # Errors
     /// `store/exists` when there is a candidate already, or when the identity is the device's own.
-    pub fn with_candidate(&self, current: String, next: NewIdentity<'_>) -> Result<Record> {
+    pub fn with_candidate(&self, current: String, next: NewIdentity<'_>, state: State) -> Result<Record> {
         let name = identity_name(next.credentials);
         let why = match &self.record.candidate {
             Some(_) => "has a candidate already",
             None if name == current => "has this identity already",
             None => {
-                let identity = IdentityRecord::new(next.credentials, State::Staged);
+                let identity = IdentityRecord::new(next.credentials, state);
                 let mut record = self.record.clone();
                 record.schema = SCHEMA_ROTATED.to_owned();
                 record.identity_name = Some(current);
@@ -80,7 +80,7 @@ impl Entry {
     pub fn rolled_back(&self) -> Result<Record> {
         let mut record = self.record.clone();
         if let Some(candidate) = record.candidate.take() {
-            // One that the server was never told of is nobody's: what was the device's before stays within reach.
+            // The server was never told of a staged candidate: it is dropped if there is a previous identity to keep.
             if candidate.identity.state != State::Staged || record.previous.is_none() {
                 record.previous = Some(candidate);
             }

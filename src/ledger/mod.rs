@@ -23,9 +23,10 @@ use crate::event::{Event, Progress};
 use crate::identity::{
     BasicCredentials, Certificate, Credentials, CredentialsType, SoftwareIdentity, X509Identity, sha256_hex,
 };
-use crate::keys::{self, Signer as _, SoftwareKey, Stored};
+use crate::keys::{self, Signer, SoftwareKey, Stored};
 use crate::secret::Secret;
 use crate::server::{Host, Server};
+use crate::text::shown_path;
 use crate::tls::Trust;
 
 /// Which device is meant.
@@ -75,9 +76,7 @@ impl Entry {
 
     /// Where it is, for messages.
     pub fn place(&self) -> String {
-        self.directory
-            .as_ref()
-            .map_or_else(|| self.id.to_string(), |directory| directory.display().to_string())
+        self.directory.as_ref().map_or_else(|| self.id.to_string(), shown_path)
     }
 }
 
@@ -118,7 +117,7 @@ impl Kept {
             return Err(Error::new(ErrorCode::FileKeyType, message).hint(Hint::KeyElsewhere));
         };
         let key = Arc::new(SoftwareKey::from_pem(key.expose(), origin)?);
-        let (leaf, intermediates) = leaf_of(chain, key.public_key(), origin)?;
+        let (leaf, intermediates) = leaf_of(chain, &*key, origin)?;
         Ok(SoftwareIdentity { leaf, intermediates, key })
     }
 
@@ -132,7 +131,7 @@ impl Kept {
             Self::MqttBasic(basic) => return Ok(Credentials::MqttBasic(basic)),
             Self::X509 { chain, key } => (chain, keys::open(&key, origin)?),
         };
-        let (leaf, intermediates) = leaf_of(chain, key.public_key(), origin)?;
+        let (leaf, intermediates) = leaf_of(chain, &*key, origin)?;
         Ok(Credentials::X509(X509Identity { leaf, intermediates, key }))
     }
 }
@@ -140,12 +139,12 @@ impl Kept {
 /// The leaf, which has to be for the key, and those above it.
 fn leaf_of(
     chain: Vec<Certificate>,
-    public_key: &[u8],
+    key: &dyn Signer,
     origin: &str,
 ) -> Result<(Certificate, Vec<Certificate>)> {
     let mut chain = chain.into_iter();
     match chain.next() {
-        Some(leaf) if leaf.public_key == public_key => Ok((leaf, chain.collect())),
+        Some(leaf) if leaf.is_for(key) => Ok((leaf, chain.collect())),
         _ => Err(Error::new(
             ErrorCode::StoreCorrupt,
             format!("the certificate of {origin} is not for its key"),
@@ -209,12 +208,12 @@ pub struct Advance<'a> {
     pub which: Which,
     /// The states reached since, the last of them the new one.
     pub reached: &'a [State],
-    /// The server that led there, and how it was believed, where that is news: an earlier run may have had a mistyped
+    /// The server of this change and its trust, if they differ from the record: an earlier run may have had a mistyped
     /// host.
     pub server: Option<&'a Server>,
-    /// What the device is registered with from now on, where that changes.
+    /// What the device is registered with from now on, if that changes.
     pub wishes: Option<&'a Wishes>,
-    /// The place where nobody has to find the device any more.
+    /// The slot by which the device need not be found any more.
     pub leaves: Option<&'a Slot>,
 }
 
@@ -249,8 +248,7 @@ pub struct Lease {
     hold: Arc<dyn Hold>,
 }
 
-/// What a ledger keeps while somebody has a [`Lease`], or while a change goes on under it; dropping it gives the
-/// device free.
+/// What a ledger holds while a [`Lease`] exists, or while a change under it continues. Dropping it frees the device.
 pub trait Hold: Send + Sync {
     /// Whether somebody else may hold the device by now.
     fn is_lost(&self) -> bool;
@@ -276,7 +274,7 @@ impl Lease {
         self.fence
     }
 
-    /// What is held, for a change that goes on after its future was dropped.
+    /// The hold, for a change that continues after its future was dropped.
     pub fn hold(&self) -> Arc<dyn Hold> {
         Arc::clone(&self.hold)
     }
@@ -393,11 +391,18 @@ pub trait Ledger: Send + Sync {
     /// `store/changed`, `store/lease-lost`, `store/io`; `store/not-found` when there is no such identity.
     async fn advance(&self, lease: &Lease, entry: &Entry, advance: Advance<'_>) -> Result<Entry>;
 
-    /// Keeps an identity beside the current one that shall succeed it.
+    /// Keeps an identity beside the current one that shall succeed it, in `state`: `staged`, or more where the server has
+    /// it already.
     ///
     /// # Errors
     /// As [`Ledger::advance`], and `store/exists` when there is a candidate already, or when it is the current one.
-    async fn stage_next(&self, lease: &Lease, entry: &Entry, identity: NewIdentity<'_>) -> Result<Entry>;
+    async fn stage_next(
+        &self,
+        lease: &Lease,
+        entry: &Entry,
+        identity: NewIdentity<'_>,
+        state: State,
+    ) -> Result<Entry>;
 
     /// Makes the candidate, once it is proved, the device's identity, and keeps the old one as the previous.
     ///
@@ -430,6 +435,16 @@ pub trait Ledger: Send + Sync {
     /// `store/corrupt` when something is missing, damaged or does not fit; `store/readable-key`; `file/io`,
     /// `file/encrypted-key`; `store/not-found` when the device has no such identity.
     async fn key(&self, entry: &Entry, which: Which) -> Result<Kept>;
+
+    /// A token or basic credentials that lie with the device and that its record does not name: what a run was about to
+    /// keep when it ended.
+    ///
+    /// # Errors
+    /// `store/readable-key`, `store/io`.
+    async fn left_behind(&self, entry: &Entry) -> Result<Option<Kept>> {
+        let _ = entry;
+        Ok(None)
+    }
 
     /// What authenticates the device's server: the kept certificates, else the system's roots.
     ///

@@ -94,12 +94,15 @@ impl IdentityRecord {
     }
 }
 
-/// The name of one identity of a device: the beginning of its credentialsId, or of its token's SHA-256.
+/// The name of one identity of a device: the beginning of its credentialsId, or of the SHA-256 of its token, or of its
+/// client id and user name.
 pub fn identity_name(credentials: &Credentials) -> String {
     let mut text = match credentials {
         Credentials::X509(identity) => identity.leaf.credentials_id(),
         Credentials::AccessToken(token) => sha256_hex(token.expose().as_bytes()),
-        Credentials::MqttBasic(basic) => sha256_hex(basic.client_id.as_bytes()),
+        Credentials::MqttBasic(basic) => {
+            sha256_hex(format!("{}\n{}", basic.client_id, basic.user_name).as_bytes())
+        }
     };
     text.truncate(IDENTITY_DIGITS);
     text
@@ -120,7 +123,7 @@ pub struct Record {
     /// Whether the server's name is left unchecked.
     #[serde(default)]
     pub skip_name_check: bool,
-    /// Whether the certificates to believe are kept with the device; else the system's roots are believed.
+    /// Whether the trusted certificates are kept with the device. Otherwise the system's roots are trusted.
     pub server_pem: bool,
     /// The identity that the device has now.
     #[serde(flatten)]
@@ -161,6 +164,9 @@ pub struct Wishes {
     /// Whether the device is a gateway.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gateway: bool,
+    /// Whether the server had the device before, and gave its own credentials in place of those that were asked for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pre_provisioned: bool,
     /// Whether the server learns of the device by its connect, and not by a request.
     #[serde(default, skip_serializing_if = "is_false")]
     pub registers_at_connect: bool,
@@ -202,7 +208,7 @@ pub struct Flashed {
 }
 
 impl Record {
-    /// Points at `server`, and says how it is believed.
+    /// Records `server` and its trust.
     pub fn believe(&mut self, server: &Server) {
         self.host.clone_from(&server.host);
         self.port = server.port;

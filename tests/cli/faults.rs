@@ -1,8 +1,9 @@
 //! What servers and networks do wrong, how `provision` ends, and how a rerun ends once the server is well.
 
+use serde_json::{Value, json};
 use tbprov::Secret;
-use tbprov::identity::BasicCredentials;
-use tbprov::sim::{Fault, HeldCredentials, PreProvisioned, Strategy};
+use tbprov::identity::{BasicCredentials, sha256_hex};
+use tbprov::sim::{Config, Fault, HeldCredentials, PreProvisioned, Strategy};
 
 use crate::support::{KEY, NAME, Sandbox, Server, certificate_of, fixture_text, for_each_row, same};
 
@@ -39,8 +40,9 @@ const FAULTS: &[Row] = &[
     Row("stall-tls", PATIENCE, "3 network/timeout tls", "provisioned"),
     Row("tls-alert", "", "3 tls/handshake tls", "provisioned"),
     Row("unavailable=1", "", "1 server/unavailable verify", "recovered"),
-    // The server holds other credentials now: only its administrator can change that.
-    Row("wrong-type", "", "4 answer/other-type verify", "1 server/failure exchange"),
+    // A token is as good as what a device had before.
+    Row("wrong-type", "", "pre-provisioned", "verified"),
+    // The server holds another certificate now: only its administrator can change that.
     Row("wrong-value", "", "4 answer/other-certificate verify", "1 server/failure exchange"),
 ];
 
@@ -54,13 +56,19 @@ fn every_fault_ends_as_promised_and_a_rerun_is_safe() {
             config.state = Some(registry.clone());
         });
         same(fault, &server.provision(&sandbox, flags).brief(), first)?;
-        let key = std::fs::read(sandbox.path("devices/sensor-01/key.pem")).unwrap();
+        let key = key_of(&sandbox);
         let server = server.replace(|config| config.state = Some(registry.clone()));
         same(&format!("{fault}, rerun"), &server.provision(&sandbox, "").brief(), again)?;
-        let kept = std::fs::read(sandbox.path("devices/sensor-01/key.pem")).unwrap() == key;
+        let kept = key_of(&sandbox) == key;
         same(&format!("{fault}, key kept"), &kept.to_string(), "true")?;
         same(&format!("{fault}, devices"), &server.devices().len().to_string(), "1")
     });
+}
+
+/// The key of the sandbox's only device, wherever it lies by now.
+fn key_of(sandbox: &Sandbox) -> Vec<u8> {
+    let files = sandbox.files();
+    std::fs::read(files.iter().find(|file| file.ends_with("key.pem")).unwrap()).unwrap()
 }
 
 #[test]
@@ -93,13 +101,15 @@ fn a_pre_provisioned_device_says_which_credentials_the_server_holds() {
     let other = HeldCredentials::certificate(&certificate_of("files/other.pem"));
     let token = HeldCredentials::Token(Secret::new("a-token-of-the-web-form"));
     let rows = [
-        ("x509", token.clone(), "4 answer/other-type verify"),
-        ("x509", other, "4 answer/other-certificate verify"),
-        ("x509", HeldCredentials::Basic(basic.clone()), "4 answer/other-type verify"),
-        ("access-token", token, "4 answer/other-credentials verify"),
-        ("mqtt-basic", HeldCredentials::Basic(basic), "4 answer/other-credentials verify"),
+        ("x509", token.clone(), "pre-provisioned", "verified"),
+        ("x509", other.clone(), "4 answer/other-certificate verify", "1 server/failure exchange"),
+        ("x509", HeldCredentials::Basic(basic.clone()), "pre-provisioned", "verified"),
+        ("access-token", other, "4 answer/other-type verify", "1 server/failure exchange"),
+        ("access-token", token, "pre-provisioned", "verified"),
+        ("access-token", HeldCredentials::Basic(basic.clone()), "pre-provisioned", "verified"),
+        ("mqtt-basic", HeldCredentials::Basic(basic), "pre-provisioned", "verified"),
     ];
-    for_each_row(&rows, |(kind, held, promised)| {
+    for_each_row(&rows, |(kind, held, promised, again)| {
         let sandbox = Sandbox::trusting("san");
         let server = Server::presenting("san", |config| {
             config.strategy = Strategy::PreProvisioned;
@@ -108,8 +118,119 @@ fn a_pre_provisioned_device_says_which_credentials_the_server_holds() {
         let flags = format!("--credentials-type {kind}");
         same(kind, &server.provision(&sandbox, &flags).brief(), promised)?;
         // It was provisioned once now, and ThingsBoard does that once.
-        same(kind, &server.provision(&sandbox, &flags).brief(), "1 server/failure exchange")
+        same(kind, &server.provision(&sandbox, &flags).brief(), again)
     });
+}
+
+/// What a pre-provisioned device has, and the server that gives it.
+fn with_a_token_of_its_own(faults: &[&str]) -> (Sandbox, Server) {
+    let server = Server::presenting("san", |config| {
+        with_its_token(config);
+        config.faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
+    });
+    (Sandbox::trusting("san"), server)
+}
+
+fn with_its_token(config: &mut Config) {
+    config.strategy = Strategy::PreProvisioned;
+    let token = HeldCredentials::Token(Secret::new(ITS_TOKEN));
+    config.pre_provisioned = vec![PreProvisioned::new(NAME).with(token)];
+}
+
+const ITS_TOKEN: &str = "a-token-of-the-web-form";
+
+#[test]
+fn the_token_that_a_device_has_already_is_kept_proved_and_used() {
+    let (sandbox, server) = with_a_token_of_its_own(&[]);
+    let ran = server.provision(&sandbox, "--send-telemetry");
+    assert!(!ran.stderr.contains(ITS_TOKEN) && !ran.stdout.contains(ITS_TOKEN));
+    assert!(ran.stderr.contains("the server has the device already, with an access token of its own"));
+    let result = ran.done();
+    assert_eq!(result["outcome"], "pre-provisioned");
+    assert_eq!(result["verified"], json!({"answer": false, "connect": true, "mutual_tls": false}));
+    assert_eq!(result["telemetry"]["acknowledged"], 1);
+
+    let saved: Value =
+        serde_json::from_str(&sandbox.read(&format!("devices/{NAME}/credentials.json"))).unwrap();
+    assert_eq!(saved, json!({"credentialsType": "ACCESS_TOKEN", "token": ITS_TOKEN}));
+    // What was sent is kept, and is not shown as if it were the device's.
+    assert!(!sandbox.path(&format!("devices/{NAME}/key.pem")).exists());
+    let record = sandbox.record();
+    let before = record["previous"]["name"].as_str().unwrap();
+    assert!(sandbox.path(&format!("devices/{NAME}/identities/{before}/key.pem")).exists());
+    assert_eq!((&record["state"], &record["pre_provisioned"]), (&json!("proved"), &json!(true)));
+
+    let connected = sandbox.run(&format!("connect {NAME} --json --send-telemetry")).done();
+    assert_eq!(connected["telemetry"]["acknowledged"], 1);
+    assert_eq!(server.devices().len(), 1);
+}
+
+#[test]
+fn a_token_that_was_given_is_not_lost_when_the_run_ends_there() {
+    let (sandbox, server) = with_a_token_of_its_own(&["unavailable=1"]);
+    assert_eq!(server.provision(&sandbox, "").brief(), "1 server/unavailable verify");
+    let record = sandbox.record();
+    assert_eq!(record["candidate"]["state"], "accepted");
+    // Asked again, the server would say FAILURE.
+    assert_eq!(server.provision(&sandbox, "").brief(), "pre-provisioned");
+    assert_eq!(server.provision(&sandbox, "").brief(), "verified");
+}
+
+/// As the store's own files are, where there are modes.
+fn make_private(file: &std::path::Path) {
+    #[cfg(unix)]
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    #[cfg(not(unix))]
+    let _ = file;
+}
+
+/// As a run leaves it that is killed between the file and the record.
+#[test]
+fn a_token_that_no_record_names_yet_is_found_by_the_next_run() {
+    let name = &sha256_hex(ITS_TOKEN.as_bytes())[..12];
+    let whole = json!({"credentialsType": "ACCESS_TOKEN", "token": ITS_TOKEN});
+    let whole = serde_json::to_string_pretty(&whole).unwrap();
+    let rows = [
+        (name.to_owned(), &whole[..], "pre-provisioned"),
+        (format!(".new-{name}"), &whole, "pre-provisioned"),
+        (format!(".new-{name}"), &whole[..20], "1 server/failure exchange"),
+    ];
+    for_each_row(&rows, |(folder, content, promised)| {
+        let sandbox = Sandbox::trusting("san");
+        let registry = sandbox.path("registry.json");
+        let server = Server::presenting("san", |config| {
+            with_its_token(config);
+            config.state = Some(registry.clone());
+            config.faults = vec!["accept-then-close".parse().unwrap()];
+        });
+        server.provision(&sandbox, "--no-verify-connect").failure();
+        assert_eq!(sandbox.record()["state"], "sent");
+        let file = format!("devices/{NAME}/identities/{folder}/credentials.json");
+        let file = sandbox.write(&file, content);
+        make_private(&file);
+        let server = server.replace(|config| {
+            with_its_token(config);
+            config.state = Some(registry.clone());
+        });
+        same(folder, &server.provision(&sandbox, "").brief(), promised)
+    });
+}
+
+#[test]
+fn what_the_server_gave_is_proved_even_where_no_proof_was_asked_for() {
+    let (sandbox, server) = with_a_token_of_its_own(&[]);
+    assert_eq!(server.provision(&sandbox, "--no-verify-connect").brief(), "pre-provisioned");
+    assert_eq!(sandbox.record()["state"], "proved");
+}
+
+#[test]
+fn a_token_that_the_server_gives_and_refuses_is_no_devices() {
+    let (sandbox, server) = with_a_token_of_its_own(&["refuse=1"]);
+    let ran = server.provision(&sandbox, "--credentials-type access-token");
+    assert_eq!(ran.brief(), "4 answer/other-credentials verify");
+    let record = sandbox.record();
+    assert_eq!((&record["state"], &record["candidate"]), (&json!("staged"), &Value::Null));
+    assert!(record.get("pre_provisioned").is_none());
 }
 
 #[test]

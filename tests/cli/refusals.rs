@@ -60,21 +60,25 @@ fn what_is_no_refusal_is_not_kept_as_one() {
 
 #[test]
 fn after_an_answer_with_other_credentials_nothing_is_on_its_way() {
-    for_each_row(&[("wrong-type", "other-type"), ("wrong-value", "other-certificate")], |(fault, code)| {
-        let sandbox = Sandbox::trusting("san");
-        let server = Server::presenting("san", |config| config.faults = vec![fault.parse().unwrap()]);
-        for flags in ["", "--no-verify-connect"] {
-            let sandbox = if flags.is_empty() { &sandbox } else { &Sandbox::trusting("san") };
-            let name = format!("d{}", flags.len());
-            let ran = server.provision_as(sandbox, &name, flags);
-            same(fault, &ran.brief(), &format!("4 answer/{code} verify"))?;
-            let record: Value =
-                serde_json::from_str(&sandbox.read(&format!("devices/{name}/device.json"))).unwrap();
-            same(fault, record["state"].as_str().unwrap(), "staged")?;
-            same(fault, record["refused"]["code"].as_str().unwrap(), &format!("answer/{code}"))?;
-        }
-        Ok(())
-    });
+    for_each_row(
+        &[("wrong-type,refuse=2", "other-type"), ("wrong-value", "other-certificate")],
+        |(faults, code)| {
+            let sandbox = Sandbox::trusting("san");
+            let parsed = faults.split(',').map(|fault| fault.parse().unwrap()).collect();
+            let server = Server::presenting("san", |config| config.faults = parsed);
+            for flags in ["", "--no-verify-connect"] {
+                let sandbox = if flags.is_empty() { &sandbox } else { &Sandbox::trusting("san") };
+                let name = format!("d{}", flags.len());
+                let ran = server.provision_as(sandbox, &name, flags);
+                same(faults, &ran.brief(), &format!("4 answer/{code} verify"))?;
+                let record: Value =
+                    serde_json::from_str(&sandbox.read(&format!("devices/{name}/device.json"))).unwrap();
+                same(faults, record["state"].as_str().unwrap(), "staged")?;
+                same(faults, record["refused"]["code"].as_str().unwrap(), &format!("answer/{code}"))?;
+            }
+            Ok(())
+        },
+    );
 }
 
 /// As a first run with a wrong clock leaves it.

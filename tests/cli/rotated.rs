@@ -22,7 +22,7 @@ async fn stage(store: &Folders, lease: &Lease, entry: &Entry) -> Entry {
     let kept = Kept::X509 { chain: vec![leaf.clone()], key: Stored::Bytes(key.to_pem()) };
     let credentials = Credentials::X509(X509Identity { leaf, intermediates: Vec::new(), key });
     let next = NewIdentity { kept: &kept, credentials: &credentials };
-    store.stage_next(lease, entry, next).await.unwrap()
+    store.stage_next(lease, entry, next, State::Staged).await.unwrap()
 }
 
 /// Rotates the device once, and leaves a candidate for the next time.

@@ -93,6 +93,7 @@ impl Case {
             registration,
             identity: IdentityPlan::Generate { key_type: None, days: None },
             verify_connect: true,
+            answer_timeout: flow::DEFAULT_ANSWER_TIMEOUT,
             telemetry: None,
         }
     }

@@ -80,7 +80,11 @@ async fn no_identity_is_ever_deleted() {
     let mut device = Rotated::new().await;
     let lease = device.lease.take().unwrap();
     let (given_up, own) = (Sample::certificate("sensor"), device.samples[2].id());
-    let entry = device.ledger.stage_next(&lease, &device.entry, given_up.new_identity()).await.unwrap();
+    let entry = device
+        .ledger
+        .stage_next(&lease, &device.entry, given_up.new_identity(), State::Staged)
+        .await
+        .unwrap();
     device.ledger.roll_back(&lease, &entry).await.unwrap();
     device.samples.push(given_up);
     drop(lease);
@@ -129,9 +133,9 @@ async fn what_a_killed_rotation_left_does_not_hinder_the_next() {
     }
     // Killed after the current identity got its place, and before the record said so.
     let before = place.read("sensor/device.json");
-    let staged = ledger.stage_next(&lease, &entry, next.new_identity()).await.unwrap();
+    let staged = ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await.unwrap();
     place.write("sensor/device.json", &before);
-    let again = ledger.stage_next(&lease, &entry, next.new_identity()).await.unwrap();
+    let again = ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await.unwrap();
     assert_eq!(again.record.candidate.as_ref().unwrap().name, staged.record.candidate.unwrap().name);
     assert_eq!(held(&*ledger, &again, Which::Current).await, own.id());
     assert_eq!(held(&*ledger, &again, Which::Candidate).await, next.id());
@@ -151,7 +155,7 @@ async fn an_identity_in_the_place_of_another_is_refused() {
     std::fs::create_dir_all(place.path(&name)).unwrap();
     let tbprov::ledger::Kept::X509 { chain, .. } = &other.kept else { panic!("no certificate") };
     place.write(&format!("{name}/cert.pem"), &chain[0].to_pem());
-    let staged = ledger.stage_next(&lease, &entry, next.new_identity()).await;
+    let staged = ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await;
     assert_eq!(code(staged), ErrorCode::StoreExists);
     assert_eq!(ledger.find(SENSOR).await.unwrap().unwrap().record, entry.record);
 }

@@ -216,11 +216,17 @@ impl Ledger for Memory {
         .await
     }
 
-    async fn stage_next(&self, lease: &Lease, entry: &Entry, next: NewIdentity<'_>) -> Result<Entry> {
+    async fn stage_next(
+        &self,
+        lease: &Lease,
+        entry: &Entry,
+        next: NewIdentity<'_>,
+        state: State,
+    ) -> Result<Entry> {
         self.change(lease, |data| {
             let device = data.unchanged(entry)?;
             let current = entry.record.identity_name.clone().unwrap_or_else(|| device.first.clone());
-            let record = entry.with_candidate(current, next)?;
+            let record = entry.with_candidate(current, next, state)?;
             device.identities.insert(identity_name(next.credentials), next.kept.clone());
             data.replace(entry, record)
         })

@@ -105,7 +105,7 @@ pub async fn with_candidate(
     server: &Server,
     next: &Sample,
 ) -> Entry {
-    let entry = ledger.stage_next(lease, entry, next.new_identity()).await.unwrap();
+    let entry = ledger.stage_next(lease, entry, next.new_identity(), State::Staged).await.unwrap();
     let reached = [State::Sent, State::Proved];
     ledger.advance(lease, &entry, reaching(Which::Candidate, &reached, server)).await.unwrap()
 }

@@ -76,7 +76,7 @@ impl Change {
             }
             Self::StageNext => {
                 let next = Sample::certificate("next");
-                ledger.stage_next(lease, entry, next.new_identity()).await.map(drop)
+                ledger.stage_next(lease, entry, next.new_identity(), State::Staged).await.map(drop)
             }
             Self::Promote => ledger.promote(lease, entry).await.map(drop),
             Self::RollBack => ledger.roll_back(lease, entry).await.map(drop),
@@ -361,8 +361,10 @@ pub async fn a_device_that_was_never_rotated_keeps_the_first_schema(place: &impl
     let advance = reaching(Which::Candidate, &[State::Sent], &server);
     assert_eq!(code(ledger.advance(&lease, &entry, advance).await), ErrorCode::StoreNotFound);
     assert_eq!(now(&*ledger).await.unwrap().record, entry.record);
-    let rotated =
-        ledger.stage_next(&lease, &entry, Sample::certificate("next").new_identity()).await.unwrap();
+    let rotated = ledger
+        .stage_next(&lease, &entry, Sample::certificate("next").new_identity(), State::Staged)
+        .await
+        .unwrap();
     assert_eq!(rotated.record.schema, SCHEMA_ROTATED);
     // It stays so: the identity lies elsewhere from now on.
     let given_up = ledger.roll_back(&lease, &rotated).await.unwrap();
@@ -375,7 +377,7 @@ pub async fn a_proved_candidate_succeeds_the_identity(place: &impl Place) {
     let (lease, mut entry) = proved(&*ledger, &server, &samples[0]).await;
     for _ in 0..3 {
         let (old, next) = (samples.last().unwrap().clone(), Sample::certificate("sensor"));
-        let staged = ledger.stage_next(&lease, &entry, next.new_identity()).await.unwrap();
+        let staged = ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await.unwrap();
         let candidate = staged.record.candidate.as_ref().unwrap();
         assert_eq!(candidate.identity.state, State::Staged);
         assert_eq!(staged.record.identity, entry.record.identity, "it is what it was");
@@ -400,7 +402,7 @@ pub async fn a_candidate_that_is_not_proved_is_not_promoted(place: &impl Place) 
     let (ledger, server) = (place.open(), server(1));
     let (lease, entry) = proved(&*ledger, &server, &Sample::certificate("sensor")).await;
     let next = Sample::certificate("sensor");
-    let mut entry = ledger.stage_next(&lease, &entry, next.new_identity()).await.unwrap();
+    let mut entry = ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await.unwrap();
     for state in [State::Staged, State::Sent, State::Accepted] {
         let reached = [state];
         let advance = reaching(Which::Candidate, &reached, &server);
@@ -414,7 +416,7 @@ pub async fn a_candidate_can_be_given_up(place: &impl Place) {
     let (ledger, server, own) = (place.open(), server(1), Sample::certificate("sensor"));
     let (lease, entry) = proved(&*ledger, &server, &own).await;
     let next = Sample::certificate("sensor");
-    let staged = ledger.stage_next(&lease, &entry, next.new_identity()).await.unwrap();
+    let staged = ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await.unwrap();
     let advance = reaching(Which::Candidate, &[State::Sent], &server);
     let sent = ledger.advance(&lease, &staged, advance).await.unwrap();
     ledger.roll_back(&lease, &sent).await.unwrap();
@@ -425,7 +427,7 @@ pub async fn a_candidate_can_be_given_up(place: &impl Place) {
     assert_eq!(held(&*ledger, &found, Which::Previous).await, next.id());
     assert_eq!(found.record.previous.as_ref().unwrap().identity.state, State::Sent);
     // It may come again.
-    let again = ledger.stage_next(&lease, &found, next.new_identity()).await.unwrap();
+    let again = ledger.stage_next(&lease, &found, next.new_identity(), State::Staged).await.unwrap();
     assert_eq!(held(&*ledger, &again, Which::Candidate).await, next.id());
 }
 
@@ -436,7 +438,7 @@ pub async fn a_candidate_given_up_before_it_left_pushes_nothing_aside(place: &im
     let entry = with_candidate(&*ledger, &lease, &entry, &server, &Sample::certificate("sensor")).await;
     let promoted = ledger.promote(&lease, &entry).await.unwrap();
     let third = Sample::certificate("sensor");
-    let staged = ledger.stage_next(&lease, &promoted, third.new_identity()).await.unwrap();
+    let staged = ledger.stage_next(&lease, &promoted, third.new_identity(), State::Staged).await.unwrap();
     let given_up = ledger.roll_back(&lease, &staged).await.unwrap();
     assert!(given_up.record.candidate.is_none());
     assert_eq!(held(&*ledger, &given_up, Which::Previous).await, own.id());
@@ -463,13 +465,13 @@ pub async fn a_promotion_can_be_undone(place: &impl Place) {
 pub async fn there_is_one_candidate_and_it_is_another_identity(place: &impl Place) {
     let (ledger, server, own) = (place.open(), server(1), Sample::certificate("sensor"));
     let (lease, entry) = proved(&*ledger, &server, &own).await;
-    let same = ledger.stage_next(&lease, &entry, own.new_identity()).await;
+    let same = ledger.stage_next(&lease, &entry, own.new_identity(), State::Staged).await;
     assert_eq!(code(same), ErrorCode::StoreExists);
     assert_eq!(now(&*ledger).await.unwrap().record, entry.record);
     let next = Sample::certificate("sensor");
-    let entry = ledger.stage_next(&lease, &entry, next.new_identity()).await.unwrap();
+    let entry = ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await.unwrap();
     for another in [&next, &own, &Sample::certificate("sensor")] {
-        let second = ledger.stage_next(&lease, &entry, another.new_identity()).await;
+        let second = ledger.stage_next(&lease, &entry, another.new_identity(), State::Staged).await;
         assert_eq!(code(second), ErrorCode::StoreExists);
     }
     assert_eq!(now(&*ledger).await.unwrap().record, entry.record);
@@ -524,13 +526,13 @@ pub async fn a_change_that_nobody_waits_for_is_whole(place: &impl Place) {
         let id = entry.record.identity.credentials_id.clone().unwrap();
         assert_eq!(held(&*ledger, &entry, Which::Current).await, id);
         let next = Sample::certificate("sensor");
-        begun(ledger.stage_next(&lease, &entry, next.new_identity())).await;
+        begun(ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged)).await;
         drop(lease);
         let lease = wait_for(&*ledger, SENSOR, &progress).await.unwrap();
         let found = now(&*ledger).await.unwrap();
         let entry = match &found.record.candidate {
             Some(_) => found,
-            None => ledger.stage_next(&lease, &entry, next.new_identity()).await.unwrap(),
+            None => ledger.stage_next(&lease, &entry, next.new_identity(), State::Staged).await.unwrap(),
         };
         assert_eq!(held(&*ledger, &entry, Which::Candidate).await, next.id());
         begun(ledger.advance(&lease, &entry, reaching(Which::Current, &[State::Sent], &server))).await;

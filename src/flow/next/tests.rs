@@ -5,12 +5,13 @@ use proptest::prelude::*;
 use super::*;
 
 const STATES: [State; 4] = [State::Staged, State::Sent, State::Accepted, State::Proved];
-const ANSWERS: [Answered; 6] = [
+const ANSWERS: [Answered; 7] = [
     Answered::NotSent,
     Answered::Success,
     Answered::NotFound,
     Answered::Failure,
     Answered::OtherCredentials,
+    Answered::PreProvisioned,
     Answered::Lost,
 ];
 const CONNECTS: [Connected; 5] =
@@ -222,7 +223,7 @@ impl World {
                     Learnt::Connected(self.connect(chance, case.registration == Registration::AtConnect))
                 }
                 Action::Register => Learnt::Registered(self.connect(chance, true)),
-                Action::Promote => unreachable_in_first(),
+                Action::Keep | Action::Promote => unreachable_in_first(),
                 Action::Done(_) => {
                     assert!(self.registered, "done, and the server does not know it");
                     return;

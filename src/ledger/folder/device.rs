@@ -9,11 +9,12 @@ use super::secrets;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::event::Progress;
 use crate::files::{self, Access, Failure, Privacy};
-use crate::identity::{Certificate, CredentialsType, read_certificates};
+use crate::identity::{Certificate, CredentialsType, read_certificate_file};
 use crate::keys::{Stored, pem};
 use crate::ledger::{
     Entry, IdentityRecord, Kept, NewDevice, NewIdentity, Record, SCHEMA, SCHEMA_ROTATED, Which, identity_name,
 };
+use crate::text::shown_path;
 use crate::tls::{Trust, TrustSource};
 
 const KEY: &str = "key.pem";
@@ -22,6 +23,8 @@ const CREDENTIALS: &str = "credentials.json";
 const SERVER: &str = "server.pem";
 const RECORD: &str = "device.json";
 const IDENTITIES: &str = "identities";
+/// How the name of an identity's folder begins while it is written.
+const UNFINISHED: &str = ".new-";
 
 /// Bytes of a record, at the most.
 const LARGEST_RECORD: u64 = 1 << 16;
@@ -77,7 +80,7 @@ impl Files {
 pub(super) fn read_record(directory: &Path) -> Result<Record> {
     let path = directory.join(RECORD);
     let corrupt = |why: String| {
-        let message = format!("{} is not the record of a device: {why}", path.display());
+        let message = format!("{} is not the record of a device: {why}", shown_path(&path));
         Error::new(ErrorCode::StoreCorrupt, message)
     };
     let content = files::read(&path, LARGEST_RECORD).map_err(|error| match error.kind() {
@@ -126,7 +129,7 @@ fn record_to_json(record: &Record) -> Result<Vec<u8>> {
     Ok(json)
 }
 
-/// The content of `server.pem`; none where the system's roots are believed.
+/// The content of `server.pem`; `None` if the system's roots are trusted.
 pub(super) fn server_pem(trust: &Trust) -> Option<String> {
     match trust.source {
         TrustSource::System => None,
@@ -171,7 +174,7 @@ pub(super) fn read_identity(
 fn check_regular(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(known) if !known.is_file() => {
-            Err(Error::new(ErrorCode::StoreCorrupt, format!("{} is no regular file", path.display())))
+            Err(Error::new(ErrorCode::StoreCorrupt, format!("{} is no regular file", shown_path(path))))
         }
         _ => Ok(()),
     }
@@ -190,9 +193,7 @@ fn read_kept(place: &Path, identity: &IdentityRecord, progress: &Progress) -> Re
     let (certificate, key) = (place.join(CERTIFICATE), place.join(KEY));
     check_regular(&certificate)?;
     check_regular(&key)?;
-    let chain = pem::read_file(&certificate)
-        .and_then(|text| read_certificates(&text, &certificate.display().to_string()))
-        .map_err(damaged)?;
+    let chain = read_certificate_file(&certificate).map_err(damaged)?;
     check_privacy(&key, progress)?;
     let key = pem::read_file(&key).map_err(damaged)?;
     if chain.first().map(Certificate::credentials_id) != identity.credentials_id {
@@ -202,25 +203,25 @@ fn read_kept(place: &Path, identity: &IdentityRecord, progress: &Progress) -> Re
 }
 
 fn unlike_the_record(place: &Path) -> Error {
-    let message = format!("the credentials in {} are not those of its {RECORD}", place.display());
+    let message = format!("the credentials in {} are not those of its {RECORD}", shown_path(place));
     Error::new(ErrorCode::StoreCorrupt, message)
 }
 
-/// A secret that others can read, or that is another user's, is not used: whoever put it there could be the device.
+/// A secret that others can read, or that another user owns, is not used: that user could act as the device.
 fn check_privacy(path: &Path, progress: &Progress) -> Result<()> {
     let why = match files::privacy(path) {
         Ok(Privacy::Private) | Err(_) => return Ok(()),
         Ok(Privacy::NoModes) => {
             progress.warn(format!(
                 "the file system of {} keeps no access rights: others may read it",
-                path.display()
+                shown_path(path)
             ));
             return Ok(());
         }
         Ok(Privacy::Readable { mode }) => format!("can be read by others (its mode is {mode:04o})"),
         Ok(Privacy::OwnedByAnother { uid }) => format!("belongs to another user ({uid})"),
     };
-    Err(Error::new(ErrorCode::StoreReadableKey, format!("{} {why}", path.display())))
+    Err(Error::new(ErrorCode::StoreReadableKey, format!("{} {why}", shown_path(path))))
 }
 
 /// A file of the store that is not as it was written. One that cannot be read, or whose key somebody has encrypted
@@ -256,18 +257,41 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
         return match content.is_in(&place) {
             true => Ok(()),
             false => {
-                let message = format!("{} holds other credentials already", place.display());
+                let message = format!("{} holds other credentials already", shown_path(place));
                 Err(Error::new(ErrorCode::StoreExists, message))
             }
         };
     }
     files::create_directory(&identities).map_err(Failure::in_store)?;
-    // Under the lock, what a killed run left: no record names it.
-    let beside = identities.join(format!(".new-{name}"));
-    files::remove_directory(&beside).map_err(Failure::in_store)?;
-    content.write(&beside)?;
+    // Under the lock, what a killed run left: no record names it. It may be all that there is of these credentials.
+    let beside = identities.join(format!("{UNFINISHED}{name}"));
+    if !content.is_in(&beside) {
+        files::remove_directory(&beside).map_err(Failure::in_store)?;
+        content.write(&beside)?;
+    }
     files::rename(&beside, &place).map_err(Failure::in_store)?;
     files::sync_directory(&identities).map_err(Failure::in_store)
+}
+
+/// See [`Ledger::left_behind`](crate::ledger::Ledger::left_behind).
+pub(super) fn left_behind(directory: &Path, record: &Record, progress: &Progress) -> Result<Option<Kept>> {
+    let beside = [&record.candidate, &record.previous].map(|named| named.as_ref().map(|named| &named.name));
+    let named: Vec<_> = beside.into_iter().chain([record.identity_name.as_ref()]).flatten().collect();
+    let Ok(entries) = std::fs::read_dir(directory.join(IDENTITIES)) else { return Ok(None) };
+    for entry in entries.filter_map(std::result::Result::ok) {
+        let folder = entry.file_name().to_string_lossy().into_owned();
+        let name = folder.strip_prefix(UNFINISHED).unwrap_or(&folder);
+        let path = entry.path().join(CREDENTIALS);
+        if !is_place(name) || named.iter().any(|named| *named == name) || !super::root::exists(&path)? {
+            continue;
+        }
+        check_privacy(&path, progress)?;
+        // One that is cut off was never whole.
+        if let Ok(kept) = secrets::from_json(&path) {
+            return Ok(Some(kept));
+        }
+    }
+    Ok(None)
 }
 
 /// Puts the current identity of a rotated device where other programs look for it. Between the two renames they may
@@ -275,12 +299,18 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
 pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
     let Some(name) = &record.identity_name else { return Ok(()) };
     let place = directory.join(IDENTITIES).join(name);
+    let previous = record.previous.as_ref().map(|named| directory.join(IDENTITIES).join(&named.name));
     for (file, access) in
         [(KEY, Access::Owner), (CERTIFICATE, Access::Everybody), (CREDENTIALS, Access::Owner)]
     {
         let (from, to) = (place.join(file), directory.join(file));
-        if super::root::exists(&from)? && !is_same(&from, &to) {
-            files::link_or_copy(&from, &to, access).map_err(Failure::in_store)?;
+        if super::root::exists(&from)? {
+            if !is_same(&from, &to) {
+                files::link_or_copy(&from, &to, access).map_err(Failure::in_store)?;
+            }
+        } else if previous.as_ref().is_some_and(|previous| is_same(&previous.join(file), &to)) {
+            // The two are of different kinds. What was shown stays in its own place.
+            files::remove(&to).map_err(Failure::in_store)?;
         }
     }
     Ok(())

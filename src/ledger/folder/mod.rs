@@ -1,5 +1,5 @@
-//! Devices in folders. Whatever is there is complete, and nothing is ever overwritten but `device.json`, `server.pem`
-//! and, when a device is rotated, the two files for other programs, each by one atomic rename.
+//! Devices in folders. Every folder and file is complete. Nothing is overwritten except `device.json`, `server.pem`
+//! and, when a device is rotated, the two files for other programs. Each of them is replaced by one atomic rename.
 //!
 //! ```text
 //! devices/<name>/          0700; characters that a file system forbids are percent-encoded
@@ -32,9 +32,10 @@ use super::{
     Advance, Entry, Kept, Lease, Ledger, NewDevice, NewIdentity, Note, Subject, Which, identity_name,
 };
 use crate::blocking::blocking;
-use crate::device::DeviceId;
+use crate::device::{DeviceId, State};
 use crate::error::Result;
 use crate::event::Progress;
+use crate::text::shown_path;
 use crate::tls::Trust;
 
 pub use names::folder_name;
@@ -44,7 +45,7 @@ pub use names::folder_name;
 pub struct Folders(Arc<Root>);
 
 impl Folders {
-    /// The store in the folder `root`, which tells nobody of what it finds odd.
+    /// The store in the folder `root`, without an observer for its warnings.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self::told_to(root, Progress::silent())
     }
@@ -76,7 +77,7 @@ impl Folders {
         .await
     }
 
-    /// Does `work` under the lease. The device stays held until it is done, even when nobody waits for it any more.
+    /// Does `work` under the lease. The device stays locked until it is done, also if the caller's future is dropped.
     async fn change<T: Send + 'static>(
         &self,
         lease: &Lease,
@@ -124,7 +125,7 @@ impl Ledger for Folders {
     }
 
     fn shown(&self) -> String {
-        format!("the store {}", self.0.path.display())
+        format!("the store {}", shown_path(&self.0.path))
     }
 
     async fn stage(&self, lease: &Lease, new: NewDevice<'_>) -> Result<Entry> {
@@ -168,13 +169,19 @@ impl Ledger for Folders {
         .await
     }
 
-    async fn stage_next(&self, lease: &Lease, entry: &Entry, next: NewIdentity<'_>) -> Result<Entry> {
+    async fn stage_next(
+        &self,
+        lease: &Lease,
+        entry: &Entry,
+        next: NewIdentity<'_>,
+        state: State,
+    ) -> Result<Entry> {
         let content = Files::of_identity(&next)?;
         let (kept, credentials) = (next.kept.clone(), next.credentials.clone());
         let entry = entry.clone();
         self.change(lease, move |root| {
             let next = NewIdentity { kept: &kept, credentials: &credentials };
-            root.stage_next(&entry, next, &content)
+            root.stage_next(&entry, next, state, &content)
         })
         .await
     }
@@ -208,6 +215,12 @@ impl Ledger for Folders {
             device::read_identity(&directory, &entry, which, &root.progress)
         })
         .await
+    }
+
+    async fn left_behind(&self, entry: &Entry) -> Result<Option<Kept>> {
+        let entry = entry.clone();
+        self.run(move |root| device::left_behind(&root.directory(&entry), &entry.record, &root.progress))
+            .await
     }
 
     async fn trust(&self, entry: &Entry) -> Result<Trust> {

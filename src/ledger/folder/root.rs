@@ -1,4 +1,4 @@
-//! The store's own folder, and what is done in it. All of it waits for the disk.
+//! The store's own folder, and the work in it. All functions may block on the disk.
 
 use std::fs;
 use std::io;
@@ -7,13 +7,13 @@ use std::sync::atomic::AtomicU64;
 
 use super::device::{self, Files};
 use super::{names, unfinished};
-use crate::device::DeviceId;
+use crate::device::{DeviceId, State};
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::event::Progress;
 use crate::files::lock::DeviceLock;
 use crate::files::{self, Failure};
 use crate::ledger::{Entry, Hold, NewIdentity, Record, Slot, changed, identity_name};
-use crate::text::one_line;
+use crate::text::{one_line, shown_path};
 
 /// Where devices lie that were taken out.
 const REMOVED: &str = ".removed";
@@ -68,12 +68,12 @@ impl Root {
         DeviceLock::take(&self.path, folder, shown)
     }
 
-    /// Holds the device of this name. Whoever makes one that the server shall name holds its place, and so has to be
-    /// asked for that one too.
+    /// Locks the device of this name. A run that makes a device whose name the server makes up locks its slot, so the
+    /// lock of the slot is taken too.
     pub(super) fn hold_named(&self, name: &str) -> Result<Locks> {
         let folder = names::folder_name(name);
         let own = self.lock(&folder, name)?;
-        // Whoever reads a device that cannot be found says why.
+        // If the device cannot be read, the code that reads it reports why.
         let Ok(Some(entry)) = self.find_named(name) else { return Ok(Locks(own, None)) };
         let place = unfinished::lock_of(&self.path, &entry);
         let place = place.map(|place| self.lock(&place, name)).transpose()?;
@@ -91,7 +91,7 @@ impl Root {
     /// Says which folder the slot's device will have, if it has none.
     pub(super) fn reserve(&self, slot: &Slot, folder: &str) -> Result<()> {
         if let Some(held) = unfinished::find(&self.path, slot)? {
-            let message = format!("{} is not finished", self.path.join(held).display());
+            let message = format!("{} is not finished", shown_path(self.path.join(held)));
             return Err(Error::new(ErrorCode::StoreExists, message));
         }
         unfinished::write(&self.path, slot, folder)
@@ -101,7 +101,7 @@ impl Root {
     pub(super) fn stage(&self, folder: &str, beside: &str, content: &Files) -> Result<()> {
         let directory = self.path.join(folder);
         if exists(&directory)? {
-            let message = format!("{} exists already", directory.display());
+            let message = format!("{} exists already", shown_path(directory));
             return Err(Error::new(ErrorCode::StoreExists, message));
         }
         files::create_directory(&self.path).map_err(Failure::in_store)?;
@@ -112,7 +112,7 @@ impl Root {
             .write(&unfinished)
             .and_then(|()| files::rename(&unfinished, &directory).map_err(Failure::in_store));
         if let Err(error) = written {
-            // It was never asked for, and a key that nobody needs shall not lie there.
+            // The server was never asked for this device, and a key that nobody needs must not stay there.
             let _ = files::remove_directory(&unfinished);
             return Err(error);
         }
@@ -127,11 +127,11 @@ impl Root {
         Ok(())
     }
 
-    /// Replaces the record by one rename, if it still is what `entry` says. `server_pem` is what shall be kept of the
-    /// server, where that may change.
+    /// Replaces the record by one rename, if it still is what `entry` says. `server_pem` is the new content of
+    /// `server.pem`, if that may change.
     ///
-    /// A record that says `server_pem` has the file beside it at every moment: the file comes before the record, and
-    /// goes after it. One that is left over is not read.
+    /// A record that says `server_pem` has the file beside it at every moment: the file is written before the record,
+    /// and removed after it. A file that is left over is not read.
     pub(super) fn replace_record(
         &self,
         entry: &Entry,
@@ -151,15 +151,24 @@ impl Root {
         Ok(Entry { record, ..entry.clone() })
     }
 
-    pub(super) fn stage_next(&self, entry: &Entry, next: NewIdentity<'_>, content: &Files) -> Result<Entry> {
+    pub(super) fn stage_next(
+        &self,
+        entry: &Entry,
+        next: NewIdentity<'_>,
+        state: State,
+        content: &Files,
+    ) -> Result<Entry> {
         let directory = self.directory(entry);
         self.check_unchanged(entry)?;
+        // First what is not on the disk yet: a server may give it once.
+        if entry.record.candidate.is_none() {
+            device::write_identity(&directory, &identity_name(next.credentials), content)?;
+        }
         let current = match &entry.record.identity_name {
             Some(name) => name.clone(),
             None => device::file_current(&directory, entry, &self.progress)?,
         };
-        let record = entry.with_candidate(current, next)?;
-        device::write_identity(&directory, &identity_name(next.credentials), content)?;
+        let record = entry.with_candidate(current, next, state)?;
         self.replace_record(entry, record, None)
     }
 

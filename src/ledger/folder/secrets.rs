@@ -11,6 +11,7 @@ use crate::files::{self, Failure};
 use crate::identity::BasicCredentials;
 use crate::ledger::Kept;
 use crate::secret::Secret;
+use crate::text::shown_path;
 
 /// Bytes of `credentials.json`, at the most.
 const LARGEST: usize = 4096;
@@ -46,12 +47,12 @@ pub(super) fn to_json(kept: &Kept) -> Result<Zeroizing<Vec<u8>>> {
 pub(super) fn from_json(path: &Path) -> Result<Kept> {
     let text = files::read(path, LARGEST as u64).map(Zeroizing::new).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::new(ErrorCode::StoreCorrupt, format!("no such file: {}", path.display()))
+            Error::new(ErrorCode::StoreCorrupt, format!("no such file: {}", shown_path(path)))
         }
         _ => Failure::new("read", path, error).in_store(),
     })?;
     let saved = serde_json::from_slice(&text).map_err(|error| {
-        let message = format!("{} holds no credentials (line {})", path.display(), error.line());
+        let message = format!("{} holds no credentials (line {})", shown_path(path), error.line());
         Error::new(ErrorCode::StoreCorrupt, message)
     })?;
     Ok(match saved {

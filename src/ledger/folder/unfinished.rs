@@ -10,6 +10,7 @@ use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::files::{self, Access, Failure};
 use crate::ledger::{Entry, Slot};
+use crate::text::shown_path;
 
 const FOLDER: &str = ".unfinished";
 
@@ -52,7 +53,7 @@ pub(super) fn find(root: &Path, slot: &Slot) -> Result<Option<String>> {
         Err(error) => return Err(Failure::new("read", &path, error).in_store()),
     };
     if folder.is_empty() || folder.starts_with('.') || folder.contains(['/', '\\']) {
-        let message = format!("{} names no folder of a device", path.display());
+        let message = format!("{} names no folder of a device", shown_path(path));
         return Err(Error::new(ErrorCode::StoreCorrupt, message).hint(Hint::DamagedSlot));
     }
     let directory = root.join(&folder);
@@ -71,8 +72,8 @@ pub(super) fn write(root: &Path, slot: &Slot, folder: &str) -> Result<()> {
     files::replace(&path, folder.as_bytes(), Access::Everybody).map_err(Failure::in_store)
 }
 
-/// Nobody has to find the device in `folder` by its slot any more: the next one of the profile is another device, also
-/// after a power cut.
+/// Removes the slot's entry, so that the device in `folder` is not found by its slot any more. The next run for this
+/// profile makes another device, also after a power cut.
 pub(super) fn remove(root: &Path, slot: &Slot, folder: &str) -> Result<()> {
     let path = path(root, slot);
     if files::read(&path, LONGEST).is_ok_and(|held| held == folder.as_bytes()) {
