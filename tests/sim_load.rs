@@ -107,3 +107,62 @@ async fn quiet(pre_provisioned: Vec<tbprov::sim::PreProvisioned>) -> tbprov::sim
     config.pre_provisioned = pre_provisioned;
     tbprov::sim::Simulator::start(config, std::sync::Arc::new(())).await.unwrap()
 }
+
+/// Devices of a large simulator, and the clients that provision them.
+const DEVICES: usize = 100_000;
+const CLIENTS: usize = 20;
+
+/// What a device costs in memory, and what provisioning it costs, once there are many: with a state file, and without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn devices_held() {
+    let folder = tempfile::tempdir().unwrap();
+    for state in [None, Some(folder.path().join("state"))] {
+        let shown = if state.is_some() { "with a state file" } else { "in memory" };
+        let mut config = tbprov::sim::Config::new(KEY, tbprov::Secret::new(SECRET));
+        config.plain = Some(([127, 0, 0, 1], 0).into());
+        config.state = state;
+        // The clients stay longer than ThingsBoard lets them.
+        config.provisioning_lifetime = std::time::Duration::from_secs(3600);
+        let simulator = tbprov::sim::Simulator::start(config, std::sync::Arc::new(())).await.unwrap();
+        let certificate = new_identity().certificate.to_pem();
+        let before = resident();
+        let mut many = 0;
+        for batch in [1_000, DEVICES - 2_000, 1_000] {
+            let start = Instant::now();
+            provision(simulator.plain_address().unwrap(), &certificate, many, batch).await;
+            many += batch;
+            let rate = batch as f64 / start.elapsed().as_secs_f64();
+            let bytes = (resident() - before) as f64 * 1024.0 / many as f64;
+            println!(
+                "{shown}: {many} devices, the last {batch} at {rate:.0} a second, {bytes:.0} bytes a device"
+            );
+        }
+        assert_eq!(simulator.devices().len(), DEVICES);
+        simulator.stop().await;
+    }
+}
+
+/// Provisions devices with certificates of one length, which differ.
+async fn provision(address: std::net::SocketAddr, certificate: &str, first: usize, count: usize) {
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let certificate = certificate.to_owned();
+        clients.spawn(async move {
+            let mut client = Client::new(tokio::net::TcpStream::connect(address).await.unwrap());
+            assert_eq!(client.connect(user("provision")).await, Some((0, 0)));
+            for device in (first + number..first + count).step_by(CLIENTS) {
+                let request = serde_json::json!({
+                    "deviceName": format!("sensor-{device:06}"),
+                    "provisionDeviceKey": KEY, "provisionDeviceSecret": SECRET,
+                    "credentialsType": "X509_CERTIFICATE",
+                    "hash": certificate.replacen("MII", &format!("{device:06}"), 1),
+                });
+                client.publish("/provision/request", QoS::AtMostOnce, &request.to_string()).await;
+                let answer = client.answer().await;
+                assert!(answer.payload.ends_with(br#""status":"SUCCESS"}"#), "{answer:?}");
+            }
+        });
+    }
+    clients.join_all().await;
+}

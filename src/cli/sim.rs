@@ -1,27 +1,28 @@
 //! `tbprov sim`
 
+mod devices;
+mod show;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use self::devices::DevicesArgs;
+use self::show::observer;
 use super::context::Context;
 use super::secret_file::clap_secret;
 use super::server_args::clap_host;
-use crate::output::{Format, Mark, Output};
+use super::shell::{quoted, quoted_path, with_variable};
 use tbprov::error::Hint;
 use tbprov::files::{self, Access};
-use tbprov::identity::{Certificate, read_certificates};
-use tbprov::keys::pem;
+use tbprov::identity::{Certificate, read_certificate_file};
 use tbprov::server::Host;
-use tbprov::sim::{
-    self, Config, Event, Fault, Limit, NamePattern, PreProvisioned, Release, ServerIdentity, Simulator,
-    Strategy,
-};
+use tbprov::sim::{Config, Fault, Limit, NamePattern, Release, ServerIdentity, Simulator, Strategy};
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Characters of a provision key or secret that is made up, as ThingsBoard's web form makes them.
@@ -42,10 +43,10 @@ pub(super) struct SimArgs {
     /// Also listen for plain MQTT on this port; 0 takes any free one.
     #[arg(long, value_name = "PORT")]
     plain_port: Option<u16>,
-    /// The ThingsBoard release to behave as: 3.2, 3.4, 3.6, 3.8 or 4.3.
+    /// The ThingsBoard release to behave as: 3.2, 3.4, 3.6, 3.8, 4.0 or 4.3.
     #[arg(long, value_name = "RELEASE", default_value_t = Release::default())]
     release: Release,
-    /// Something to do wrong; may be given several times. --help lists all.
+    /// A fault to simulate; may be given several times. --help lists all.
     #[arg(long, value_name = "FAULT")]
     fault: Vec<Fault>,
     /// The telemetry messages that a device may send, COUNT:SECONDS, one or several: 10:1,300:60.
@@ -72,12 +73,11 @@ pub(super) struct SimArgs {
     /// With --strategy chain: the regular expression whose first group, found in the common name, is the device's name.
     #[arg(long, value_name = "REGEX")]
     name_pattern: Option<String>,
-    /// With --strategy chain: create no devices; those that exist get other certificates all the same.
+    /// With --strategy chain: create no devices; existing devices still get new certificates.
     #[arg(long)]
     no_create: bool,
-    /// A device that exists from the start (with a random token); may be given several times.
-    #[arg(long = "device", value_name = "NAME")]
-    devices: Vec<String>,
+    #[command(flatten)]
+    devices: DevicesArgs,
     /// The provision key [default: made up].
     #[arg(long, env = "TBPROV_SIM_PROVISION_KEY", value_name = "KEY")]
     provision_key: Option<String>,
@@ -90,7 +90,7 @@ pub(super) struct SimArgs {
     /// The names and addresses in a new server certificate [default: localhost, 127.0.0.1, ::1].
     #[arg(long = "name", value_name = "NAME|IP", value_parser = |text: &str| clap_host(text).map(|host| host.to_string()))]
     names: Vec<String>,
-    /// Keep the devices in this file, tokens included; else they are forgotten at the end.
+    /// Keep the devices in this file, tokens included; without it they are lost at the end.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Write host, port, key, secret and certificate to this file as JSON once connections are accepted.
@@ -153,7 +153,7 @@ impl SimArgs {
             release: self.release,
             faults: self.fault,
             strategy,
-            pre_provisioned: self.devices.into_iter().map(PreProvisioned::new).collect(),
+            pre_provisioned: self.devices.devices()?,
             directory: Some(self.dir),
             hosts: self.names,
             state: self.state,
@@ -204,8 +204,8 @@ impl SimArgs {
 
 /// As ThingsBoard takes it from what is pasted into a device profile.
 fn first_certificate(path: &Path) -> Result<Certificate> {
-    let shown = path.display().to_string();
-    let first = read_certificates(&pem::read_file(path)?, &shown)?.into_iter().next();
+    let shown = shown_path(path);
+    let first = read_certificate_file(path)?.into_iter().next();
     first.ok_or_else(|| Error::new(ErrorCode::FileNotPem, format!("{shown} holds no certificate")))
 }
 
@@ -301,24 +301,29 @@ impl fmt::Display for Ready {
                 writeln!(formatter, "provision secret  {provision_secret}")?;
             }
             Registration::Chain { ca_cert, name_pattern } => {
-                writeln!(formatter, "authority         {}", ca_cert.display())?;
+                writeln!(formatter, "authority         {}", shown_path(ca_cert))?;
                 writeln!(formatter, "name pattern      {name_pattern}")?;
             }
         }
-        let server = self.server_cert.display();
-        writeln!(formatter, "certificate       {server}")?;
+        let server = quoted_path(&self.server_cert);
+        writeln!(formatter, "certificate       {}", shown_path(&self.server_cert))?;
         writeln!(formatter, "\nIn another terminal:")?;
-        let at = format!("--host {} --port {}", self.host, self.port);
+        let at = format!("--host {} --port {}", quoted(&self.host.to_string()), self.port);
         match &self.registration {
-            Registration::Request { provision_key: key, provision_secret: secret } => writeln!(
-                formatter,
-                "  TBPROV_PROVISION_SECRET={secret} tbprov provision {at} --provision-key {key} --server-cert {server} --device-name sensor-01"
-            )?,
+            Registration::Request { provision_key: key, provision_secret: secret } => {
+                // By an equals sign: a key may begin with a dash.
+                let command = format!(
+                    "tbprov provision {at} --provision-key={} --server-cert {server} --device-name sensor-01",
+                    quoted(key)
+                );
+                let command = with_variable("TBPROV_PROVISION_SECRET", secret, &command);
+                writeln!(formatter, "  {command}")?;
+            }
             Registration::Chain { ca_cert, .. } => writeln!(
                 formatter,
                 "  tbprov provision {at} --ca-cert {} --ca-key {} --server-cert {server} --device-name sensor-01",
-                ca_cert.display(),
-                key_beside(ca_cert).display()
+                quoted_path(ca_cert),
+                quoted_path(&key_beside(ca_cert))
             )?,
         }
         writeln!(formatter, "  tbprov connect sensor-01 --send-telemetry --count 4")?;
@@ -330,60 +335,4 @@ impl fmt::Display for Ready {
 fn key_beside(certificate: &Path) -> PathBuf {
     let name = certificate.file_stem().unwrap_or_default().to_string_lossy();
     certificate.with_file_name(format!("{name}_key.pem"))
-}
-
-/// Shows the simulator's events: NDJSON where that was asked for, else a line for what matters.
-fn observer(output: &Output) -> Arc<dyn sim::Observer> {
-    match output.format() {
-        Format::Events => Arc::new(Lines(output.clone())),
-        Format::Human => Arc::new(Talk(output.clone())),
-        Format::Json => Arc::new(()),
-    }
-}
-
-struct Lines(Output);
-
-impl sim::Observer for Lines {
-    fn event(&self, event: &Event) {
-        self.0.data(&serde_json::to_string(event).unwrap_or_default());
-    }
-}
-
-struct Talk(Output);
-
-impl sim::Observer for Talk {
-    fn event(&self, event: &Event) {
-        let unnamed = || "(no name)".to_owned();
-        match event {
-            Event::Connected { device: Some(device), .. } => {
-                self.0.told(Mark::Passed, &format!("{device} connected"))
-            }
-            Event::Registered { device, replaced, .. } => {
-                let what = if *replaced {
-                    "has another certificate now"
-                } else {
-                    "is registered by its certificate"
-                };
-                self.0.told(Mark::Passed, &format!("{device} {what}"))
-            }
-            Event::Refused { code, reason, .. } => {
-                self.0.told(Mark::Failed, &format!("refused with CONNACK {code}: {reason}"))
-            }
-            Event::TlsFailed { reason, .. } => self.0.told(Mark::Failed, &format!("TLS failed: {reason}")),
-            Event::ProvisionAnswer { device, status, reason, .. } => {
-                let device = device.clone().unwrap_or_else(unnamed);
-                let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-                let mark = if *status == "SUCCESS" { Mark::Passed } else { Mark::Failed };
-                self.0.told(mark, &format!("{device}: provisioning answered with {status}{reason}"));
-            }
-            Event::Telemetry { device, payload, .. } => {
-                self.0.told(Mark::Passed, &format!("{device} telemetry {payload}"))
-            }
-            Event::Attributes { device, payload, .. } => {
-                self.0.told(Mark::Passed, &format!("{device} attributes {payload}"))
-            }
-            Event::Fault { name, .. } => self.0.told(Mark::Warning, &format!("fault: {name}")),
-            _ => {}
-        }
-    }
 }

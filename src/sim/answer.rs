@@ -5,10 +5,15 @@ use serde::Serialize;
 use super::credentials::HeldCredentials;
 use super::device::RegisteredDevice;
 use super::provisioning::Decision;
+use super::release::Release;
 use crate::error::{Error, Result};
 
 /// Larger than ThingsBoard's largest packet (64 KiB), in bytes.
 const OVERSIZE: usize = 70_000;
+
+/// The answer to a request without a payload, which counts as one of Protobuf without key and secret: a
+/// `ProvisionDeviceResponseMsg` whose status is NOT_FOUND.
+pub(super) const PROTOBUF_NOT_FOUND: [u8; 2] = [0x08, 0x02];
 
 /// How the answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +95,26 @@ struct DocumentedRefusal {
 }
 
 /// The bytes of the answer to a request that was decided so.
-pub(super) fn write(decision: &Decision, shape: Shape) -> Result<Vec<u8>> {
+pub(super) fn write(decision: &Decision, shape: Shape, release: Release) -> Result<Vec<u8>> {
+    let answer = plainly(decision, shape)?;
+    Ok(if release.escapes_html() { escaped(&answer) } else { answer })
+}
+
+/// Without what could be markup where the answer stands in a page. Such characters stand in texts alone.
+fn escaped(answer: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(answer.len());
+    for byte in answer {
+        match byte {
+            b'<' | b'>' | b'&' | b'=' | b'\'' => {
+                escaped.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            }
+            _ => escaped.push(*byte),
+        }
+    }
+    escaped
+}
+
+fn plainly(decision: &Decision, shape: Shape) -> Result<Vec<u8>> {
     let padding = (shape == Shape::Oversize).then(|| "x".repeat(OVERSIZE));
     let status = decision.status();
     match (shape, decision) {
@@ -150,7 +174,7 @@ mod tests {
     use crate::secret::Secret;
 
     fn answer(decision: &Decision, shape: Shape) -> String {
-        String::from_utf8(write(decision, shape).unwrap()).unwrap()
+        String::from_utf8(write(decision, shape, Release::V4_3).unwrap()).unwrap()
     }
 
     fn success(credentials: HeldCredentials) -> Decision {
@@ -180,6 +204,19 @@ mod tests {
         assert_eq!(
             answer(&Decision::Failure("secret reason".to_owned()), Shape::Real),
             r#"{"errorMsg":"Failed to provision device!","status":"FAILURE"}"#
+        );
+    }
+
+    #[test]
+    fn what_could_be_markup_is_escaped_at_3_2() {
+        let decision = success(HeldCredentials::Token(Secret::new("<b>&'x'==é")));
+        let answer = write(&decision, Shape::Real, Release::V3_2).unwrap();
+        let token = r"\u003cb\u003e\u0026\u0027x\u0027\u003d\u003dé";
+        assert_eq!(
+            String::from_utf8(answer).unwrap(),
+            format!(
+                r#"{{"credentialsValue":"{token}","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}}"#
+            )
         );
     }
 

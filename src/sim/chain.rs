@@ -13,6 +13,7 @@ use super::device::RegisteredDevice;
 use super::name_pattern::NamePattern;
 use super::provisioning::{DeviceProfile, checked_name, made_name};
 use super::registry::Registry;
+use super::release::Release;
 use crate::identity::credentials_id;
 
 /// What became of a client's certificates.
@@ -44,7 +45,7 @@ pub(super) fn register(
             return Registration::Unchanged;
         }
         if id == profile.key {
-            let registered = register_leaf(name_pattern, *allow_create, registry, leaf);
+            let registered = register_leaf(name_pattern, *allow_create, registry, leaf, profile.release);
             return registered.unwrap_or_else(Registration::Refused);
         }
     }
@@ -59,6 +60,7 @@ fn register_leaf(
     allow_create: bool,
     registry: &mut Registry,
     leaf: &CertificateDer<'_>,
+    release: Release,
 ) -> Result<Registration, String> {
     let common_name = common_name(leaf).ok_or("the certificate has no common name")?;
     let name = pattern.name_in(&common_name)?;
@@ -75,7 +77,7 @@ fn register_leaf(
     if !allow_create {
         return Err(format!("no device has the name of '{common_name}', and creating is off"));
     }
-    let name = name.map_or_else(made_name, |name| checked_name(&name))?;
+    let name = name.map_or_else(made_name, |name| checked_name(&name, release))?;
     let device = registry.create(RegisteredDevice::new(name, credentials, false, true));
     device.map(Registration::Created).map_err(|why| why.reason())
 }

@@ -104,6 +104,11 @@ pub struct Config {
     /// How long a provision request stays unanswered that the server's core fails over, until its connection is
     /// closed. ThingsBoard: 11 to 17 s (it looks every few seconds for what is older than 10 s).
     pub unanswered_lifetime: Duration,
+    /// How long a connection may last without a CONNECT. ThingsBoard has no such bound.
+    pub unconnected_lifetime: Duration,
+    /// How many connections there may be at once; one more is closed as soon as it is there. ThingsBoard has no such
+    /// bound.
+    pub most_connections: usize,
     /// How many telemetry messages one device may send.
     pub device_limit: Option<Limit>,
     /// How many telemetry messages all devices together may send.
@@ -137,6 +142,8 @@ impl Config {
             state: None,
             provisioning_lifetime: Duration::from_secs(60),
             unanswered_lifetime: Duration::from_secs(11),
+            unconnected_lifetime: Duration::from_secs(60),
+            most_connections: 20_000,
             device_limit: None,
             tenant_limit: None,
             device_point_limit: None,

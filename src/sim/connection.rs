@@ -9,7 +9,7 @@ use rustls::HandshakeKind;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -21,7 +21,7 @@ use super::fault::Fault;
 use super::login::{ClientCertificate, Login, login};
 use super::provision_session::ProvisionSession;
 use super::server::Peer;
-use super::wire::{Transport, Wire};
+use super::wire::{Broken, Transport, Wire};
 
 /// How long a TLS handshake may take (netty's default).
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed connection waits for the client to close too, so that what was sent last arrives:
 /// closing with unread bytes resets TCP.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How many packets may wait for CONNACK (`MQTT_MSG_QUEUE_SIZE_PER_DEVICE_LIMIT`).
+const MOST_EARLY: usize = 100;
 
 /// The TLS record of the fatal alert handshake_failure (40).
 const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
@@ -39,28 +42,28 @@ const NOT_MQTT: &[u8] = b"\x00\x00this is not MQTT\r\n";
 /// Serves plain MQTT.
 pub(super) async fn serve_plain(peer: Peer, stream: TcpStream) {
     if peer.applies(Fault::DropBeforeTls) {
-        return closed(&peer, None, "dropped by a fault".to_owned());
+        return closed(&peer, "dropped by a fault");
     }
-    serve(&peer, Wire::new(stream), None).await;
+    serve(&peer, Wire::new(stream, peer.server.release), None).await;
 }
 
 /// Serves MQTT over TLS.
 pub(super) async fn serve_tls(peer: Peer, mut stream: TcpStream, acceptor: TlsAcceptor) {
     if peer.applies(Fault::DropBeforeTls) {
-        return closed(&peer, None, "dropped by a fault".to_owned());
+        return closed(&peer, "dropped by a fault");
     }
     if peer.applies(Fault::StallTls) {
         discard(&mut stream).await;
-        return closed(&peer, None, "closed by the client".to_owned());
+        return closed(&peer, "closed by the client");
     }
     if peer.applies(Fault::TlsAlert) {
         let _ = refuse_tls(&mut stream).await;
-        return closed(&peer, None, "TLS refused by a fault".to_owned());
+        return closed(&peer, "TLS refused by a fault");
     }
     match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = established(&peer, &stream).await;
-            serve(&peer, Wire::new(stream), certificate).await;
+            serve(&peer, Wire::new(stream, peer.server.release), certificate).await;
         }
         Ok(Err(error)) => tls_failed(&peer, error.to_string()),
         Err(_) => tls_failed(&peer, "the handshake took too long".to_owned()),
@@ -96,7 +99,7 @@ async fn register(peer: &Peer, sent: Vec<CertificateDer<'static>>) -> Option<Str
         Registration::Replaced(device) => (device, true),
     };
     let credentials_id = device.credentials.public_id().unwrap_or_default();
-    let (connection, device) = (peer.connection, device.name.clone());
+    let (connection, device) = (peer.connection, device.name.to_string());
     peer.emit(&Event::Registered { connection, device, credentials_id, replaced });
     None
 }
@@ -113,62 +116,132 @@ async fn refuse_tls(stream: &mut TcpStream) -> io::Result<()> {
 
 async fn serve<S: Transport>(peer: &Peer, mut wire: Wire<S>, certificate: Option<ClientCertificate>) {
     let mut device = None;
-    let ending = match wire.next().await {
-        Ok(Packet::Connect(connect)) => connected(peer, &mut wire, &connect, certificate, &mut device).await,
-        Ok(_) => Ending::close("the first packet is not CONNECT"),
-        Err(broken) => Ending::close(broken.into_reason()),
+    let mut early = Vec::new();
+    let ending = match first_connect(peer, &mut wire, &mut early).await {
+        Ok(mut connect) => loop {
+            let early = std::mem::take(&mut early);
+            let visit = Visit { peer, wire: &mut wire, certificate: certificate.as_ref(), early };
+            match visit.connected(&connect, &mut device).await {
+                Ending::Again(another) => connect = *another,
+                ending => break ending,
+            }
+        },
+        Err(ending) => ending,
     };
+    let (is_reset, is_news) = (matches!(ending, Ending::Reset), ending.is_news());
+    let (connection, reason) = (peer.connection, ending.reason());
+    // Before the client sees it, so that what it does next is told after.
+    peer.emit(&Event::Closed { connection, device, reason, is_news });
     let stream = wire.into_stream();
-    match &ending {
-        Ending::Close(_) => close(stream).await,
-        Ending::Reset => drop(stream.tcp().set_zero_linger()),
+    if is_reset {
+        let _ = stream.tcp().set_zero_linger();
+    } else {
+        close(stream).await;
     }
-    closed(peer, device, ending.reason());
 }
 
-async fn connected<S: Transport>(
+/// The first CONNECT. What a client sends before it waits in `early`, where the release lets it wait.
+async fn first_connect<S: Transport>(
     peer: &Peer,
     wire: &mut Wire<S>,
-    connect: &Connect,
-    certificate: Option<ClientCertificate>,
-    name: &mut Option<String>,
-) -> Ending {
-    if peer.applies(Fault::NoConnack) {
-        return wait_for_the_end(wire).await;
+    early: &mut Vec<Packet>,
+) -> Result<Connect, Ending> {
+    let end = Instant::now() + peer.server.unconnected_lifetime;
+    loop {
+        let Ok(packet) = timeout_at(end, wire.next()).await else {
+            return Err(Ending::close("no CONNECT came"));
+        };
+        match packet {
+            Ok(Packet::Connect(connect)) => return Ok(connect),
+            Ok(_) if !peer.server.release.queues_early_packets() => {
+                return Err(Ending::close("the first packet is not CONNECT"));
+            }
+            Ok(_) if early.len() >= MOST_EARLY => return Err(too_many_early()),
+            Ok(packet) => early.push(packet),
+            Err(Broken::Foreign { protocol, level }) => {
+                return Err(refuse_protocol(peer, wire, &protocol, level).await);
+            }
+            Err(broken) => return Err(broken.into_ending()),
+        }
     }
-    if peer.applies(Fault::GarbageMqtt) {
-        wire.raw(NOT_MQTT);
-        let _ = wire.flush().await;
-        return Ending::close("garbage by a fault");
-    }
-    let release = peer.server.release;
-    let session_present = release.always_session_present() || !connect.clean_session;
-    let decided = login(peer, connect, certificate.as_ref());
-    drop(certificate);
-    let device = match decided {
-        Login::Refused { code, reason } => {
-            peer.emit(&Event::Refused { connection: peer.connection, code, reason: reason.clone() });
-            wire.connack(session_present, code);
+}
+
+/// ThingsBoard itself speaks MQTT 3.1 and 5.
+async fn refuse_protocol<S: Transport>(peer: &Peer, wire: &mut Wire<S>, protocol: &str, level: u8) -> Ending {
+    let code = wire.connack_foreign(level);
+    let _ = wire.flush().await;
+    let reason = format!("{protocol} is not simulated, only MQTT 3.1.1");
+    peer.emit(&Event::Refused { connection: peer.connection, code, reason: reason.clone() });
+    Ending::quiet(format!("CONNACK {code}: {reason}"))
+}
+
+fn too_many_early() -> Ending {
+    Ending::close(format!("more than {MOST_EARLY} packets before CONNACK"))
+}
+
+/// One CONNECT and what comes of it.
+struct Visit<'a, S> {
+    peer: &'a Peer,
+    wire: &'a mut Wire<S>,
+    certificate: Option<&'a ClientCertificate>,
+    /// What came before CONNECT.
+    early: Vec<Packet>,
+}
+
+impl<S: Transport> Visit<'_, S> {
+    async fn connected(self, connect: &Connect, name: &mut Option<String>) -> Ending {
+        let Self { peer, wire, certificate, early } = self;
+        if peer.applies(Fault::NoConnack) {
+            return wait_for_the_end(wire).await;
+        }
+        if peer.applies(Fault::GarbageMqtt) {
+            wire.raw(NOT_MQTT);
             let _ = wire.flush().await;
-            return Ending::close(format!("CONNACK {code}: {reason}"));
+            return Ending::quiet("garbage by a fault");
         }
-        Login::Provision => None,
-        Login::Device(device) => Some(device),
-    };
-    *name = device.as_ref().map(|device| device.name.clone());
-    let mode = if device.is_some() { Mode::Device } else { Mode::Provision };
-    peer.emit(&Event::Connected { connection: peer.connection, mode, device: name.clone() });
-    wire.connack(session_present, 0);
-    if peer.applies(Fault::CloseAfterConnect) {
-        let _ = wire.flush().await;
-        return Ending::close("by a fault");
+        let session_present = !connect.clean_session;
+        let device = match login(peer, connect, certificate) {
+            Login::Refused { code, reason } => {
+                peer.emit(&Event::Refused { connection: peer.connection, code, reason: reason.clone() });
+                wire.connack(session_present, code);
+                let _ = wire.flush().await;
+                return Ending::quiet(format!("CONNACK {code}: {reason}"));
+            }
+            Login::Provision => None,
+            Login::Device(device) => Some(device),
+        };
+        if device.is_some()
+            && let Err(ending) = check_waiting(peer, wire, early.len()).await
+        {
+            return ending;
+        }
+        *name = device.as_ref().map(|device| device.name.to_string());
+        let mode = if device.is_some() { Mode::Device } else { Mode::Provision };
+        peer.emit(&Event::Connected { connection: peer.connection, mode, device: name.clone() });
+        wire.connack(session_present, 0);
+        if peer.applies(Fault::CloseAfterConnect) {
+            let _ = wire.flush().await;
+            return Ending::quiet("by a fault");
+        }
+        match device {
+            None => ProvisionSession::new(peer, wire).serve().await,
+            Some(device) => {
+                let place = peer.server.sessions.enter(peer, &device.name);
+                DeviceSession::new(peer, wire, Arc::clone(&device)).serve(place, early).await
+            }
+        }
     }
-    match device {
-        None => ProvisionSession::new(peer, wire).serve().await,
-        Some(device) => {
-            let place = peer.server.sessions.enter(peer, &device.name);
-            DeviceSession::new(peer, wire, Arc::clone(&device)).serve(place).await
-        }
+}
+
+/// What a client sends while the core looks it up waits in a queue, which has an end; at 3.2 it ends the connection.
+/// The user `provision` is not looked up.
+async fn check_waiting<S: Transport>(peer: &Peer, wire: &mut Wire<S>, early: usize) -> Result<(), Ending> {
+    let queues = peer.server.release.queues_early_packets();
+    let most = if queues { MOST_EARLY } else { 0 };
+    match early + wire.waiting(most).await {
+        waiting if waiting <= most => Ok(()),
+        _ if queues => Err(too_many_early()),
+        _ => Err(Ending::close("a packet before CONNACK")),
     }
 }
 
@@ -176,7 +249,7 @@ async fn connected<S: Transport>(
 async fn wait_for_the_end<S: Transport>(wire: &mut Wire<S>) -> Ending {
     loop {
         if let Err(broken) = wire.next().await {
-            return Ending::close(broken.into_reason());
+            return broken.into_ending();
         }
     }
 }
@@ -195,9 +268,11 @@ async fn discard<S: AsyncRead + Unpin>(stream: &mut S) {
 
 fn tls_failed(peer: &Peer, reason: String) {
     peer.emit(&Event::TlsFailed { connection: peer.connection, reason });
-    closed(peer, None, "TLS failed".to_owned());
+    closed(peer, "TLS failed");
 }
 
-fn closed(peer: &Peer, device: Option<String>, reason: String) {
-    peer.emit(&Event::Closed { connection: peer.connection, device, reason });
+/// Before MQTT began, for a reason that was told or that is the client's.
+fn closed(peer: &Peer, reason: &str) {
+    let (connection, reason) = (peer.connection, reason.to_owned());
+    peer.emit(&Event::Closed { connection, device: None, reason, is_news: false });
 }

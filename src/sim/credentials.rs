@@ -111,6 +111,14 @@ pub(super) fn basic_id(client_id: &str, user_name: &str) -> String {
     sha3_hex(&parts.join("|"))
 }
 
+/// What stands for a credentialsId in a table: as long as any other, where tokens and names may be long.
+pub(super) fn id_key(credentials_id: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    let digest = digest::digest(&SHA3_256, credentials_id.as_bytes());
+    key.copy_from_slice(digest.as_ref());
+    key
+}
+
 /// `EncryptionUtil.getSha3Hash`: lower-case hex of SHA3-256 over the text.
 fn sha3_hex(text: &str) -> String {
     use std::fmt::Write as _;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::attributes::{Attributes, Wanted};
 use super::credentials::HeldCredentials;
 use super::limit::Meter;
 use super::state::StoredDevice;
@@ -43,7 +44,7 @@ pub struct DeviceSummary {
 /// A device. Shared between the registry and the session that it has.
 #[derive(Debug)]
 pub(super) struct RegisteredDevice {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) credentials: HeldCredentials,
     pub(super) gateway: bool,
     /// Whether it belongs to another device profile than the one that provisions.
@@ -59,17 +60,29 @@ pub(super) struct RegisteredDevice {
 struct Received {
     telemetry: AtomicU64,
     attributes: AtomicU64,
-    last_telemetry: Mutex<Option<String>>,
-    /// Nothing before the first telemetry.
-    store: Mutex<Option<Box<Store>>>,
-    /// What it may send yet. Nothing where nothing is limited.
-    meter: Mutex<Option<Box<Meter>>>,
+    /// Nothing before the first message: most devices of a large simulator never send any.
+    kept: Mutex<Option<Box<Kept>>>,
+}
+
+/// What is kept of it.
+#[derive(Debug, Default)]
+struct Kept {
+    last_telemetry: Option<String>,
+    store: Store,
+    attributes: Attributes,
+    /// What the device may send yet. Nothing where nothing is limited.
+    meter: Option<Meter>,
 }
 
 impl RegisteredDevice {
-    pub(super) fn new(name: String, credentials: HeldCredentials, gateway: bool, provisioned: bool) -> Self {
+    pub(super) fn new(
+        name: impl Into<Arc<str>>,
+        credentials: HeldCredentials,
+        gateway: bool,
+        provisioned: bool,
+    ) -> Self {
         Self {
-            name,
+            name: name.into(),
             credentials,
             gateway,
             is_of_other_profile: false,
@@ -86,7 +99,7 @@ impl RegisteredDevice {
     /// The same device with other credentials.
     pub(super) fn with_credentials(&self, credentials: HeldCredentials) -> Self {
         Self {
-            name: self.name.clone(),
+            name: Arc::clone(&self.name),
             credentials,
             gateway: self.gateway,
             is_of_other_profile: self.is_of_other_profile,
@@ -102,7 +115,7 @@ impl RegisteredDevice {
 
     pub(super) fn stored(&self) -> StoredDevice {
         StoredDevice {
-            name: self.name.clone(),
+            name: self.name.to_string(),
             credentials: self.credentials.stored(),
             gateway: self.gateway,
             other_profile: self.is_of_other_profile,
@@ -114,51 +127,74 @@ impl RegisteredDevice {
     pub(super) fn record_telemetry(&self, payload: &str) {
         self.received.telemetry.fetch_add(1, Ordering::Relaxed);
         let kept = &payload[..payload.floor_char_boundary(LONGEST_KEPT)];
-        let mut last = lock(&self.received.last_telemetry);
-        let last = last.get_or_insert_default();
-        last.clear();
-        last.push_str(kept);
+        self.received.with(|all| {
+            let last = all.last_telemetry.get_or_insert_default();
+            last.clear();
+            last.push_str(kept);
+        });
     }
 
     /// Stores readings; how many values are new.
     pub(super) fn store(&self, readings: &[Reading<'_>], keep_values: bool) -> u64 {
-        lock(&self.received.store).get_or_insert_default().add(readings, keep_values)
+        self.received.with(|all| all.store.add(readings, keep_values))
     }
 
     /// The values that were kept.
     pub(super) fn values(&self) -> Vec<StoredValue> {
-        lock(&self.received.store).as_ref().map(|store| store.values()).unwrap_or_default()
+        lock(&self.received.kept).as_ref().map(|all| all.store.values()).unwrap_or_default()
     }
 
     /// What the device may send yet; `full` makes it at the first use.
     pub(super) fn metered<T>(&self, full: impl FnOnce() -> Meter, take: impl FnOnce(&mut Meter) -> T) -> T {
-        take(lock(&self.received.meter).get_or_insert_with(|| Box::new(full())))
+        self.received.with(|all| take(all.meter.get_or_insert_with(full)))
     }
 
-    pub(super) fn record_attributes(&self) {
+    /// Counts one message of attributes, and keeps them.
+    pub(super) fn record_attributes(&self, payload: &str) {
         self.received.attributes.fetch_add(1, Ordering::Relaxed);
+        self.received.with(|all| all.attributes.add(payload));
+    }
+
+    /// The answer to a request for these attributes.
+    pub(super) fn attributes_answer(&self, wanted: Wanted<'_>) -> Vec<u8> {
+        self.received.with(|all| all.attributes.answer(wanted))
     }
 
     pub(super) fn summary(&self) -> DeviceSummary {
-        let (stored, stored_is_lower_bound) = match lock(&self.received.store).as_deref() {
-            Some(store) => (store.stored(), store.is_lower_bound()),
-            None => (0, false),
-        };
+        let kept = lock(&self.received.kept);
+        let store = kept.as_ref().map(|all| &all.store);
         DeviceSummary {
-            name: self.name.clone(),
+            name: self.name.to_string(),
             credentials_type: self.credentials.credentials_type(),
             credentials_id: self.credentials.public_id(),
             provisioned: self.provisioned.load(Ordering::Relaxed),
             gateway: self.gateway,
             telemetry: self.received.telemetry.load(Ordering::Relaxed),
-            stored,
-            stored_is_lower_bound,
+            stored: store.map_or(0, Store::stored),
+            stored_is_lower_bound: store.is_some_and(Store::is_lower_bound),
             attributes: self.received.attributes.load(Ordering::Relaxed),
-            last_telemetry: lock(&self.received.last_telemetry).clone(),
+            last_telemetry: kept.as_ref().and_then(|all| all.last_telemetry.clone()),
         }
+    }
+}
+
+impl Received {
+    fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
+        work(lock(&self.kept).get_or_insert_default())
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside its name and its certificate. A simulator may have 100,000 devices, of which few send anything.
+    #[test]
+    fn a_device_that_sends_nothing_is_small() {
+        assert!(size_of::<RegisteredDevice>() + size_of::<Received>() <= 192);
+    }
 }

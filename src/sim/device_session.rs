@@ -8,6 +8,7 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
 use tokio::time::Instant;
 
+use super::attributes;
 use super::device::RegisteredDevice;
 use super::ending::Ending;
 use super::event::Event;
@@ -15,8 +16,8 @@ use super::fault::Fault;
 use super::server::{Peer, Place};
 use super::session_limits::{self, DeviceRequest};
 use super::telemetry::{Telemetry, are_attributes};
-use super::topic::{Topic, is_known_filter};
-use super::wire::{Transport, Wire};
+use super::topic::{Asked, Topic, is_known_filter};
+use super::wire::{Broken, Transport, Wire};
 
 /// SUBACK's failure code.
 const NOT_GRANTED: u8 = 0x80;
@@ -44,7 +45,13 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         Self { peer, wire, device, credentials_id, telemetry: 0, answers: 0, rate }
     }
 
-    pub(super) async fn serve(mut self, mut place: Place) -> Ending {
+    /// Serves what came before CONNECT, then what comes.
+    pub(super) async fn serve(mut self, mut place: Place, early: Vec<Packet>) -> Ending {
+        for packet in early {
+            if let Err(ending) = self.packet(packet).await {
+                return ending;
+            }
+        }
         loop {
             let packet = tokio::select! {
                 biased;
@@ -53,7 +60,7 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
             };
             let handled = match packet {
                 Ok(packet) => self.packet(packet).await,
-                Err(broken) => Err(Ending::close(broken.into_reason())),
+                Err(broken) => Err(broken.into_ending()),
             };
             if let Err(ending) = handled {
                 return ending;
@@ -67,37 +74,52 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => self.wire.unsuback(unsubscribe.pkid),
             Packet::PingReq => self.wire.pingresp(),
-            Packet::Disconnect => return Err(Ending::close("disconnected by the client")),
-            Packet::Connect(_) => return Err(Ending::close("a second CONNECT")),
+            Packet::Disconnect => return Err(Ending::quiet("disconnected by the client")),
+            Packet::Connect(connect) => return Err(Ending::Again(Box::new(connect))),
             _ => {}
         }
         let flushed = self.wire.flush_if_full().await;
-        flushed.map_err(|error| Ending::close(format!("the connection broke: {error}")))
+        flushed.map_err(|error| Ending::quiet(format!("the connection broke: {error}")))
     }
 
     async fn publish(&mut self, publish: &Publish) -> Result<(), Ending> {
         let payload = String::from_utf8_lossy(&publish.payload);
         let topic = Topic::of(&publish.topic, self.peer.server.release);
-        if !matches!(topic, Topic::Request(_)) {
+        self.tell_if_not_simulated(topic);
+        if !matches!(topic, Topic::Request(_) | Topic::AttributesRequest(_)) {
             self.check_rate().await?;
         }
         let verdict = match topic {
             Topic::Telemetry => self.telemetry(&payload).await?,
             Topic::Attributes => self.attributes(&payload),
-            Topic::Request(number) => self.request(number, &payload),
-            Topic::Undecodable => Verdict::Undecodable,
-            Topic::Unknown => Verdict::Accepted,
+            Topic::AttributesRequest(asked) => self.attributes_request(asked, &payload),
+            Topic::Request(asked) => self.request(asked, &payload),
+            Topic::Protobuf | Topic::Image => Verdict::Undecodable,
+            Topic::NoNumber => return Err(self.close("the request has no number").await),
+            Topic::Gateway if !self.device.gateway => Verdict::Nothing,
+            Topic::Gateway | Topic::Claim | Topic::Unknown => Verdict::Accepted,
         };
         match verdict {
             Verdict::Accepted => self.wire.puback(publish.pkid),
             Verdict::Nothing => {}
-            Verdict::AsksForLimits(number) => {
+            Verdict::Answered(topic, payload) => {
                 self.wire.puback(publish.pkid);
-                self.tell_limits(number)?;
+                self.answer(&topic, payload)?;
             }
             Verdict::Undecodable => return Err(self.close("the payload cannot be decoded").await),
         }
         Ok(())
+    }
+
+    fn tell_if_not_simulated(&self, topic: Topic) {
+        let what = match topic {
+            Topic::Protobuf => "payloads of Protobuf",
+            Topic::Image => "images for devices (OTA)",
+            Topic::Gateway => "the topics of gateways",
+            Topic::Claim => "claiming",
+            _ => return,
+        };
+        self.peer.tell_not_simulated(&self.device, what);
     }
 
     async fn telemetry(&mut self, payload: &str) -> Result<Verdict, Ending> {
@@ -115,7 +137,7 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         self.device.record_telemetry(payload);
         self.peer.emit(&Event::Telemetry {
             connection: self.peer.connection,
-            device: self.device.name.clone(),
+            device: self.device.name.to_string(),
             credentials_id: self.credentials_id.clone(),
             payload: payload.to_owned(),
             stored,
@@ -129,34 +151,44 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         if !are_attributes(payload, self.peer.server.release) {
             return Verdict::Undecodable;
         }
-        self.device.record_attributes();
+        self.device.record_attributes(payload);
         self.peer.emit(&Event::Attributes {
             connection: self.peer.connection,
-            device: self.device.name.clone(),
+            device: self.device.name.to_string(),
             credentials_id: self.credentials_id.clone(),
             payload: payload.to_owned(),
         });
         Verdict::Accepted
     }
 
-    fn request(&self, number: i32, payload: &str) -> Verdict {
-        match DeviceRequest::read(payload) {
-            Some(DeviceRequest::SessionLimits) if self.peer.server.release.tells_session_limits() => {
-                Verdict::AsksForLimits(number)
-            }
-            Some(_) => Verdict::Accepted,
+    /// Whether or not the device has subscribed to the answers.
+    fn attributes_request(&self, asked: Asked, payload: &str) -> Verdict {
+        match attributes::answer(&self.device, payload) {
+            Some(answer) => Verdict::Answered(asked.answer_topic(), answer),
             None => Verdict::Undecodable,
         }
     }
 
-    /// Whether or not the device has subscribed.
-    fn tell_limits(&mut self, number: i32) -> Result<(), Ending> {
+    /// Whether or not the device has subscribed to the answers.
+    fn request(&self, asked: Asked, payload: &str) -> Verdict {
         let server = &self.peer.server;
-        let answer = session_limits::answer(&server.admission.device, server.release);
+        match DeviceRequest::read(payload) {
+            Some(DeviceRequest::SessionLimits) if server.release.tells_session_limits() => {
+                let answer = session_limits::answer(&server.admission.device, server.release);
+                Verdict::Answered(asked.answer_topic(), answer)
+            }
+            Some(_) => {
+                self.peer.tell_not_simulated(&self.device, "requests to the server, but getSessionLimits");
+                Verdict::Accepted
+            }
+            None => Verdict::Undecodable,
+        }
+    }
+
+    fn answer(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), Ending> {
         self.answers = self.answers.checked_add(1).unwrap_or(1);
-        let topic = format!("v1/devices/me/rpc/response/{number}");
-        let written = self.wire.publish(&topic, QoS::AtLeastOnce, self.answers, answer);
-        written.map_err(|broken| Ending::close(broken.into_reason()))
+        let written = self.wire.publish(topic, QoS::AtLeastOnce, self.answers, payload);
+        written.map_err(Broken::into_ending)
     }
 
     /// The message just accepted may be one that is never acknowledged, by a fault.
@@ -170,7 +202,7 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         match injector.close(self.telemetry) {
             Some(fault) => {
                 self.peer.tell(fault);
-                Err(self.close_unacknowledged("by a fault").await)
+                Err(self.close_by_fault("by a fault").await)
             }
             None => Ok(()),
         }
@@ -183,13 +215,14 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
             return Ok(());
         }
         self.peer.tell(Fault::RateLimit(rate.limit));
-        Err(self.close_unacknowledged("over the rate limit").await)
+        Err(self.close_by_fault("over the rate limit").await)
     }
 
     fn subscribe(&mut self, subscribe: &Subscribe) {
+        let release = self.peer.server.release;
         let granted = |qos| if qos == QoS::AtMostOnce { 0 } else { 1 };
         let code = |filter: &rumqttc::mqttbytes::v4::SubscribeFilter| {
-            if is_known_filter(&filter.path) { granted(filter.qos) } else { NOT_GRANTED }
+            if is_known_filter(&filter.path, release) { granted(filter.qos) } else { NOT_GRANTED }
         };
         let codes: Vec<u8> = subscribe.filters.iter().map(code).collect();
         self.wire.suback(subscribe.pkid, &codes);
@@ -202,6 +235,12 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         self.close(reason).await
     }
 
+    /// The same, where the fault was told.
+    async fn close_by_fault(&mut self, reason: &'static str) -> Ending {
+        let _ = self.close_unacknowledged(reason).await;
+        Ending::quiet(reason)
+    }
+
     /// What was acknowledged before still leaves.
     async fn close(&mut self, reason: impl Into<String>) -> Ending {
         let _ = self.wire.flush().await;
@@ -210,13 +249,13 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
 }
 
 /// What becomes of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Verdict {
     Accepted,
-    /// An empty array: no PUBACK ever comes.
+    /// No PUBACK ever comes, such as for an empty array.
     Nothing,
-    /// Accepted; this request asks what the device may send.
-    AsksForLimits(i32),
+    /// Accepted, and answered on this topic.
+    Answered(String, Vec<u8>),
     /// The connection is closed, without PUBACK.
     Undecodable,
 }

@@ -52,8 +52,16 @@ pub enum Event {
     Attributes { connection: u64, device: String, credentials_id: Option<String>, payload: String },
     /// A fault was applied.
     Fault { connection: u64, name: &'static str },
-    /// The connection ended.
-    Closed { connection: u64, device: Option<String>, reason: String },
+    /// A client tried what ThingsBoard has and the simulator has not; `what` names it.
+    NotSimulated { connection: u64, device: Option<String>, what: &'static str },
+    /// The connection ended. `is_news`: the server closed it, and no event before tells why.
+    Closed {
+        connection: u64,
+        device: Option<String>,
+        reason: String,
+        #[serde(skip)]
+        is_news: bool,
+    },
 }
 
 /// Hears what happens in the simulator.

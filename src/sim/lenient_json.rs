@@ -33,13 +33,13 @@ pub(super) type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
 /// The value of a whole payload; nothing where ThingsBoard's parser fails.
 pub(super) fn read(text: &str) -> Option<Json<'_>> {
-    let mut reader = Reader { text: text.strip_prefix('\u{feff}').unwrap_or(text), at: 0 };
-    reader.significant()?;
-    if reader.rest().starts_with(PREFIX) {
-        reader.at += PREFIX.len();
-    }
-    let value = reader.value(0)?;
-    reader.is_at_the_end().then_some(value)
+    Reader::new(text).whole()
+}
+
+/// Whether the parser fails because objects and arrays lie too deep in each other.
+pub(super) fn is_too_deep(text: &str) -> bool {
+    let mut reader = Reader::new(text);
+    reader.whole().is_none() && reader.was_too_deep
 }
 
 impl Json<'_> {
@@ -72,7 +72,8 @@ impl Json<'_> {
     }
 }
 
-fn write_text(text: &str, out: &mut String) {
+/// Writes text in quotes.
+pub(super) fn write_text(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {
         match character {
@@ -96,9 +97,23 @@ fn write_text(text: &str, out: &mut String) {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    was_too_deep: bool,
 }
 
 impl<'a> Reader<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text: text.strip_prefix('\u{feff}').unwrap_or(text), at: 0, was_too_deep: false }
+    }
+
+    fn whole(&mut self) -> Option<Json<'a>> {
+        self.significant()?;
+        if self.rest().starts_with(PREFIX) {
+            self.at += PREFIX.len();
+        }
+        let value = self.value(0)?;
+        self.is_at_the_end().then_some(value)
+    }
+
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -141,7 +156,10 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, depth: usize) -> Option<Json<'a>> {
         match self.significant()? {
-            b'{' | b'[' if depth >= DEEPEST => None,
+            b'{' | b'[' if depth >= DEEPEST => {
+                self.was_too_deep = true;
+                None
+            }
             b'{' => self.object(depth + 1).map(Json::Object),
             b'[' => self.array(depth + 1).map(Json::Array),
             quote @ (b'"' | b'\'') => self.quoted(quote).map(Json::Text),

@@ -65,6 +65,10 @@ impl Listener {
     ) {
         let peer = Peer::new(server);
         peer.emit(&Event::ConnectionOpened { connection: peer.connection, peer: address });
+        if connections.len() >= server.most_connections {
+            let (connection, reason) = (peer.connection, "there are too many connections".to_owned());
+            return peer.emit(&Event::Closed { connection, device: None, reason, is_news: true });
+        }
         let _ = stream.set_nodelay(true);
         match &self.tls {
             Some(acceptor) => connections.spawn(serve_tls(peer, stream, acceptor.clone())),

@@ -94,7 +94,9 @@ fn by_certificate(peer: &Peer, certificate: &ClientCertificate) -> Login {
 
 /// `processAuthTokenConnect` and `ReturnCodeResolver`.
 fn by_password(peer: &Peer, client_id: &str, user_name: Option<&str>, password: Option<&str>) -> Login {
-    let found = peer.server.registry().login(client_id, user_name.unwrap_or(""), password.unwrap_or(""));
+    let ignores_user = peer.server.release.ignores_user_of_client_only();
+    let (user, word) = (user_name.unwrap_or(""), password.unwrap_or(""));
+    let found = peer.server.registry().login(client_id, user, word, ignores_user);
     if let Some(device) = found {
         return Login::Device(device);
     }

@@ -4,11 +4,12 @@
 //! It speaks MQTT 3.1.1 over TLS 1.2 and 1.3 (and over plain TCP), wants a client certificate and takes
 //! any, provisions devices by all three strategies, acknowledges telemetry and attributes, and stores (or
 //! drops) telemetry by ThingsBoard's rules. It is one process's toy, not a platform: values are counted and
-//! not kept, no rule engine, no RPC but `getSessionLimits`, no OTA, no gateway topics, no MQTT 3.1 or 5, JSON
-//! payloads only.
+//! not kept, no rule engine, no RPC but `getSessionLimits`, no OTA, no devices behind gateways, no MQTT 3.1 or 5,
+//! JSON payloads only. `docs/simulator.md` lists what it leaves out.
 //!
 //! Facts about the protocol are ThingsBoard's, read in its source at v3.2, v3.4, v3.6.4, v3.7 and
-//! v4.3.1.3 (which is meant where no release is named); the classes are named where a fact is used.
+//! v4.3.1.3 (which is meant where no release is named; the classes are named where a fact is used), and seen
+//! on the wire at 3.2.2, 3.4.4, 3.6.4, 3.8.1, 4.0.2 and 4.3.1.3.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,6 +29,7 @@
 
 mod admission;
 mod answer;
+mod attributes;
 mod chain;
 mod config;
 mod connection;
@@ -43,6 +45,7 @@ mod limit;
 mod listener;
 mod login;
 mod name_pattern;
+mod packets;
 mod provision_session;
 mod provisioning;
 mod pubacks;
@@ -109,8 +112,8 @@ impl Simulator {
     /// # Errors
     /// `usage/invalid-value` naming an address that cannot be listened on, a host that is no name, or
     /// pre-provisioned devices that exclude each other; `store/corrupt`, `store/io` and
-    /// `store/locked` (another simulator has it) naming the state file; `file/bad-certificate`, `file/unsupported-key` and `file/key-mismatch` for the server's
-    /// identity; `usage/conflict` for a strategy that the release does not have.
+    /// `store/locked` (another simulator has it) naming the state file; `file/bad-certificate`,
+    /// `file/unsupported-key` and `file/key-mismatch` for the server's identity; `usage/conflict` for a strategy that the release does not have.
     pub async fn start(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
         config.check()?;
         let pre_provisioned = std::mem::take(&mut config.pre_provisioned);

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::provisioning::Decision;
 use super::request::{BadRequest, ProvisionRequest};
 use super::server::Peer;
-use super::wire::{Transport, Wire};
+use super::wire::{Broken, Transport, Wire};
 
 /// The topics, with their leading slash (`MqttTopics`).
 const REQUEST: &[u8] = b"/provision/request";
@@ -44,11 +44,11 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
             let packet = tokio::select! {
                 packet = self.wire.next() => packet,
                 () = reached(unanswered.map(|(end, _)| end)) => return self.give_up().await,
-                () = reached(self.end) => return Ending::close("the time after the first answer is over"),
+                () = reached(self.end) => return Ending::quiet("the time after the first answer is over"),
             };
             let handled = match packet {
                 Ok(packet) => self.packet(packet).await,
-                Err(broken) => Err(Ending::close(broken.into_reason())),
+                Err(broken) => Err(broken.into_ending()),
             };
             if let Err(ending) = handled {
                 return ending;
@@ -72,8 +72,8 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
                 self.wire.unsuback(unsubscribe.pkid);
             }
             Packet::PingReq => self.wire.pingresp(),
-            Packet::Disconnect => return Err(Ending::close("disconnected by the client")),
-            Packet::Connect(_) => return Err(Ending::close("a second CONNECT")),
+            Packet::Disconnect => return Err(Ending::quiet("disconnected by the client")),
+            Packet::Connect(connect) => return Err(Ending::Again(Box::new(connect))),
             _ => {}
         }
         Ok(())
@@ -103,6 +103,7 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
             Err(BadRequest::NotJson) => {
                 return Err(Ending::close("the provision request is not a JSON object"));
             }
+            Err(BadRequest::Empty) => return self.answer_in_protobuf(publish.pkid),
             Err(BadRequest::Field(why)) => return Err(self.bad_request(publish.pkid, why).await),
         };
         let device = Some(request.device_name.clone()).filter(|name| !name.is_empty());
@@ -124,7 +125,7 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
         let asked_for = Some(request.device_name.trim().to_owned()).filter(|name| !name.is_empty());
         let decision = self.decide_with_faults(request).await?;
         let device = match &decision {
-            Decision::Success(device) => Some(device.name.clone()),
+            Decision::Success(device) => Some(device.name.to_string()),
             _ => asked_for,
         };
         let (status, reason) = (decision.status(), decision.reason());
@@ -152,7 +153,7 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
     /// (`DeviceProvisionCallback.onSuccess`).
     async fn answer(&mut self, request_id: u16, decision: &Decision) -> Result<(), Ending> {
         if self.peer.applies(Fault::AcceptThenClose) {
-            return Err(Ending::close("by a fault: no answer"));
+            return Err(Ending::quiet("by a fault: no answer"));
         }
         if let Some(delay) = self.peer.server.injector.delay() {
             self.peer.tell(Fault::Delay(delay));
@@ -162,25 +163,38 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
             self.peer.tell(fault);
             shape
         });
-        let payload = answer::write(decision, shape.unwrap_or(Shape::Real))
+        let payload = answer::write(decision, shape.unwrap_or(Shape::Real), self.peer.server.release)
             .map_err(|error| Ending::close(error.message))?;
+        self.send(request_id, payload)
+    }
+
+    /// A request without a payload: an empty message of Protobuf, and so without key and secret.
+    fn answer_in_protobuf(&mut self, request_id: u16) -> Result<(), Ending> {
+        let (connection, decision) = (self.peer.connection, Decision::NotFound);
+        let (status, reason) = (decision.status(), Some("the request is empty".to_owned()));
+        self.peer.emit(&Event::ProvisionAnswer { connection, device: None, status, reason });
+        self.send(request_id, answer::PROTOBUF_NOT_FOUND.to_vec())
+    }
+
+    fn send(&mut self, request_id: u16, payload: Vec<u8>) -> Result<(), Ending> {
         self.wire.puback(request_id);
         let qos = self.subscribed.unwrap_or(QoS::AtLeastOnce);
         let sent = self.wire.publish(RESPONSE, qos, self.next_id, payload);
-        sent.map_err(|broken| Ending::close(broken.into_reason()))?;
+        sent.map_err(Broken::into_ending)?;
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         self.end.get_or_insert_with(|| Instant::now() + self.peer.server.provisioning_lifetime);
         Ok(())
     }
 
-    /// What the core did not answer is acknowledged, in every release that has the chain strategy, and closed upon
-    /// (`DeviceProvisionCallback.onError`).
+    /// What the core did not answer is acknowledged, from 3.5 on, and closed upon.
     async fn give_up(&mut self) -> Ending {
-        if let Some((_, request_id)) = self.unanswered {
+        if let Some((_, request_id)) = self.unanswered
+            && self.peer.server.release.acknowledges_unanswered()
+        {
             self.wire.puback(request_id);
             let _ = self.wire.flush().await;
         }
-        Ending::close("a request for a certificate chain profile is never answered")
+        Ending::close("ThingsBoard's core fails over such a request, and never answers")
     }
 
     /// From 3.7 on a bad request is acknowledged, which looks like success, and then closed upon.

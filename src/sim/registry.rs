@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::config::PreProvisioned;
-use super::credentials::{HeldCredentials, basic_id};
+use super::credentials::{HeldCredentials, basic_id, id_key};
 use super::device::{DeviceSummary, RegisteredDevice};
 use super::state;
 use crate::error::{Error, ErrorCode, Result};
@@ -35,8 +35,9 @@ impl NotCreated {
 /// All devices, and the state file if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    by_name: BTreeMap<String, Arc<RegisteredDevice>>,
-    by_id: HashMap<String, Arc<RegisteredDevice>>,
+    by_name: BTreeMap<Arc<str>, Arc<RegisteredDevice>>,
+    /// By [`id_key`] of the credentialsId.
+    by_id: HashMap<[u8; 32], Arc<RegisteredDevice>>,
     state: Option<PathBuf>,
     /// Nobody else writes the state file as long as this does.
     _lock: Option<FileLock>,
@@ -49,13 +50,13 @@ impl Registry {
         let mut registry = Self { _lock, ..Self::default() };
         for stored in state.as_deref().map(state::load).transpose()?.unwrap_or_default() {
             registry.add(RegisteredDevice::restored(stored)).map_err(|why| {
-                let shown = state.as_deref().unwrap_or("".as_ref()).display();
+                let shown = crate::text::shown_path(state.as_deref().unwrap_or("".as_ref()));
                 let message = format!("{shown} is not a state file of the simulator: {}", why.reason());
                 Error::new(ErrorCode::StoreCorrupt, message)
             })?;
         }
         for PreProvisioned { name, credentials, is_of_other_profile } in pre_provisioned {
-            if registry.by_name.contains_key(&name) {
+            if registry.by_name.contains_key(name.as_str()) {
                 continue;
             }
             let credentials = credentials.map_or_else(HeldCredentials::random_token, Ok)?;
@@ -66,8 +67,10 @@ impl Registry {
                 .add(device)
                 .map_err(|why| Error::new(ErrorCode::UsageInvalid, format!("{message}: {}", why.reason())))?;
         }
+        if let Some(path) = &state {
+            state::save(path, registry.by_name.values().map(|device| device.stored()))?;
+        }
         registry.state = state;
-        registry.save()?;
         Ok(registry)
     }
 
@@ -75,7 +78,7 @@ impl Registry {
     /// (`DeviceServiceImpl.saveDevice`).
     pub(super) fn create(&mut self, device: RegisteredDevice) -> Result<Arc<RegisteredDevice>, NotCreated> {
         let device = self.add(device)?;
-        if let Err(error) = self.save() {
+        if let Err(error) = self.save(&device) {
             self.remove(&device);
             return Err(NotCreated::NotSaved(error.message));
         }
@@ -101,7 +104,7 @@ impl Registry {
         if device.provisioned.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        self.save().inspect_err(|_| device.provisioned.store(false, Ordering::Relaxed))
+        self.save(device).inspect_err(|_| device.provisioned.store(false, Ordering::Relaxed))
     }
 
     pub(super) fn named(&self, name: &str) -> Option<Arc<RegisteredDevice>> {
@@ -110,26 +113,29 @@ impl Registry {
 
     /// The device that a certificate of this credentialsId belongs to.
     pub(super) fn with_certificate(&self, credentials_id: &str) -> Option<Arc<RegisteredDevice>> {
-        let device = self.by_id.get(credentials_id)?;
+        let device = self.by_id.get(&id_key(credentials_id))?;
         matches!(device.credentials, HeldCredentials::Certificate(_)).then(|| Arc::clone(device))
     }
 
     /// The device that logs in with this client id, user name and password, looked up in the order of
     /// `DefaultTransportApiService.validateCredentials`: basic credentials of client and user, then the
-    /// user name as a token or as basic credentials without a client id.
+    /// user name as a token or as basic credentials without a client id; with `ignores_user`, the client id alone.
     pub(super) fn login(
         &self,
         client_id: &str,
         user_name: &str,
         password: &str,
+        ignores_user: bool,
     ) -> Option<Arc<RegisteredDevice>> {
         let accepts = |device: &&Arc<RegisteredDevice>| match &device.credentials {
             HeldCredentials::Basic(basic) => matches_basic(basic, client_id, user_name, password),
             HeldCredentials::Token(token) => token.expose() == user_name,
             HeldCredentials::Certificate(_) => false,
         };
-        let by_client = self.by_id.get(&basic_id(client_id, user_name)).filter(accepts);
-        by_client.or_else(|| self.by_id.get(user_name).filter(accepts)).cloned()
+        let held = |id: &str| self.by_id.get(&id_key(id)).filter(accepts);
+        let by_client = held(&basic_id(client_id, user_name)).or_else(|| held(user_name));
+        let by_client_alone = || if ignores_user { held(&basic_id(client_id, "")) } else { None };
+        by_client.or_else(by_client_alone).cloned()
     }
 
     pub(super) fn summaries(&self) -> Vec<DeviceSummary> {
@@ -137,7 +143,7 @@ impl Registry {
     }
 
     fn add(&mut self, device: RegisteredDevice) -> Result<Arc<RegisteredDevice>, NotCreated> {
-        let id = device.credentials.lookup_id();
+        let id = id_key(&device.credentials.lookup_id());
         if self.by_name.contains_key(&device.name) {
             return Err(NotCreated::NameTaken);
         }
@@ -148,19 +154,19 @@ impl Registry {
     }
 
     fn insert(&mut self, device: Arc<RegisteredDevice>) -> Arc<RegisteredDevice> {
-        self.by_name.insert(device.name.clone(), Arc::clone(&device));
-        self.by_id.insert(device.credentials.lookup_id(), Arc::clone(&device));
+        self.by_name.insert(Arc::clone(&device.name), Arc::clone(&device));
+        self.by_id.insert(id_key(&device.credentials.lookup_id()), Arc::clone(&device));
         device
     }
 
     fn remove(&mut self, device: &RegisteredDevice) {
         self.by_name.remove(&device.name);
-        self.by_id.remove(&device.credentials.lookup_id());
+        self.by_id.remove(&id_key(&device.credentials.lookup_id()));
     }
 
-    fn save(&self) -> Result<()> {
+    fn save(&self, device: &RegisteredDevice) -> Result<()> {
         let Some(path) = &self.state else { return Ok(()) };
-        state::save(path, self.by_name.values().map(|device| device.stored()).collect())
+        state::add(path, &device.stored())
     }
 }
 
@@ -206,8 +212,9 @@ mod tests {
         registry.create(basic("all", "client", "user", "pass")).unwrap();
         registry.create(basic("client", "only", "", "")).unwrap();
         registry.create(basic("user", "", "someone", "word")).unwrap();
-        let who =
-            |client, user, password| registry.login(client, user, password).map(|device| device.name.clone());
+        let who = |client, user, password| {
+            registry.login(client, user, password, false).map(|device| device.name.to_string())
+        };
         assert_eq!(who("x", "T", "").as_deref(), Some("token"));
         assert_eq!(who("x", "T", "whatever").as_deref(), Some("token"));
         assert_eq!(who("client", "user", "pass").as_deref(), Some("all"));
@@ -217,6 +224,9 @@ mod tests {
         assert_eq!(who("any", "someone", "word").as_deref(), Some("user"));
         assert_eq!(who("any", "someone", "no"), None);
         assert_eq!(who("", "", ""), None);
+        assert_eq!(who("only", "anybody", "whatever"), None);
+        let found = registry.login("only", "anybody", "whatever", true);
+        assert_eq!(&*found.unwrap().name, "client");
     }
 
     #[test]
@@ -227,6 +237,27 @@ mod tests {
         drop(folder);
         assert!(matches!(registry.create(token("a", "1")), Err(NotCreated::NotSaved(_))));
         assert!(registry.summaries().is_empty());
+    }
+
+    /// However many devices there are, one more costs one line.
+    #[cfg(unix)]
+    #[test]
+    fn a_device_more_leaves_what_is_in_the_state_file() {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let mut registry = Registry::open(Some(path.clone()), Vec::new()).unwrap();
+        let file = || std::fs::metadata(&path).map(|known| (known.ino(), known.len())).unwrap();
+        let mut before = file();
+        for number in ["1", "2", "3"] {
+            registry.create(token(number, number)).unwrap();
+            let after = file();
+            assert_eq!(after.0, before.0);
+            assert!((1..200).contains(&(after.1 - before.1)), "{before:?} {after:?}");
+            before = after;
+        }
+        drop(registry);
+        assert_eq!(Registry::open(Some(path), Vec::new()).unwrap().summaries().len(), 3);
     }
 
     #[test]

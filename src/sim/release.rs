@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// forked from. Ordered from old to new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Release {
-    /// 3.2: the first release that provisions with X.509.
+    /// 3.2.2: of the first releases that provision with X.509.
     V3_2,
     /// 3.3 to 3.4.4.
     V3_4,
@@ -17,6 +17,8 @@ pub enum Release {
     V3_6,
     /// 3.7 to 3.8.1 (with 3.8's `gateway` flag).
     V3_8,
+    /// 3.9 to 4.2.1.
+    V4_0,
     /// 4.2.1.1 to 4.3.
     #[default]
     V4_3,
@@ -24,7 +26,7 @@ pub enum Release {
 
 impl Release {
     /// Every release, from old to new.
-    pub const ALL: &[Self] = &[Self::V3_2, Self::V3_4, Self::V3_6, Self::V3_8, Self::V4_3];
+    pub const ALL: &[Self] = &[Self::V3_2, Self::V3_4, Self::V3_6, Self::V3_8, Self::V4_0, Self::V4_3];
 
     /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Release {
             Self::V3_4 => "3.4",
             Self::V3_6 => "3.6",
             Self::V3_8 => "3.8",
+            Self::V4_0 => "4.0",
             Self::V4_3 => "4.3",
         }
     }
@@ -40,7 +43,7 @@ impl Release {
     /// Whether SUBSCRIBE and UNSUBSCRIBE are answered on a provisioning connection: from 3.9 on
     /// (`MqttTransportHandler.processProvisionSessionMsg`, commit 608e646ca8).
     pub fn acknowledges_subscribe(self) -> bool {
-        self >= Self::V4_3
+        self >= Self::V4_0
     }
 
     /// Whether a client certificate that no device has is refused during TLS, with the alert
@@ -63,13 +66,7 @@ impl Release {
 
     /// Whether a pre-provisioned device may be provisioned again: up to 4.2.1 (commit b1bffdfd58).
     pub fn repeats_pre_provisioned(self) -> bool {
-        self <= Self::V3_8
-    }
-
-    /// Whether each CONNACK says 'session present', even after a clean CONNECT: 3.2 alone. Later
-    /// releases say it exactly after a CONNECT that is not clean, though no state is kept.
-    pub fn always_session_present(self) -> bool {
-        self == Self::V3_2
+        self <= Self::V4_0
     }
 
     /// The CONNACK code for a client with neither certificate nor user name: 2 (identifier rejected)
@@ -106,8 +103,8 @@ impl Release {
         self == Self::V3_2
     }
 
-    /// Whether the topics for Protobuf are known, on which JSON cannot be decoded: from 3.3 on.
-    pub fn has_protobuf_topics(self) -> bool {
+    /// Whether the short topics (`v2/…`) are known, those for Protobuf among them: from 3.3 on.
+    pub fn has_short_topics(self) -> bool {
         self >= Self::V3_4
     }
 
@@ -122,9 +119,74 @@ impl Release {
     }
 
     /// Whether control characters in tokens and basic credentials are refused: from 4.3.1.3 on
-    /// (`DeviceCredentialsDataValidator`).
+    /// (`DeviceCredentialsDataValidator`). NUL always is, by the database.
     pub fn refuses_control_characters(self) -> bool {
         self >= Self::V4_3
+    }
+
+    /// Whether flags of a packet that has none must be zero: from 3.3 on (netty's `MqttDecoder`). Before, they are not
+    /// looked at.
+    pub fn checks_unused_flags(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether what a client sends before CONNACK waits: from 3.3 on. Before, it closes the connection.
+    pub fn queues_early_packets(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether a request that the core does not answer gets its PUBACK before the connection is closed: from 3.5 on
+    /// (`DeviceProvisionCallback.onError`).
+    pub fn acknowledges_unanswered(self) -> bool {
+        self >= Self::V3_6
+    }
+
+    /// Whether JSON that lies too deep for the parser counts as a bad request, and not as no JSON: from 3.7 to 4.2
+    /// (Gson's `JsonParseException`; later versions of Gson have a limit).
+    pub fn takes_deep_json_for_a_bad_request(self) -> bool {
+        matches!(self, Self::V3_8 | Self::V4_0)
+    }
+
+    /// Whether `LWM2M_CREDENTIALS` is a type that a request may name: from 3.3 on.
+    pub fn knows_lwm2m(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether a device's name is checked for markup and for its length: from 3.3 on. Before, the database alone
+    /// refuses what is too long, and the request is never answered.
+    pub fn checks_names(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether `{{…}}` in a device's name counts as markup: from 4.2.1.1 on.
+    pub fn refuses_templates(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    /// Whether a certificate with NUL is refused: from 3.3 on. Before, such a request is never answered.
+    pub fn answers_hash_with_nul(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether a password with a client id needs a user name: from 3.3 on (`DeviceCredentialsServiceImpl`).
+    pub fn wants_user_with_password(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether basic credentials of a client id alone log in with any user name: 3.2 alone
+    /// (`DefaultTransportApiService.validateCredentials`).
+    pub fn ignores_user_of_client_only(self) -> bool {
+        self == Self::V3_2
+    }
+
+    /// Whether `<`, `>`, `&`, `=` and `'` are escaped in an answer: 3.2 alone (Gson's HTML-safe writer).
+    pub fn escapes_html(self) -> bool {
+        self == Self::V3_2
+    }
+
+    /// Whether a device may subscribe to the topic of provision answers: up to 3.8.1.
+    pub fn grants_provision_topic_to_devices(self) -> bool {
+        self <= Self::V3_8
     }
 }
 
@@ -154,7 +216,7 @@ mod tests {
         for release in Release::ALL {
             assert_eq!(release.to_string().parse::<Release>().unwrap(), *release);
         }
-        assert!("4.4".parse::<Release>().unwrap_err().contains("3.2, 3.4, 3.6, 3.8, 4.3"));
+        assert!("4.4".parse::<Release>().unwrap_err().contains("3.2, 3.4, 3.6, 3.8, 4.0, 4.3"));
     }
 
     /// One row a release, in the order of the questions above.
@@ -167,24 +229,38 @@ mod tests {
                 release.checks_chain_order(),
                 release.acknowledges_before_close(),
                 release.repeats_pre_provisioned(),
-                release.always_session_present(),
                 release.no_identity_code() == 2,
                 release.resumes_tls_sessions(),
                 release.has_chain_strategy(),
                 release.ends_sessions_of_replaced_certificates(),
                 release.reads_gateway_flag(),
                 release.refuses_big_integers(),
-                release.has_protobuf_topics(),
+                release.has_short_topics(),
                 release.tells_session_limits(),
                 release.tells_no_limit_as_null(),
                 release.refuses_control_characters(),
+                release.checks_unused_flags(),
+                release.queues_early_packets(),
+                release.acknowledges_unanswered(),
+                release.takes_deep_json_for_a_bad_request(),
+                release.knows_lwm2m(),
+                release.checks_names(),
+                release.refuses_templates(),
+                release.answers_hash_with_nul(),
+                release.wants_user_with_password(),
+                release.ignores_user_of_client_only(),
+                release.escapes_html(),
+                release.grants_provision_topic_to_devices(),
             ]
-            .map(u8::from)
+            .map(|answer| if answer { '1' } else { '.' })
+            .into_iter()
+            .collect::<String>()
         };
-        assert_eq!(row(Release::V3_2), [0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
-        assert_eq!(row(Release::V3_4), [0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0]);
-        assert_eq!(row(Release::V3_6), [0, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0]);
-        assert_eq!(row(Release::V3_8), [0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 0, 0]);
-        assert_eq!(row(Release::V4_3), [1, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1]);
+        assert_eq!(row(Release::V3_2), ".1..1.....1.............111");
+        assert_eq!(row(Release::V3_4), ".1..1.1....1...11..11.11..1");
+        assert_eq!(row(Release::V3_6), "..1.1111...1...111.11.11..1");
+        assert_eq!(row(Release::V3_8), "..11111111.11..111111.11..1");
+        assert_eq!(row(Release::V4_0), "1.11111111.11..111111.11...");
+        assert_eq!(row(Release::V4_3), "1.11.11111.1111111.11111...");
     }
 }

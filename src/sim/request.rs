@@ -1,7 +1,8 @@
 //! The provision request: ThingsBoard's parser, with its traps.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
+use super::lenient_json::{Json, is_too_deep, read};
 use super::release::Release;
 use crate::secret::Secret;
 
@@ -25,9 +26,10 @@ impl RequestedType {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str, release: Release) -> Option<Self> {
         [Self::AccessToken, Self::MqttBasic, Self::X509Certificate, Self::Lwm2m]
             .into_iter()
+            .filter(|requested| *requested != Self::Lwm2m || release.knows_lwm2m())
             .find(|requested| requested.wire_name() == text)
     }
 }
@@ -50,8 +52,10 @@ pub(super) struct ProvisionRequest {
 /// Why a request is not even answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BadRequest {
-    /// Not a JSON object. ThingsBoard tries it as protobuf then, and closes.
+    /// Not a JSON object, or with an array that is no single value. ThingsBoard tries it as Protobuf then, and closes.
     NotJson,
+    /// Nothing at all: as Protobuf, a request without key and secret.
+    Empty,
     /// A field is missing, null or of the wrong type: a RuntimeException in ThingsBoard's parser.
     Field(String),
 }
@@ -60,8 +64,13 @@ impl ProvisionRequest {
     /// Parses as `JsonConverter.convertToProvisionRequestMsg` does. Unknown fields are ignored; a number
     /// or a boolean is taken for its text, an array of one for its element; `null` anywhere is an error.
     pub(super) fn parse(payload: &[u8], release: Release) -> Result<Self, BadRequest> {
-        let Ok(Value::Object(fields)) = serde_json::from_slice(payload) else {
-            return Err(BadRequest::NotJson);
+        if payload.is_empty() {
+            return Err(BadRequest::Empty);
+        }
+        let json = String::from_utf8_lossy(payload);
+        let Some(Json::Object(fields)) = read(&json) else {
+            let is_bad_request = release.takes_deep_json_for_a_bad_request() && is_too_deep(&json);
+            return Err(if is_bad_request { too_deep() } else { BadRequest::NotJson });
         };
         let text = |name| text(&fields, name).map(Option::unwrap_or_default);
         let secret = |name| text(name).map(Secret::new);
@@ -69,7 +78,7 @@ impl ProvisionRequest {
             key: required(&fields, "provisionDeviceKey")?,
             secret: required(&fields, "provisionDeviceSecret").map(Secret::new)?,
             device_name: text("deviceName")?,
-            credentials_type: credentials_type(&fields)?,
+            credentials_type: credentials_type(&fields, release)?,
             token: secret("token")?,
             client_id: text("clientId")?,
             user_name: text("username")?,
@@ -87,44 +96,45 @@ impl ProvisionRequest {
     }
 }
 
-fn required(fields: &Map<String, Value>, name: &str) -> Result<String, BadRequest> {
+fn required(fields: &[(Cow<'_, str>, Json<'_>)], name: &str) -> Result<String, BadRequest> {
     text(fields, name)?.ok_or_else(|| BadRequest::Field(format!("the field {name} is missing")))
 }
 
-fn credentials_type(fields: &Map<String, Value>) -> Result<RequestedType, BadRequest> {
+fn credentials_type(
+    fields: &[(Cow<'_, str>, Json<'_>)],
+    release: Release,
+) -> Result<RequestedType, BadRequest> {
     let Some(word) = text(fields, "credentialsType")? else {
         return Ok(RequestedType::AccessToken);
     };
-    RequestedType::parse(&word).ok_or_else(|| BadRequest::Field("unknown credentialsType".to_owned()))
+    let known = RequestedType::parse(&word, release);
+    known.ok_or_else(|| BadRequest::Field("unknown credentialsType".to_owned()))
 }
 
-fn gateway(fields: &Map<String, Value>) -> Result<bool, BadRequest> {
+fn gateway(fields: &[(Cow<'_, str>, Json<'_>)]) -> Result<bool, BadRequest> {
     // Gson's getAsBoolean on a text is Boolean.parseBoolean.
     Ok(text(fields, "gateway")?.is_some_and(|word| word.eq_ignore_ascii_case("true")))
 }
 
 /// Gson's `getAsString` of a field that may be absent.
-fn text(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, BadRequest> {
-    let Some(mut value) = fields.get(name) else {
-        return Ok(None);
-    };
-    while let Value::Array(items) = value {
-        let [only] = items.as_slice() else {
-            return Err(wrong_type(name));
-        };
+fn text(fields: &[(Cow<'_, str>, Json<'_>)], name: &str) -> Result<Option<String>, BadRequest> {
+    let Some((_, value)) = fields.iter().find(|(known, _)| known == name) else { return Ok(None) };
+    let mut value = value;
+    while let Json::Array(items) = value {
+        let [only] = items.as_slice() else { return Err(BadRequest::NotJson) };
         value = only;
     }
     match value {
-        Value::String(text) => Ok(Some(text.clone())),
-        Value::Number(number) => Ok(Some(number.to_string())),
-        Value::Bool(flag) => Ok(Some(flag.to_string())),
-        Value::Null => Err(BadRequest::Field(format!("the field {name} is null"))),
-        Value::Object(_) | Value::Array(_) => Err(wrong_type(name)),
+        Json::Text(text) => Ok(Some(text.clone().into_owned())),
+        Json::Number(number) => Ok(Some((*number).to_owned())),
+        Json::Boolean(flag) => Ok(Some(flag.to_string())),
+        Json::Null => Err(BadRequest::Field(format!("the field {name} is null"))),
+        Json::Object(_) | Json::Array(_) => Err(BadRequest::Field(format!("the field {name} is not a text"))),
     }
 }
 
-fn wrong_type(name: &str) -> BadRequest {
-    BadRequest::Field(format!("the field {name} is not a text"))
+fn too_deep() -> BadRequest {
+    BadRequest::Field("the JSON lies too deep".to_owned())
 }
 
 #[cfg(test)]
@@ -180,7 +190,9 @@ mod tests {
     fn other_types_are_taken_for_texts_as_gson_does() {
         assert_eq!(with(r#","deviceName":7"#).unwrap().device_name, "7");
         assert_eq!(with(r#","deviceName":["a"]"#).unwrap().device_name, "a");
-        assert!(field(with(r#","deviceName":["a","b"]"#)).contains("not a text"));
+        assert_eq!(with(r#","deviceName":[["a"]]"#).unwrap().device_name, "a");
+        assert!(matches!(with(r#","deviceName":["a","b"]"#), Err(BadRequest::NotJson)));
+        assert!(matches!(with(r#","token":[]"#), Err(BadRequest::NotJson)));
         assert!(field(with(r#","deviceName":{}"#)).contains("not a text"));
     }
 
@@ -193,8 +205,9 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_is_not_json() {
-        for payload in ["", "[]", "7", "null", "{", "hello"] {
+        for payload in ["[]", "7", "null", "{", "hello", " "] {
             assert!(matches!(parse(payload), Err(BadRequest::NotJson)), "{payload}");
         }
+        assert!(matches!(parse(""), Err(BadRequest::Empty)));
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::admission::Admission;
 use super::chain::{self, Registration};
 use super::config::Config;
+use super::device::RegisteredDevice;
 use super::event::{Event, Observer};
 use super::fault::Fault;
 use super::injector::Injector;
@@ -29,6 +30,9 @@ pub(super) struct Server {
     profile: DeviceProfile,
     pub(super) provisioning_lifetime: Duration,
     pub(super) unanswered_lifetime: Duration,
+    pub(super) unconnected_lifetime: Duration,
+    /// Of one listening socket.
+    pub(super) most_connections: usize,
     registry: Arc<Mutex<Registry>>,
     /// Whether creating a device writes a file.
     persistent: bool,
@@ -48,6 +52,8 @@ impl Server {
             injector: Injector::new(config.faults),
             provisioning_lifetime: config.provisioning_lifetime,
             unanswered_lifetime: config.unanswered_lifetime,
+            unconnected_lifetime: config.unconnected_lifetime,
+            most_connections: config.most_connections,
             registry,
             persistent: config.state.is_some(),
             observer,
@@ -124,6 +130,12 @@ impl Peer {
             self.tell(fault);
         }
         applies
+    }
+
+    /// Tells that a device tried what the simulator has not.
+    pub(super) fn tell_not_simulated(&self, device: &RegisteredDevice, what: &'static str) {
+        let (connection, device) = (self.connection, Some(device.name.to_string()));
+        self.emit(&Event::NotSimulated { connection, device, what });
     }
 
     pub(super) fn tell(&self, fault: Fault) {

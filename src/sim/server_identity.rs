@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::files::{self, Access};
-use crate::identity::{Certificate, Issue, Profile, Validity, issue, read_certificates};
-use crate::keys::{Exportable as _, KeyType, Signer, SoftwareKey, pem};
+use crate::identity::{Certificate, Issue, Profile, Validity, issue, read_certificate_file};
+use crate::keys::{Exportable as _, KeyType, Signer, SoftwareKey};
 
 /// How long a certificate that is made here is valid, in days.
 const VALIDITY_DAYS: u32 = 3650;
@@ -52,7 +52,8 @@ impl ServerIdentity {
             return load(&key_file, &certificate_file);
         }
         let is_new = !key_file.exists();
-        let key = if is_new { SoftwareKey::generate(KeyType::EcP256)? } else { read_key(&key_file)? };
+        let key =
+            if is_new { SoftwareKey::generate(KeyType::EcP256)? } else { SoftwareKey::from_file(&key_file)? };
         let certificate = certificate_for(&key, names)?;
         if is_new {
             files::create_directory(directory)?;
@@ -70,7 +71,8 @@ impl ServerIdentity {
         if names.is_empty() || !file.exists() {
             return Ok(());
         }
-        let message = format!("{} exists already, so no other name can be put into it", file.display());
+        let message =
+            format!("{} exists already, so no other name can be put into it", crate::text::shown_path(file));
         Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::OtherDirectory))
     }
 
@@ -81,24 +83,21 @@ impl ServerIdentity {
 }
 
 fn load(key_file: &Path, certificate_file: &Path) -> Result<ServerIdentity> {
-    let (key_shown, certificate_shown) = (key_file.display(), certificate_file.display());
+    let (key_shown, certificate_shown) =
+        (crate::text::shown_path(key_file), crate::text::shown_path(certificate_file));
     let refused = |code, message| Err(Error::new(code, message).hint(Hint::OtherDirectory));
     if !key_file.exists() {
         let message =
             format!("{certificate_shown} is there without its key {key_shown}, and is left as it is");
         return refused(ErrorCode::FileNotFound, message);
     }
-    let key = read_key(key_file)?;
-    let chain = read_certificates(&pem::read_file(certificate_file)?, &certificate_shown.to_string())?;
-    if chain.first().is_none_or(|leaf| leaf.public_key != key.public_key()) {
+    let key = SoftwareKey::from_file(key_file)?;
+    let chain = read_certificate_file(certificate_file)?;
+    if chain.first().is_none_or(|leaf| !leaf.is_for(&key)) {
         let message = format!("the certificate in {certificate_shown} is not for the key in {key_shown}");
         return refused(ErrorCode::FileMismatch, message);
     }
     Ok(ServerIdentity { chain, key: Arc::new(key) })
-}
-
-fn read_key(path: &Path) -> Result<SoftwareKey> {
-    SoftwareKey::from_pem(&pem::read_file(path)?, &path.display().to_string())
 }
 
 fn certificate_for(key: &SoftwareKey, names: &[String]) -> Result<Certificate> {

@@ -36,7 +36,7 @@ pub(super) fn server_config(
     let chain = identity.chain.iter().map(|certificate| certificate.der().clone()).collect();
     let certified = CertifiedKey::new(chain, tls_key(Arc::clone(&identity.key)));
     // Not by rustls' keys_match, which cannot read version 1 certificates.
-    if leaf.public_key != identity.key.public_key() {
+    if !leaf.is_for(&*identity.key) {
         let message = "the simulator's certificate belongs to another private key";
         return Err(Error::new(ErrorCode::FileMismatch, message));
     }

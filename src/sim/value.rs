@@ -1,6 +1,6 @@
 //! A value as ThingsBoard stores it, as text (`JsonConverter.parseProtoValues`).
 
-use super::lenient_json::Json;
+use super::lenient_json::{Json, write_text};
 use super::release::Release;
 
 /// Digits behind the point up to which a number is stored as one; beyond, it is stored as text.
@@ -32,6 +32,28 @@ pub(super) fn stored(value: &Json<'_>) -> String {
             text
         }
     }
+}
+
+/// What is stored, as JSON: text in quotes, numbers without.
+pub(super) fn stored_json(value: &Json<'_>) -> String {
+    let stored = stored(value);
+    let is_text = match value {
+        Json::Number(_) => !is_stored_as_number(&stored),
+        Json::Text(text) => !is_parsable(text) || !is_stored_as_number(&stored),
+        _ => false,
+    };
+    if !is_text {
+        return stored;
+    }
+    let mut json = String::new();
+    write_text(&stored, &mut json);
+    json
+}
+
+/// Whole numbers of more than 64 bits, and numbers with too many digits behind the point, are stored as text.
+fn is_stored_as_number(stored: &str) -> bool {
+    let is_double = || Decimal::read(stored).is_some_and(|decimal| decimal.scale <= MOST_DECIMALS);
+    stored.parse::<i64>().is_ok() || (stored.contains(['.', 'e', 'E']) && is_double())
 }
 
 /// `NumberUtils.isParsable`: digits with at most one point, which is not the last, and a minus.

@@ -5,17 +5,17 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::BytesMut;
+use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
-use rumqttc::mqttbytes::{Error as CodecError, QoS};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::server::TlsStream;
 
+use super::ending::Ending;
+use super::packets::{self, Read};
 use super::pubacks::Pubacks;
-
-/// The largest packet, as MQTT's remaining length in bytes (`NETTY_MAX_PAYLOAD_SIZE`).
-const LARGEST_PACKET: usize = 65_536;
+use super::release::Release;
 
 /// How much is read at once: little while a connection is quiet, more once it is busy. In bytes.
 const SMALL_READ: usize = 1024;
@@ -27,6 +27,11 @@ const LARGEST_BATCH: usize = 16 * 1024;
 /// The first byte of a PUBACK, and how many bytes it has.
 const PUBACK: u8 = 0x40;
 const PUBACK_LENGTH: usize = 4;
+
+/// MQTT 5's level, and the codes for a protocol that the server does not speak: that of MQTT 5, and the older one.
+const FIRST_WITH_PROPERTIES: u8 = 5;
+const UNSUPPORTED_VERSION: u8 = 0x84;
+const WRONG_VERSION: u8 = 1;
 
 /// What packets travel on.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
@@ -53,12 +58,16 @@ pub(super) enum Broken {
     Closed(String),
     /// What came is not MQTT 3.1.1, or is too large.
     Malformed(String),
+    /// A CONNECT of a protocol that the simulator does not speak.
+    Foreign { protocol: String, level: u8 },
 }
 
 impl Broken {
-    pub(super) fn into_reason(self) -> String {
+    pub(super) fn into_ending(self) -> Ending {
         match self {
-            Self::Closed(reason) | Self::Malformed(reason) => reason,
+            Self::Closed(reason) => Ending::Quiet(reason.into()),
+            Self::Malformed(reason) => Ending::close(reason),
+            Self::Foreign { protocol, .. } => Ending::close(format!("a CONNECT of {protocol}")),
         }
     }
 }
@@ -76,21 +85,45 @@ pub(super) struct Wire<S> {
     outgoing: BytesMut,
     pubacks: Pubacks,
     read_size: usize,
+    /// Whether the flags of packets that have none may be anything.
+    any_flags: bool,
 }
 
 impl<S: Transport> Wire<S> {
-    pub(super) fn new(stream: S) -> Self {
-        let (incoming, outgoing) = (BytesMut::new(), BytesMut::new());
-        Self { stream, incoming, outgoing, pubacks: Pubacks::default(), read_size: SMALL_READ }
+    pub(super) fn new(stream: S, release: Release) -> Self {
+        Self {
+            stream,
+            incoming: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            pubacks: Pubacks::default(),
+            read_size: SMALL_READ,
+            any_flags: !release.checks_unused_flags(),
+        }
     }
 
     /// The next packet. Everything queued is sent before this waits for the client.
     pub(super) async fn next(&mut self) -> Result<Packet, Broken> {
         loop {
-            match Packet::read(&mut self.incoming, LARGEST_PACKET) {
-                Ok(packet) => return Ok(packet),
-                Err(CodecError::InsufficientBytes(_)) => self.fill().await?,
-                Err(error) => return Err(Broken::Malformed(format!("not MQTT 3.1.1: {error}"))),
+            match packets::read(&mut self.incoming, self.any_flags)? {
+                Read::Packet(packet) => return Ok(packet),
+                Read::Ignored => {}
+                Read::Incomplete => self.fill().await?,
+            }
+        }
+    }
+
+    /// How many packets the client has sent already, at most `most` and what comes with the one after that.
+    pub(super) async fn waiting(&mut self, most: usize) -> usize {
+        loop {
+            let count = packets::count(&self.incoming);
+            if count > most {
+                return count;
+            }
+            self.incoming.reserve(LARGE_READ);
+            match at_once(self.stream.read_buf(&mut self.incoming)).await {
+                Some(Ok(1..)) => {}
+                // What ends the connection is met again by whoever reads next.
+                _ => return count,
             }
         }
     }
@@ -133,6 +166,17 @@ impl<S: Transport> Wire<S> {
         self.outgoing.extend_from_slice(&[0x20, 2, u8::from(session_present), code]);
     }
 
+    /// Queues the CONNACK for a protocol of this level, which the simulator does not speak; its code. From MQTT 5 on
+    /// CONNACK has properties, here none, and other codes (MQTT 5, 3.2.2.2).
+    pub(super) fn connack_foreign(&mut self, level: u8) -> u8 {
+        if level < FIRST_WITH_PROPERTIES {
+            self.connack(false, WRONG_VERSION);
+            return WRONG_VERSION;
+        }
+        self.outgoing.extend_from_slice(&[0x20, 3, 0, UNSUPPORTED_VERSION, 0]);
+        UNSUPPORTED_VERSION
+    }
+
     /// Queues PUBACK; a message of QoS 0 (no packet identifier) gets none. QoS 2 gets PUBACK too, as
     /// from ThingsBoard (`MqttTransportHandler.ack`).
     pub(super) fn puback(&mut self, packet_id: u16) {
@@ -145,9 +189,9 @@ impl<S: Transport> Wire<S> {
     pub(super) fn forget_pubacks(&mut self) {
         self.pubacks.forget();
         let mut kept = BytesMut::new();
-        while let Some(length) = packet_length(&self.outgoing) {
+        while let Some(length) = packets::length(&self.outgoing) {
             let packet = self.outgoing.split_to(length);
-            if packet[0] != PUBACK {
+            if packet.first() != Some(&PUBACK) {
                 kept.extend_from_slice(&packet);
             }
         }
@@ -221,38 +265,5 @@ async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match first {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
-    }
-}
-
-/// How many bytes the first of these packets has; nothing when there is none.
-fn packet_length(packets: &[u8]) -> Option<usize> {
-    let mut remaining = 0;
-    for (index, byte) in packets.iter().skip(1).take(4).enumerate() {
-        remaining |= usize::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some(index + 2 + remaining).filter(|length| *length <= packets.len());
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packets_are_as_long_as_they_say() {
-        for (packets, length) in [
-            (&[][..], None),
-            (&[0xD0], None),
-            (&[0xD0, 0, 0x40], Some(2)),
-            (&[0x40, 2, 0, 7], Some(4)),
-            (&[0x40, 2, 0], None),
-        ] {
-            assert_eq!(packet_length(packets), length);
-        }
-        let mut long = vec![0x30, 0xC8, 0x01];
-        long.resize(203, 0);
-        assert_eq!(packet_length(&long), Some(203));
     }
 }

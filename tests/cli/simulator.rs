@@ -148,6 +148,167 @@ fn a_limit_that_is_none_is_told_with_an_example() {
     }
 }
 
+/// The answer to one provision request of QoS 0 on the plain port.
+fn answer_to(port: u16, request: &Value) -> Value {
+    let mut connect = Connect::new("any");
+    connect.set_username("provision");
+    let mut packets = bytes::BytesMut::new();
+    Packet::Connect(connect).write(&mut packets, usize::MAX).unwrap();
+    let publish = Publish::new("/provision/request", QoS::AtMostOnce, request.to_string());
+    Packet::Publish(publish).write(&mut packets, usize::MAX).unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(&packets).unwrap();
+    let mut answered = Vec::new();
+    loop {
+        let mut buffer = [0; 1024];
+        let read = client.read(&mut buffer).unwrap();
+        assert_ne!(read, 0, "closed without an answer");
+        answered.extend_from_slice(&buffer[..read]);
+        let begin = answered.iter().position(|byte| *byte == b'{');
+        if let Some(Ok(answer)) = begin.map(|begin| serde_json::from_slice(&answered[begin..])) {
+            return answer;
+        }
+    }
+}
+
+/// Sends these bytes to the plain port, and reads up to the end, which a server that closes brings.
+fn bytes_back(port: u16, bytes: &[u8]) -> Vec<u8> {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(bytes).unwrap();
+    let mut back = Vec::new();
+    client.read_to_end(&mut back).unwrap();
+    back
+}
+
+/// A CONNECT of this protocol, and of this user where it has one.
+fn connect_of(name: &str, level: u8, user: &str) -> Vec<u8> {
+    let mut body = vec![0, u8::try_from(name.len()).unwrap()];
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(&[level, 0x82, 0, 60]);
+    body.extend_from_slice(if level >= 5 { &[0, 0, 1, b'c'] } else { &[0, 1, b'c'] });
+    body.extend_from_slice(&[0, u8::try_from(user.len()).unwrap()]);
+    body.extend_from_slice(user.as_bytes());
+    [vec![0x10, u8::try_from(body.len()).unwrap()], body].concat()
+}
+
+fn message(topic: &str, payload: &str) -> Vec<u8> {
+    let mut packet = bytes::BytesMut::new();
+    let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
+    publish.pkid = 1;
+    Packet::Publish(publish).write(&mut packet, usize::MAX).unwrap();
+    packet.to_vec()
+}
+
+/// The lines of standard error, once there are as many; sooner or later they come.
+fn lines_said(sandbox: &Sandbox, count: usize) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said: Vec<_> = sandbox.read("said.txt").lines().map(str::to_owned).collect();
+        if said.len() >= count {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "{said:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whoever looks at the simulator sees what it leaves out, and why it closes.
+#[test]
+fn what_is_not_simulated_and_why_a_connection_ends_is_a_line() {
+    let sandbox = Sandbox::new();
+    let said = std::fs::File::create(sandbox.path("said.txt")).unwrap();
+    let flags = "--plain-port 0 --device-token d=T --device-limit 1:60";
+    let _simulator = Process::talking_to(&sandbox, flags, said.into());
+    let port = u16::try_from(ready(&sandbox)["plain_port"].as_u64().unwrap()).unwrap();
+    let only = "is not simulated, only MQTT 3.1.1";
+    let mut expected = Vec::new();
+    for (name, level, back, told) in [
+        ("MQTT", 5, &[0x20, 3, 0, 0x84, 0][..], format!("\u{2717} refused with CONNACK 132: MQTT 5 {only}")),
+        ("MQIsdp", 3, &[0x20, 2, 0, 1], format!("\u{2717} refused with CONNACK 1: MQTT 3.1 {only}")),
+        (
+            "MQTT",
+            9,
+            &[0x20, 3, 0, 0x84, 0],
+            format!("\u{2717} refused with CONNACK 132: protocol MQTT, level 9 {only}"),
+        ),
+    ] {
+        assert_eq!(bytes_back(port, &connect_of(name, level, "T")), back, "{name} {level}");
+        expected.push(told);
+    }
+    let device = |packets: &[Vec<u8>]| {
+        let disconnect = vec![0xE0, 0];
+        bytes_back(port, &[connect_of("MQTT", 4, "T"), packets.concat(), disconnect].concat());
+    };
+    let tried = |what: &str| format!("! d tried what is not simulated: {what}");
+    device(&[
+        message("v1/gateway/connect", "{}"),
+        message("v1/devices/me/claim", "{}"),
+        message("v1/devices/me/rpc/request/1", r#"{"method":"getTime"}"#),
+    ]);
+    expected.push("\u{2713} d connected".to_owned());
+    expected.push(tried("the topics of gateways"));
+    expected.push(tried("claiming"));
+    expected.push(tried("requests to the server, but getSessionLimits"));
+    for (topic, what) in
+        [("v2/t/p", "payloads of Protobuf"), ("v2/fw/request/1/chunk/0", "images for devices (OTA)")]
+    {
+        device(&[message(topic, "{}")]);
+        expected.push("\u{2713} d connected".to_owned());
+        expected.push(tried(what));
+        expected.push("\u{2717} d closed: the payload cannot be decoded".to_owned());
+    }
+    device(&[
+        message("v1/devices/me/telemetry", r#"{"a":1}"#),
+        message("v1/devices/me/telemetry", r#"{"a":2}"#),
+    ]);
+    expected.push("\u{2713} d connected".to_owned());
+    expected.push("\u{2713} d telemetry {\"a\":1}".to_owned());
+    expected.push("\u{2717} d closed: over the device's limit of telemetry messages".to_owned());
+    assert_eq!(bytes_back(port, b"GET / HTTP/1.1\r\n\r\n"), b"");
+    expected.push("\u{2717} connection 8 closed: not MQTT 3.1.1: no packet begins so".to_owned());
+    assert_eq!(lines_said(&sandbox, expected.len()), expected);
+}
+
+#[test]
+fn a_device_that_exists_has_the_credentials_that_were_given() {
+    let sandbox = Sandbox::new();
+    let flags = "--strategy pre-provisioned --plain-port 0 --provision-key k --provision-secret s \
+        --device any --device-token a=T=oken== --device-basic b=user:pass:word";
+    let _simulator = Process::start(&sandbox, flags);
+    let port = u16::try_from(ready(&sandbox)["plain_port"].as_u64().unwrap()).unwrap();
+    let ask = |name: &str| {
+        let request = json!({ "deviceName": name, "provisionDeviceKey": "k", "provisionDeviceSecret": "s" });
+        answer_to(port, &request)
+    };
+    let success = |kind: &str, value: Value| json!({ "credentialsType": kind, "credentialsValue": value, "status": "SUCCESS" });
+    assert_eq!(ask("a"), success("ACCESS_TOKEN", json!("T=oken==")));
+    let basic = json!({ "clientId": "", "userName": "user", "password": "pass:word" });
+    assert_eq!(ask("b"), success("MQTT_BASIC", basic));
+    assert_eq!(ask("any")["credentialsValue"].as_str().map(str::len), Some(20));
+    // Once, at 4.3.
+    assert_eq!(ask("a")["status"], "FAILURE");
+}
+
+#[test]
+fn a_device_that_is_not_given_in_full_is_refused_and_its_secret_not_shown() {
+    for (flags, ends) in [
+        ("--device-token hunter2", "2 usage/invalid-value plan"),
+        ("--device-token =hunter2", "2 usage/invalid-value plan"),
+        ("--device-token d=", "2 usage/invalid-value plan"),
+        ("--device-basic d=hunter2", "2 usage/invalid-value plan"),
+        ("--device-basic d=:hunter2", "2 usage/invalid-value plan"),
+        ("--device d --device-token d=hunter2", "2 usage/conflict plan"),
+    ] {
+        let sandbox = Sandbox::new();
+        let ran = sandbox.run(&format!("sim --json --port 0 {flags}"));
+        assert_eq!(ran.brief(), ends, "{flags}");
+        assert!(!format!("{ran:?}").replace(flags, "").contains("hunter2"), "{ran:?}");
+        assert!(sandbox.files().is_empty());
+    }
+}
+
 /// What the operator sees of a device's name is escaped: one line for one answer, whatever the name holds.
 #[test]
 fn a_name_cannot_forge_a_line_on_the_operators_terminal() {
@@ -159,22 +320,7 @@ fn a_name_cannot_forge_a_line_on_the_operators_terminal() {
         "deviceName": "x\n\u{2713} prod-gw connected\u{202e}\u{1b}[31m",
         "provisionDeviceKey": "wrong", "provisionDeviceSecret": "wrong",
     });
-    let mut connect = Connect::new("any");
-    connect.set_username("provision");
-    let mut packets = bytes::BytesMut::new();
-    Packet::Connect(connect).write(&mut packets, usize::MAX).unwrap();
-    let publish = Publish::new("/provision/request", QoS::AtMostOnce, request.to_string());
-    Packet::Publish(publish).write(&mut packets, usize::MAX).unwrap();
-    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.write_all(&packets).unwrap();
-    let mut answered = Vec::new();
-    while !String::from_utf8_lossy(&answered).contains("NOT_FOUND") {
-        let mut buffer = [0; 1024];
-        let read = client.read(&mut buffer).unwrap();
-        assert_ne!(read, 0, "closed without an answer");
-        answered.extend_from_slice(&buffer[..read]);
-    }
+    answer_to(port, &request);
     assert_eq!(
         sandbox.read("said.txt"),
         "\u{2717} x\\n\u{2713} prod-gw connected\\u{202e}\\u{1b}[31m: provisioning answered with NOT_FOUND\n"

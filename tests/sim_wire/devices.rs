@@ -46,8 +46,7 @@ async fn session_present_is_not_clean_session_even_on_refusals() {
                 let mut connect = user(name);
                 connect.clean_session = clean_session;
                 let present = fixture.dial(None).await.connect(connect).await.unwrap().0;
-                let expected = *release == Release::V3_2 || !clean_session;
-                assert_eq!(present, u8::from(expected), "{release} {name} {clean_session}");
+                assert_eq!(present, u8::from(!clean_session), "{release} {name} {clean_session}");
             }
         }
     }
@@ -146,4 +145,44 @@ async fn stopping_closes_connections() {
     fixture.simulator.stop().await;
     assert!(client.is_closed().await);
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_without_connect_ends_and_a_ping_is_none() {
+    let fixture = start(|config| {
+        config.plain = Some(([127, 0, 0, 1], 0).into());
+        config.unconnected_lifetime = std::time::Duration::from_millis(100);
+        config.pre_provisioned = vec![with_token("sensor", "T")];
+    })
+    .await;
+    let dial = || tokio::net::TcpStream::connect(fixture.simulator.plain_address().unwrap());
+    let mut device = Client::new(dial().await.unwrap());
+    assert_eq!(device.connect(user("T")).await, Some((0, 0)));
+    for first in [&[][..], &[0x10], &[0xC0, 0]] {
+        let mut silent = Client::new(dial().await.unwrap());
+        silent.raw(first).await;
+        assert!(silent.is_closed().await, "{first:?}");
+    }
+    assert!(fixture.events.ndjson().contains(r#""reason":"no CONNECT came""#));
+    // One that has logged in may be silent.
+    assert!(device.is_quiet().await);
+}
+
+#[tokio::test]
+async fn connections_have_a_bound() {
+    let fixture = start(|config| {
+        config.most_connections = 2;
+        config.pre_provisioned = vec![with_token("sensor", "T")];
+    })
+    .await;
+    let mut first = fixture.dial(None).await;
+    let second = fixture.dial(None).await;
+    assert!(handshake(fixture.simulator.address(), fixture.tls(None)).await.is_err());
+    assert!(fixture.events.ndjson().contains("there are too many connections"));
+    assert_eq!(first.connect(user("T")).await, Some((0, 0)));
+    drop(second);
+    // The place is free once the server has seen the end.
+    while handshake(fixture.simulator.address(), fixture.tls(None)).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
 }

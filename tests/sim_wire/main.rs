@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod answers;
 mod chain;
 mod client;
 mod devices;
