@@ -1,8 +1,12 @@
 //! Embeds the firmware's sources, so that who has only the binary can write them out, change and build them.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 
 const FIRMWARE: &str = "firmware";
 
@@ -19,9 +23,9 @@ fn main() -> io::Result<()> {
     let mut files = Vec::new();
     collect(&root.join(FIRMWARE), &mut files)?;
     files.sort();
-    let table = table(&root, &files)?;
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    write(&out.join("firmware_sources.rs"), &table)
+    let table = table(&root, &files, &out)?;
+    write(&out.join("firmware_sources.rs"), table.as_bytes())
 }
 
 /// The kinds of files that sources are. Whatever else lies in the folder is not embedded: it may be the key of a device
@@ -44,20 +48,28 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// `FILES`, each with its path in the firmware's folder; `LOCK`; and the `PROFILES` of the workspace, which a
-/// workspace of its own needs as well.
-fn table(root: &Path, files: &[PathBuf]) -> io::Result<String> {
+/// workspace of its own needs as well. The contents are deflated: they are a third as large, and rarely written out.
+fn table(root: &Path, files: &[PathBuf], out: &Path) -> io::Result<String> {
     let mut text = String::from("pub(super) const FILES: &[(&str, &[u8])] = &[\n");
-    for file in files {
+    for (number, file) in files.iter().enumerate() {
         let name = file.strip_prefix(root.join(FIRMWARE)).map_err(io::Error::other)?;
         let name: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
-        let _ =
-            writeln!(text, "    ({:?}, include_bytes!({:?})),", name.join("/"), file.display().to_string());
+        let deflated = deflate(file, &out.join(number.to_string()))?;
+        let _ = writeln!(text, "    ({:?}, include_bytes!({deflated:?})),", name.join("/"));
     }
-    let lock = root.join("Cargo.lock").display().to_string();
+    let lock = deflate(&root.join("Cargo.lock"), &out.join("lock"))?;
     let _ = writeln!(text, "];\npub(super) const LOCK: &[u8] = include_bytes!({lock:?});");
     let profiles = profiles(&fs::read_to_string(root.join("Cargo.toml"))?);
     let _ = writeln!(text, "pub(super) const PROFILES: &str = {profiles:?};");
     Ok(text)
+}
+
+/// Writes the content of `file` to `deflated`, and tells that name.
+fn deflate(file: &Path, deflated: &Path) -> io::Result<String> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&fs::read(file)?)?;
+    write(deflated, &encoder.finish()?)?;
+    Ok(deflated.display().to_string())
 }
 
 /// The sections `[profile.…]` of a manifest, but for those about single packages, which the firmware does not have.
@@ -77,8 +89,8 @@ fn profiles(manifest: &str) -> String {
 }
 
 #[allow(clippy::disallowed_methods, reason = "cargo's own folder; nothing is lost there")]
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    fs::write(path, text)
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    fs::write(path, content)
 }
 
 #[allow(clippy::print_stdout, reason = "how a build script speaks to cargo")]

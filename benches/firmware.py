@@ -4,6 +4,7 @@
     cargo build --release
     python3 benches/firmware.py                  # everything
     python3 benches/firmware.py sizes emulator   # just these
+    python3 benches/firmware.py idle             # takes ten and a half minutes, so only when it is named
 
 Prints Markdown rows for docs/performance.md. `sizes` needs the compilers for the chips, `emulator` QEMU, `flash` the
 package esp32-mock-bootloader. The mock answers at once, whatever the baud: what is measured is the tool. On a board the
@@ -132,7 +133,21 @@ def flash(tbprov, folder):
         assert written == Path(image).read_bytes()[APPLICATION:], "the flash is not the image"
 
 
-SECTIONS = {"sizes": sizes, "emulator": emulator, "flash": flash}
+def idle(tbprov, folder):
+    """One session has to last: a reading every 70 s, and nothing but pings between two of them."""
+    elf = build(tbprov, "--board", "virt")["elf"]
+    with Simulator(tbprov, folder) as simulator:
+        environment = dict(os.environ, TBPROV_PROVISION_SECRET=SECRET)
+        subprocess.run(simulator.provision(tbprov, "idle"), cwd=folder, env=environment, check=True, capture_output=True)
+        emulate = [tbprov, "firmware", "emulate", "--device", "idle", "--elf", elf, "--interval", "70s", "--count", "10"]
+        log = subprocess.run(emulate, cwd=folder, check=True, capture_output=True, text=True).stdout
+    sessions, readings = log.count("[MQTT] connected"), log.count("[Telemetry][Ack]")
+    seconds = int(re.findall(r"I \((\d+)\) tbprov: \[Telemetry\]\[Ack\]", log)[-1]) // 1000
+    row("readings every 70 s in QEMU", f"{readings} readings over {sessions} session(s) in {seconds} s", "1 session")
+
+
+SECTIONS = {"sizes": sizes, "emulator": emulator, "flash": flash, "idle": idle}
+ONLY_WHEN_NAMED = {"idle"}
 
 
 def main():
@@ -140,7 +155,7 @@ def main():
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=[])
     parser.add_argument("--tbprov", default=ROOT / "target" / "release" / "tbprov", type=Path)
     arguments = parser.parse_args()
-    for name in arguments.sections or SECTIONS:
+    for name in arguments.sections or [name for name in SECTIONS if name not in ONLY_WHEN_NAMED]:
         with tempfile.TemporaryDirectory() as folder:
             SECTIONS[name](arguments.tbprov.resolve(), Path(folder))
 

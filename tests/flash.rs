@@ -205,7 +205,7 @@ fn control_c_ends_between_two_blocks_and_a_rerun_mends_it() {
     running.until(r#""part":"application","written":1"#);
     running.signal("INT");
     let error = running.end().failed(130, "interrupted");
-    assert_says(&error, "help", "half written");
+    assert_says(&error, "help", "only partly written");
     flash(&sandbox, &["--image", "image.bin"]).done();
     assert!(flash_of(&sandbox)[APPLICATION..image.len()] == image[APPLICATION..]);
 }

@@ -84,6 +84,31 @@ struct Cargo<'a> {
 }
 
 impl Cargo<'_> {
+    /// The folders of this machine that the compiler reads files from, and what stands for each in the image: the outer
+    /// ones first, because of several that fit the compiler takes the last.
+    fn places(&self) -> Vec<(PathBuf, &'static str)> {
+        let sources = std::path::absolute(self.recipe.sources.directory()).unwrap_or_default();
+        let named = [
+            // The workspace of a clone of the repository, with what build scripts have written.
+            (sources.parent().map(Path::to_owned), "/workspace"),
+            (std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from), "/target"),
+            (std::env::home_dir(), "/home"),
+            (cargo_home(), "/cargo"),
+            (Some(self.toolchain.sysroot.clone()), "/rust"),
+            (Some(sources.clone()), "/firmware"),
+        ];
+        let named =
+            named.into_iter().filter_map(|(place, name)| Some((std::path::absolute(place?).ok()?, name)));
+        let with_resolved = named.flat_map(|(place, name)| {
+            // As it is behind symbolic links, too.
+            let resolved = place.canonicalize().ok().filter(|resolved| *resolved != place);
+            [Some(place), resolved].into_iter().flatten().map(move |place| (place, name))
+        });
+        let mut places: Vec<_> = with_resolved.filter(|(place, _)| place.parent().is_some()).collect();
+        places.sort_by_key(|(place, _)| place.components().count());
+        places
+    }
+
     /// The path of the ELF file.
     async fn cargo(&self, progress: &Progress) -> Result<PathBuf> {
         let (board, toolchain) = (self.board, self.toolchain);
@@ -92,7 +117,7 @@ impl Cargo<'_> {
             progress.event(&Event::Started { step: Step::Build, what });
         }
         let mut cargo = self.command().spawn().map_err(|error| {
-            let message = format!("{} cannot be started: {error}", toolchain.cargo.display());
+            let message = format!("{} cannot be started: {error}", crate::text::shown_path(&toolchain.cargo));
             Error::new(ErrorCode::FirmwareToolchain, message).source(error)
         })?;
         // Cargo and every compiler that it started: they end together.
@@ -159,9 +184,7 @@ impl Cargo<'_> {
         if self.toolchain.library == Library::FromSources {
             arguments.extend(["-Z".to_owned(), LIBRARY.to_owned()]);
         }
-        if let Some(home) = cargo_home() {
-            arguments.extend(["--config".to_owned(), without_path(target, &home)]);
-        }
+        arguments.extend(["--config".to_owned(), without_paths(target, &self.places())]);
         arguments
     }
 }
@@ -176,11 +199,12 @@ fn cargo_home() -> Option<PathBuf> {
     home.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
 }
 
-/// The setting by which the places of panics do not begin with `home`: the image is the same on every machine, and
-/// says nothing of who built it.
-fn without_path(target: &str, home: &Path) -> String {
-    let flag = serde_json::json!([format!("--remap-path-prefix={}=/cargo", home.display())]);
-    format!("target.{target}.rustflags={flag}")
+/// The setting by which the places of panics do not begin with one of `places`: the image is the same on every machine,
+/// and says nothing of who built it.
+fn without_paths(target: &str, places: &[(PathBuf, &str)]) -> String {
+    let flag = |(place, name): &(PathBuf, &str)| format!("--remap-path-prefix={}={name}", place.display());
+    let flags: Vec<_> = places.iter().map(flag).collect();
+    format!("target.{target}.rustflags={}", serde_json::json!(flags))
 }
 
 /// The PATH with `tools` before all others.

@@ -27,7 +27,7 @@ pub(super) fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>> {
             std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
             _ => ErrorCode::FileIo,
         };
-        Error::new(code, format!("cannot read {}: {error}", path.display())).source(error)
+        Error::new(code, format!("cannot read {}: {error}", crate::text::shown_path(path))).source(error)
     })
 }
 

@@ -303,8 +303,8 @@ fn loader(identity: &Path) -> String {
 
 fn cannot_start(qemu: &Path, error: io::Error) -> Error {
     let message = match error.kind() {
-        io::ErrorKind::NotFound => format!("{} is not installed", qemu.display()),
-        _ => format!("{} cannot be started: {error}", qemu.display()),
+        io::ErrorKind::NotFound => format!("{} is not installed", crate::text::shown_path(qemu)),
+        _ => format!("{} cannot be started: {error}", crate::text::shown_path(qemu)),
     };
     Error::new(ErrorCode::FirmwareEmulator, message).source(error)
 }

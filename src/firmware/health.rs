@@ -122,9 +122,11 @@ fn emulator(program: Option<PathBuf>) -> Finding {
     let output = without_our_variables(command.arg("--version")).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     match text.lines().next() {
-        Some(version) => usable(Subject::Emulator, format!("{version} ({})", program.display())),
+        Some(version) => {
+            usable(Subject::Emulator, format!("{version} ({})", crate::text::shown_path(program)))
+        }
         None => {
-            let detail = format!("{} does not tell its version", program.display());
+            let detail = format!("{} does not tell its version", crate::text::shown_path(program));
             Finding { subject: Subject::Emulator, usable: Usable::Doubtful, detail, error: None }
         }
     }

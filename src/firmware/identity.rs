@@ -1,8 +1,9 @@
 //! The identity partition of a device of the store.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
 
+use tbprov_contract::identity::time_server;
 use tbprov_contract::partition::{self as layout, PartitionError};
 use tbprov_contract::{Identity, Wifi};
 use zeroize::Zeroizing;
@@ -99,6 +100,40 @@ pub fn without_network(chip: Chip, is_connected: bool) -> Option<String> {
     })
 }
 
+/// Why a board cannot reach the server that its identity names: by the address to connect to, where there is one, else
+/// by its host.
+pub fn unreachable(server: &Server, options: &IdentityOptions) -> Option<String> {
+    let host = options.address.map_or_else(|| server.host.to_string(), |address| address.ip().to_string());
+    why_not(&host).map(|why| format!("a board cannot reach the server at {host}: {why}"))
+}
+
+/// Why a board cannot reach the time server that its identity names.
+pub fn unreachable_time_server(options: &IdentityOptions) -> Option<String> {
+    let (host, _) = time_server(options.time_server.as_deref()?)?;
+    why_not(host).map(|why| format!("a board cannot reach the time server at {host}: {why}"))
+}
+
+/// Why nothing else than the machine that it is used on can be reached as `host`.
+fn why_not(host: &str) -> Option<&'static str> {
+    const ITSELF: &str = "for the board this is the board itself";
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) if address.is_loopback() => Some(ITSELF),
+        Ok(address) if address.is_unspecified() => Some("this is no machine's address"),
+        Ok(IpAddr::V6(_)) => Some("the firmware speaks IPv4 only"),
+        Ok(IpAddr::V4(_)) => None,
+        Err(_) if host.contains('%') => Some("the firmware speaks IPv4 only"),
+        Err(_) => {
+            let name = host.to_ascii_lowercase();
+            // `localhost` and all names below it (RFC 6761), and what distributions call their loopback.
+            let is_itself = matches!(name.as_str(), "localhost" | "localhost.localdomain" | "ip6-localhost");
+            (is_itself || name.ends_with(".localhost")).then_some(ITSELF).or_else(|| {
+                name.ends_with(".local")
+                    .then_some("the firmware asks a name server, which knows no such names")
+            })
+        }
+    }
+}
+
 /// The certificates that the firmware's TLS can believe. It knows no pin that another authority issued: it wants
 /// that authority, or a certificate that signed itself.
 fn server_certificates(server: &Server) -> Result<String> {
@@ -124,4 +159,40 @@ fn server_certificates(server: &Server) -> Result<String> {
 
 fn unusable(message: String) -> Error {
     Error::new(ErrorCode::FirmwareIdentity, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_board_can_reach_is_known() {
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "sensor.localhost",
+            "127.0.0.1",
+            "127.3.2.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "ip6-localhost",
+            "localhost.localdomain",
+        ] {
+            assert!(why_not(host).is_some_and(|why| why.contains("the board itself")), "{host}");
+        }
+        for (host, why) in [
+            ("0.0.0.0", "no machine's"),
+            ("::", "no machine's"),
+            ("2001:db8::1", "IPv4 only"),
+            ("fe80::1%eth0", "IPv4 only"),
+            ("things.local", "a name server"),
+        ] {
+            assert!(why_not(host).is_some_and(|said| said.contains(why)), "{host}");
+        }
+        for host in
+            ["10.0.0.7", "192.168.1.2", "things.example.com", "localhost.example.com", "mylocalhost", "local"]
+        {
+            assert_eq!(why_not(host), None, "{host}");
+        }
+    }
 }

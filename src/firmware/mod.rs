@@ -31,7 +31,7 @@ mod waiting;
 pub use board::{Board, Chip, Crystal};
 pub use build::{Built, Recipe};
 pub use elf::read_elf;
-pub use identity::{IdentityOptions, partition, without_network};
+pub use identity::{IdentityOptions, partition, unreachable, unreachable_time_server, without_network};
 pub use image::{Image, Part, PartName, Place};
 pub use partitions::{LARGEST_FLASH, Partitions};
 pub use size::{ImageSize, SectionSize, Size};

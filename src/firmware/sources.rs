@@ -1,14 +1,16 @@
 //! The firmware's sources: in a folder, and in this very program.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use flate2::read::DeflateDecoder;
 
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::Progress;
 use crate::files::{self, Access};
 
-/// What is embedded at compile time.
+/// What is embedded at compile time, deflated.
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/firmware_sources.rs"));
 }
@@ -34,13 +36,14 @@ impl Sources {
         let directory = named.unwrap_or(Path::new(DEFAULT));
         for file in [MANIFEST, PARTITIONS] {
             if !directory.join(file).is_file() {
-                let message = format!("no firmware in {}: there is no {file}", directory.display());
+                let message =
+                    format!("no firmware in {}: there is no {file}", crate::text::shown_path(directory));
                 return Err(Error::new(ErrorCode::FirmwareSources, message));
             }
         }
         let path = directory.join(PARTITIONS);
         let partitions = fs::read_to_string(&path).map_err(|error| {
-            let message = format!("{} cannot be read: {error}", path.display());
+            let message = format!("{} cannot be read: {error}", crate::text::shown_path(path));
             Error::new(ErrorCode::FirmwareSources, message).source(error)
         })?;
         Ok(Self { directory: directory.to_owned(), partitions })
@@ -61,10 +64,17 @@ impl Sources {
 ///
 /// # Errors
 /// `internal/bug` when it is not among them.
-pub fn embedded_partitions() -> Result<&'static str> {
-    let file = embedded::FILES.iter().find(|(name, _)| *name == PARTITIONS);
-    file.and_then(|(_, content)| str::from_utf8(content).ok())
-        .ok_or_else(|| Error::new(ErrorCode::Bug, "no partition table is embedded"))
+pub fn embedded_partitions() -> Result<String> {
+    let bug = || Error::new(ErrorCode::Bug, "no partition table is embedded");
+    let (_, content) = embedded::FILES.iter().find(|(name, _)| *name == PARTITIONS).ok_or_else(bug)?;
+    String::from_utf8(inflated(content)?).map_err(|_| bug())
+}
+
+fn inflated(content: &[u8]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = DeflateDecoder::new(content).read_to_end(&mut bytes);
+    read.map_err(|error| Error::new(ErrorCode::Bug, "an embedded source is damaged").source(error))?;
+    Ok(bytes)
 }
 
 /// Writes the embedded sources to `directory`, which is not there or empty, and tells how many files they are:
@@ -75,7 +85,7 @@ pub fn embedded_partitions() -> Result<&'static str> {
 pub fn write_out(directory: &Path, progress: &Progress) -> Result<usize> {
     refuse_what_is_used(directory)?;
     let Some(name) = directory.file_name() else {
-        let message = format!("{} is no name for a new folder", directory.display());
+        let message = format!("{} is no name for a new folder", crate::text::shown_path(directory));
         return Err(Error::new(ErrorCode::UsageInvalid, message));
     };
     progress.begin(Step::Stage);
@@ -105,7 +115,8 @@ fn refuse_what_is_used(directory: &Path) -> Result<()> {
 }
 
 fn used(directory: &Path, why: &str) -> Error {
-    Error::new(ErrorCode::FileExists, format!("{} {why}", directory.display())).hint(Hint::SourcesExist)
+    Error::new(ErrorCode::FileExists, format!("{} {why}", crate::text::shown_path(directory)))
+        .hint(Hint::SourcesExist)
 }
 
 fn write_all(directory: &Path) -> Result<usize> {
@@ -115,11 +126,12 @@ fn write_all(directory: &Path) -> Result<usize> {
         let path = directory.join(name);
         let folder = path.parent().unwrap_or(directory);
         files::create_open_directory(folder)?;
+        let content = inflated(content)?;
         if name == MANIFEST {
-            let manifest = standing_alone(&String::from_utf8_lossy(content));
+            let manifest = standing_alone(&String::from_utf8_lossy(&content));
             files::write_new(&path, manifest.as_bytes(), Access::Everybody)?;
         } else {
-            files::write_new(&path, content, Access::Everybody)?;
+            files::write_new(&path, &content, Access::Everybody)?;
         }
         count += 1;
     }
@@ -142,7 +154,7 @@ fn standing_alone(manifest: &str) -> String {
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    let message = format!("cannot {what} {}: {error}", path.display());
+    let message = format!("cannot {what} {}: {error}", crate::text::shown_path(path));
     Error::new(ErrorCode::StoreIo, message).source(error).hint(Hint::WriteSources)
 }
 

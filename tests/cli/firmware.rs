@@ -63,6 +63,7 @@ fn what_init_writes_is_a_workspace_with_the_same_profiles() {
     let mut root = manifest(&repository().join("../Cargo.toml"));
     // What it says of single packages is about the command's own.
     root["profile"]["release"].as_table_mut().unwrap().remove("package");
+    root["profile"]["firmware"].as_table_mut().unwrap().remove("package");
     assert_eq!(alone["profile"], root["profile"]);
     let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
     let cargo = std::process::Command::new(env!("CARGO"))
@@ -245,7 +246,7 @@ mod with_a_compiler {
              --target riscv32imac-unknown-none-elf --message-format json-render-diagnostics"
         );
         let begin = "target.riscv32imac-unknown-none-elf.rustflags=[\"--remap-path-prefix=";
-        assert!(setting.starts_with(begin) && setting.trim().ends_with("=/cargo\"]"), "{setting}");
+        assert!(setting.starts_with(begin) && setting.trim().ends_with("=/firmware\"]"), "{setting}");
         assert!(sandbox.read("folder.txt").trim().ends_with("/fw"));
         let environment = sandbox.read("env.txt");
         assert!(!environment.contains("SECRET") && !environment.contains("TBPROV_"), "{environment}");

@@ -87,8 +87,9 @@ fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
     };
     write("ed25519", &[]).failed(7, "firmware/identity");
     for (arguments, field) in [
-        (["--wifi-ssid", "workshop", "--wifi-password", "short"], "wifi_password"),
-        (["--wifi-ssid", "", "--wifi-password", "long enough"], "wifi_ssid"),
+        (["--wifi-ssid", "", "--wifi-password", "long enough"], "wifi-ssid"),
+        (["--wifi-ssid", "workshop\r", "--wifi-password", "long enough"], "wifi-ssid"),
+        (["--wifi-ssid", NOT_HEXADECIMAL, "--wifi-password", "long enough"], "wifi-ssid"),
         (["--interval", "1ms", "--retry", "1s"], "interval_ms"),
         (["--interval", "1s", "--retry", "2m"], "retry_ms"),
     ] {
@@ -101,4 +102,80 @@ fn what_the_firmware_cannot_use_is_refused_before_it_starts() {
         .failed(2, "usage/invalid-value");
     assert!(!out.exists());
     write("sensor", &[]).done();
+}
+
+/// 64 characters, as a raw key has.
+const NOT_HEXADECIMAL: &str = "correct-horse-battery-staple-correct-horse-battery-staple-correc";
+
+/// By whatever way it comes, it is checked, named by that way and never shown.
+#[test]
+fn a_wifi_password_is_refused_by_the_name_of_where_it_comes_from() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let write = |arguments: &[&str], variable: Option<&str>| {
+        let mut command =
+            sandbox.tbprov(&["firmware", "identity", "--json", "-o", "x.bin", "--wifi-ssid", "workshop"]);
+        if let Some(variable) = variable {
+            command.env("TBPROV_WIFI_PASSWORD", variable);
+        }
+        run(command.args(arguments))
+    };
+    for password in [NOT_HEXADECIMAL, "shortpw", "gr\u{fc}ngr\u{fc}n", "correct\thorse", &"x".repeat(65)] {
+        sandbox.write("wifi.txt", password);
+        for (arguments, variable, source) in [
+            (&["--wifi-password", password][..], None, "--wifi-password"),
+            (&["--wifi-password-file", "wifi.txt"], None, "wifi.txt"),
+            (&[], Some(password), "TBPROV_WIFI_PASSWORD"),
+        ] {
+            let ended = write(arguments, variable);
+            assert!(!format!("{ended:?}").contains(password), "shown: {ended:?}");
+            let error = ended.failed(2, "usage/invalid-value");
+            assert!(
+                error["message"].as_str().unwrap().starts_with(&format!("{source} "))
+                    || error["message"].as_str().unwrap().contains(&format!("{source} holds")),
+                "{error}"
+            );
+        }
+        std::fs::remove_file(sandbox.path("wifi.txt")).unwrap();
+    }
+    assert!(!sandbox.path("x.bin").exists());
+    let key = "0123456789abcdef".repeat(4);
+    write(&["--wifi-password", &key], None).done();
+}
+
+#[test]
+fn a_server_that_no_board_reaches_is_a_warning() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let warnings = |arguments: &[&str]| {
+        let command = ["firmware", "identity", "--events", "--device", "sensor", "-o", "out.bin"];
+        let ended = run(sandbox.tbprov(&command).args(arguments));
+        ended.done();
+        std::fs::remove_file(sandbox.path("out.bin")).unwrap();
+        let events =
+            ended.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let warnings = events.filter(|event| event["event"] == "warning");
+        warnings.map(|event| event["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (arguments, expected) in [
+        (&[][..], vec!["the server at 127.0.0.1: for the board this is the board itself"]),
+        (&["--address", "10.0.0.7:8883"], vec![]),
+        (&["--address", "127.0.0.1:8883"], vec!["the server at 127.0.0.1"]),
+        (&["--address", "0.0.0.0:8883"], vec!["the server at 0.0.0.0: this is no machine's address"]),
+        (
+            &["--time-server", "localhost:123"],
+            vec!["the server at 127.0.0.1", "the time server at localhost: for the board"],
+        ),
+        (&["--address", "10.0.0.7:8883", "--time-server", "ntp.local"], vec!["the time server at ntp.local"]),
+    ] {
+        let told = warnings(arguments);
+        assert_eq!(told.len(), expected.len(), "{arguments:?}: {told:?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(
+                told.contains(expected)
+                    && told.contains(if expected.contains("time") { "--time-server" } else { "--address" }),
+                "{arguments:?}: {told}"
+            );
+        }
+    }
 }

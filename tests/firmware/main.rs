@@ -13,6 +13,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/builder.rs"]
+mod builder;
 mod faults;
 mod identity;
 mod mosquitto;

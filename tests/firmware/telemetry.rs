@@ -104,12 +104,30 @@ fn ctrl_c_ends_it_and_leaves_no_copy_of_the_key() {
 #[test]
 fn the_image_says_nothing_of_who_built_it() {
     let Some(elf) = firmware() else { return };
-    let home = std::env::var_os("CARGO_HOME")
-        .map_or_else(|| std::env::home_dir().unwrap().join(".cargo"), PathBuf::from);
-    let home = home.join("registry");
-    let home = home.to_str().unwrap().as_bytes();
     let program = std::fs::read(elf).unwrap();
-    assert!(!program.windows(home.len()).any(|window| window == home));
-    let place = b"/cargo/registry";
-    assert!(program.windows(place.len()).any(|window| window == place), "nothing to look at");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware");
+    assert_eq!(builder::folders_named_in(&program, &sources), Vec::<String>::new());
+    for place in ["/cargo/registry", "/library/core/src"] {
+        let place = place.as_bytes();
+        assert!(program.windows(place.len()).any(|window| window == place), "nothing to look at");
+    }
+}
+
+/// The server's certificate was renewed: while the device believes the old one and the new one, it finds the server
+/// before and after.
+#[test]
+fn every_certificate_of_the_identity_is_believed() {
+    let Some(elf) = firmware() else { return };
+    for renewed in [false, true] {
+        let (server, other, sandbox) = (Server::start(|_| {}), Server::start(|_| {}), Sandbox::new());
+        sandbox.provisioned(&server, "sensor");
+        let mut both = [server.certificate().to_pem(), other.certificate().to_pem()];
+        if renewed {
+            both.reverse();
+        }
+        sandbox.write("both.pem", both.concat());
+        let arguments = ["--server-cert", "both.pem", "--count", "1", "--give-up-after", "10s"];
+        let emulated = run(&mut emulate(&sandbox, elf, &arguments));
+        assert_eq!(emulated.done()["acknowledged"], 1, "renewed: {renewed}");
+    }
 }

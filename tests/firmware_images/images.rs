@@ -62,6 +62,8 @@ fn check(sandbox: &Sandbox, python: &str, chip: &str, called: &str) {
     let made = firmware(sandbox, &["image", "--chip", chip, "--elf", elf, "--out", &file]);
     let image = std::fs::read(sandbox.path(&file)).unwrap();
     assert_eq!(made["bytes"].as_u64().unwrap(), image.len() as u64);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware");
+    assert_eq!(builder::folders_named_in(&image, &sources), Vec::<String>::new(), "{chip}");
     let part = |made: &Value, name: &str| {
         made["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).unwrap().clone()
     };

@@ -14,6 +14,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/builder.rs"]
+mod builder;
 mod images;
 mod nvs;
 #[path = "../support/mod.rs"]

@@ -9,6 +9,7 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use log::info;
 use tbprov_contract::Identity;
+use tbprov_contract::report::Trouble;
 
 use crate::fault::Fault;
 use crate::network::{lost, resolve, wait_for_address};
@@ -40,7 +41,11 @@ pub async fn run<R: Readings>(mut identity: Identity, board: Board<R>) -> ! {
     reconnect(identity.retry, board.random, async || {
         wait_for_address(device.stack).await;
         clock.set_clock(device.stack).await;
-        device.attempt().await
+        let ended = device.attempt().await;
+        if ended.fault.trouble == Trouble::Expired {
+            clock.doubt();
+        }
+        ended
     })
     .await
 }

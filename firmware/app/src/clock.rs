@@ -21,6 +21,11 @@ pub(crate) fn now() -> Option<u32> {
     }
 }
 
+#[cfg(test)]
+pub(crate) fn forget() {
+    STARTED.store(0, Ordering::Relaxed);
+}
+
 fn uptime() -> u32 {
     u32::try_from(Instant::now().as_secs()).unwrap_or(u32::MAX)
 }
@@ -71,7 +76,7 @@ mod tests {
             set(told);
             assert!(now().is_some_and(|now| now.abs_diff(told) <= 1), "{told}");
         }
-        STARTED.store(0, Ordering::Relaxed);
+        forget();
         drop(alone);
     }
 

@@ -8,21 +8,29 @@ use embassy_time::{Duration, with_timeout};
 use tbprov_contract::report::Trouble;
 
 use crate::fault::Fault;
+use crate::{life, mqtt};
 
 /// How long the server may take to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(15);
-/// How long it may take to acknowledge data.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// How long nothing may come from it. smoltcp counts this on an idle connection too: it has to be longer than a server
+/// that answers each PINGREQ can be silent. A server that is gone is noticed before, by an answer that does not come.
+const SILENT: Duration = Duration::from_secs(mqtt::LONGEST_SILENCE.as_secs() + 15);
 /// How long the connection's end may take.
 const CLOSING: Duration = Duration::from_millis(500);
 
 /// Connects `socket` to `server`.
 pub(crate) async fn connect(socket: &mut TcpSocket<'_>, server: SocketAddrV4) -> Result<(), Fault> {
-    socket.set_timeout(Some(UNACKNOWLEDGED));
+    socket.set_timeout(Some(SILENT));
     let connected = with_timeout(CONNECTING, socket.connect(server)).await;
     let why = match connected {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(ConnectError::ConnectionReset)) => "it refuses the connection",
+        Ok(Ok(())) => {
+            life::heard();
+            return Ok(());
+        }
+        Ok(Err(ConnectError::ConnectionReset)) => {
+            life::heard();
+            "it refuses the connection"
+        }
         Ok(Err(ConnectError::NoRoute)) => "there is no route to it",
         Ok(Err(ConnectError::InvalidState)) => "the socket is in use",
         Ok(Err(ConnectError::TimedOut)) | Err(_) => "it does not answer",
@@ -39,3 +47,6 @@ pub(crate) async fn hang_up(socket: &mut TcpSocket<'_>) {
         let _ = with_timeout(CLOSING, socket.flush()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

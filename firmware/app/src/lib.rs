@@ -17,6 +17,7 @@ mod backoff;
 mod clock;
 mod dial;
 mod fault;
+pub mod life;
 mod logger;
 mod mqtt;
 mod network;
@@ -28,6 +29,8 @@ mod start;
 mod testing;
 mod time_server;
 mod tls;
+pub mod trace;
+pub mod wifi;
 
 #[cfg(feature = "mbedtls")]
 pub use application::run;

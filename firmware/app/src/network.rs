@@ -10,6 +10,7 @@ use log::{error, info};
 use tbprov_contract::report::Trouble;
 
 use crate::fault::Fault;
+use crate::life;
 
 /// How often a network that does not come is complained about.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,6 +54,7 @@ pub(crate) async fn resolve(stack: Stack<'_>, host: &str, port: u16) -> Result<S
         .await
         .map_err(|_| unresolved(host, "no answer from the name server"))?
         .map_err(|_| unresolved(host, "the name server does not know it"))?;
+    life::heard();
     let address: Option<Ipv4Addr> = addresses.iter().map(|IpAddress::Ipv4(address)| *address).next();
     let address = address.ok_or_else(|| unresolved(host, "it has no IPv4 address"))?;
     Ok(SocketAddrV4::new(address, port))

@@ -13,12 +13,17 @@ use zeroize::Zeroizing;
 /// How often what only a new identity can mend is said again: whoever attaches to the log later sees it too.
 const REMINDER: Duration = Duration::from_secs(30);
 
-/// Says what starts where, and reads the identity from `partition`: the bytes of the identity partition, or why the
-/// board could not read them. It returns only with a usable identity; otherwise it says for ever how to mend it.
-pub async fn start(board: &str, free_heap: usize, partition: Result<Vec<u8>, &'static str>) -> Identity {
+/// Says what starts where, and reads the identity: `partition` gives a copy of the identity partition, or why the board
+/// could not read it. It returns only with a usable identity; otherwise it says for ever how to mend it.
+pub async fn start(
+    board: &str,
+    free_heap: fn() -> usize,
+    partition: impl FnOnce() -> Result<Vec<u8>, &'static str>,
+) -> Identity {
     info!("tbprov firmware {} on {board}", env!("CARGO_PKG_VERSION"));
-    info!("free heap {free_heap} bytes");
-    let partition = match partition {
+    // Before there is a copy of the partition, which takes 24 KiB.
+    info!("free heap {} bytes", free_heap());
+    let partition = match partition() {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(why) => unusable(why).await,
     };
@@ -50,7 +55,7 @@ mod tests {
 
     fn refused(partition: Result<Vec<u8>, &'static str>) -> Vec<std::string::String> {
         let alone = alone();
-        assert!(alone.run_for(Duration::from_secs(100), start("test", 1000, partition)).is_none());
+        assert!(alone.run_for(Duration::from_secs(100), start("test", || 1000, || partition)).is_none());
         assert_eq!(alone.troubles(), [Trouble::Identity; 4], "said at once, then every 30 s");
         alone.lines()
     }
@@ -80,8 +85,22 @@ mod tests {
         };
         let partition = encode(&written).unwrap().to_vec();
         let alone = alone();
-        assert!(alone.run(start("test", 1000, Ok(partition))) == written);
+        assert!(alone.run(start("test", || 1000, || Ok(partition))) == written);
         let version = env!("CARGO_PKG_VERSION").to_string();
         assert_eq!(alone.lines()[0], alloc::format!("I (0) tbprov: tbprov firmware {version} on test"));
+    }
+
+    #[test]
+    fn the_heap_is_looked_at_before_the_partition_takes_its_part() {
+        use core::sync::atomic::{AtomicUsize, Ordering};
+        static FREE: AtomicUsize = AtomicUsize::new(100_000);
+        let partition = || {
+            FREE.fetch_sub(SIZE, Ordering::Relaxed);
+            Ok(alloc::vec![0xFF; SIZE])
+        };
+        let alone = alone();
+        let started = start("test", || FREE.load(Ordering::Relaxed), partition);
+        assert!(alone.run_for(Duration::from_secs(1), started).is_none());
+        assert_eq!(alone.lines()[1], "I (0) tbprov: free heap 100000 bytes");
     }
 }

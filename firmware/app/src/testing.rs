@@ -1,6 +1,8 @@
 //! What tests of futures need: a clock that runs as fast as nothing happens, a duplex stream in memory and an ear for
 //! the log.
 
+pub(crate) mod wire;
+
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -31,6 +33,7 @@ pub(crate) fn alone() -> Alone {
         log::set_max_level(log::LevelFilter::Info);
     }
     LINES.lock().unwrap().clear();
+    crate::life::forget();
     Alone { _guard: guard }
 }
 

@@ -9,7 +9,7 @@ use log::{info, warn};
 use tbprov_contract::identity::time_server;
 
 use crate::network::resolve;
-use crate::{clock, sntp};
+use crate::{clock, life, sntp};
 
 /// How long a reply may take.
 const REPLY: Duration = Duration::from_secs(3);
@@ -19,23 +19,34 @@ const TRIES: u32 = 2;
 const QUEUE: usize = 8;
 /// After how long the time is asked for again.
 const STALE: Duration = Duration::from_secs(86_400);
+/// After how long if the answer is in doubt: no server is to be asked more often (RFC 4330, section 10).
+const DOUBTFUL: Duration = Duration::from_secs(15);
 
 /// When the clock was set, and by whom it is.
 pub(crate) struct TimeServer<'a> {
     name: Option<&'a str>,
     random: fn() -> u32,
     set_at: Option<Instant>,
+    /// After how long the time is asked for again.
+    good_for: Duration,
 }
 
 impl<'a> TimeServer<'a> {
     /// The server `name`, as `HOST` or `HOST:PORT`.
     pub(crate) fn new(name: Option<&'a str>, random: fn() -> u32) -> Self {
-        Self { name, random, set_at: None }
+        Self { name, random, set_at: None, good_for: STALE }
+    }
+
+    /// The last answer may have been wrong, or forged: a certificate was not valid at that time. The time is asked for
+    /// again soon. Until there is another answer the clock goes on: else whoever shows an old certificate could turn the
+    /// check of dates off.
+    pub(crate) fn doubt(&mut self) {
+        self.good_for = DOUBTFUL;
     }
 
     /// Sets the clock if it is not set or was set long ago, and says when that does not succeed and what follows.
     pub(crate) async fn set_clock(&mut self, stack: Stack<'_>) {
-        if self.set_at.is_some_and(|set_at| set_at.elapsed() < STALE) {
+        if self.set_at.is_some_and(|set_at| set_at.elapsed() < self.good_for) {
             return;
         }
         let Some((host, port)) = self.name.and_then(time_server) else {
@@ -46,6 +57,7 @@ impl<'a> TimeServer<'a> {
             Ok(now) => {
                 clock::set(now);
                 self.set_at = Some(Instant::now());
+                self.good_for = STALE;
                 info!("[Time] {now} s since 1970, from {host}");
             }
             Err(why) if clock::now().is_some() => warn!("[Time] {host}: {why}; the clock goes on by itself"),
@@ -84,7 +96,11 @@ async fn exchange(stack: Stack<'_>, server: SocketAddrV4, nonce: u64) -> Result<
         let (size, from) = socket.recv_from(&mut reply).await.map_err(|_| "its reply is too long")?;
         let reply = reply.get(..size).unwrap_or_default();
         if from.endpoint == IpEndpoint::from(server) && sntp::answers(reply, nonce) {
+            life::heard();
             return sntp::parse(reply);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,10 @@ pub const LONGEST_HOST: usize = 253;
 pub const LONGEST_TOPIC: usize = 256;
 /// The longest SSID, in bytes (IEEE 802.11).
 pub const LONGEST_SSID: usize = 32;
-/// The shortest and longest WPA passphrase, in bytes (IEEE 802.11i; 64 is the raw key in hex).
-pub const PASSPHRASE: core::ops::RangeInclusive<usize> = 8..=64;
+/// The shortest and longest WPA passphrase, in characters of printable ASCII (IEEE 802.11-2020, annex J.4).
+pub const PASSPHRASE: core::ops::RangeInclusive<usize> = 8..=63;
+/// The length of a raw WPA key (PSK) in hexadecimal digits.
+pub const RAW_KEY: usize = 64;
 /// The shortest pause between two readings.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest pause between two readings: a day.
@@ -64,7 +66,7 @@ pub struct Identity {
 pub struct Wifi {
     /// Its name.
     pub ssid: String,
-    /// Its WPA passphrase; empty for an open network.
+    /// Its WPA passphrase, or the raw key in hexadecimal digits; empty for an open network.
     pub password: Zeroizing<String>,
 }
 
@@ -119,12 +121,38 @@ impl Identity {
 
 impl Wifi {
     fn validate(&self) -> Result<(), Invalid> {
-        check("wifi_ssid", (1..=LONGEST_SSID).contains(&self.ssid.len()), "not 1 to 32 bytes long")?;
-        check("wifi_ssid", !self.ssid.contains('\0'), "a NUL in it")?;
-        let password = &self.password;
-        let fits = password.is_empty() || PASSPHRASE.contains(&password.len());
-        check("wifi_password", fits, "not 8 to 64 bytes long")?;
-        check("wifi_password", !password.contains(char::is_control), "a control character in it")
+        check_ssid(&self.ssid).map_err(|why| Invalid { field: "wifi_ssid", why })?;
+        check_wifi_password(&self.password).map_err(|why| Invalid { field: "wifi_password", why })
+    }
+}
+
+/// Whether a wireless network can have that name.
+///
+/// # Errors
+/// Why it cannot, in words.
+pub fn check_ssid(ssid: &str) -> Result<(), &'static str> {
+    if !(1..=LONGEST_SSID).contains(&ssid.len()) {
+        return Err("not 1 to 32 bytes long");
+    }
+    if ssid.contains(char::is_control) { Err("a control character in it") } else { Ok(()) }
+}
+
+/// Whether a wireless network can have that password: none if it is open, a passphrase or a raw key.
+///
+/// # Errors
+/// Why it cannot, in words that do not show it.
+pub fn check_wifi_password(password: &str) -> Result<(), &'static str> {
+    if password.is_empty() {
+        return Ok(());
+    }
+    if !password.chars().all(|character| matches!(character, ' '..='~')) {
+        return Err("a character in it that is not printable ASCII");
+    }
+    match password.len() {
+        RAW_KEY if password.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(()),
+        RAW_KEY => Err("64 characters are a raw key, and it has others than hexadecimal digits"),
+        length if PASSPHRASE.contains(&length) => Ok(()),
+        _ => Err("neither 8 to 63 characters, nor a raw key of 64 hexadecimal digits"),
     }
 }
 

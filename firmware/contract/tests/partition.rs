@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tbprov_contract::identity::{Invalid, LONGEST_NAME, time_server};
+use tbprov_contract::identity::{Invalid, LONGEST_NAME, check_wifi_password, time_server};
 use tbprov_contract::partition::{PartitionError, SIZE, decode, encode};
 use tbprov_contract::{Identity, Wifi};
 
@@ -111,9 +111,40 @@ fn unusable_values_are_named() {
         wifi: Some(Wifi { ssid: ssid.to_owned(), password: password.to_owned().into() }),
         ..identity()
     };
-    refused(wifi("", "correct horse"), "wifi_ssid");
-    refused(wifi("workshop", "short"), "wifi_password");
+    for ssid in ["", "workshop\r", "work\nshop", "\u{85}", "\0", &"x".repeat(33), &"\u{6e29}".repeat(11)] {
+        refused(wifi(ssid, "correct horse"), "wifi_ssid");
+    }
+    for ssid in ["x", " workshop ", &"x".repeat(32), "\u{6e29}\u{5ba4}"] {
+        assert!(encode(&wifi(ssid, "correct horse")).is_ok(), "{ssid}");
+    }
     assert!(encode(&wifi("open", "")).is_ok());
+}
+
+/// IEEE 802.11-2020, annex J.4: 8 to 63 characters of printable ASCII are a passphrase, 64 digits the key itself.
+#[test]
+fn a_wifi_password_is_a_passphrase_or_a_key() {
+    let digits = "0123456789abcdefABCDEF";
+    let key = digits.repeat(3)[..64].to_owned();
+    for password in ["", "12345678", "correct horse", " ~~~~~~ ", &"x".repeat(63), &key] {
+        assert_eq!(check_wifi_password(password), Ok(()), "{password}");
+    }
+    for (password, why) in [
+        ("x".repeat(64), "hexadecimal"),
+        (format!("{}g", &key[..63]), "hexadecimal"),
+        (format!("0x{}", &key[..62]), "hexadecimal"),
+        ("1234567".to_owned(), "8 to 63"),
+        ("0".repeat(65), "8 to 63"),
+        ("x".repeat(4096), "8 to 63"),
+        ("correct horse\r".to_owned(), "printable"),
+        ("correct\thorse".to_owned(), "printable"),
+        ("h\u{fc}hnerstall".to_owned(), "printable"),
+        ("\u{201c}correct horse\u{201d}".to_owned(), "printable"),
+        ("correct\u{a0}horse".to_owned(), "printable"),
+        ("correct horse\x7f".to_owned(), "printable"),
+    ] {
+        let refused = check_wifi_password(&password).unwrap_err();
+        assert!(refused.contains(why), "{password:?}: {refused}");
+    }
 }
 
 #[test]

@@ -12,10 +12,11 @@ use super::build_args::{BuildArgs, ChipArgs};
 use tbprov::Result;
 use tbprov::firmware::toolchain::Library;
 use tbprov::firmware::{Board, Built, Image, Recipe, Size};
+use tbprov::text::shown_path;
 
 /// Build the firmware for a chip, and show how large it is.
 ///
-/// It is the same for every device: no identity and no secret is in it. The compiler is found where rustup or Debian
+/// It is the same for every device: it contains no identity and no secret. The compiler is found where rustup or Debian
 /// put it; where one is missing, the error names the command that installs it.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FirmwareBuildArgs {
@@ -28,7 +29,7 @@ pub(in crate::cli) struct FirmwareBuildArgs {
     build: BuildArgs,
 }
 
-/// Boards that are no chips.
+/// A board that is not a chip.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum EmulatedBoard {
     /// The machine of QEMU that 'tbprov firmware emulate' runs.
@@ -83,7 +84,7 @@ impl BuildResult {
 
 impl fmt::Display for BuildResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{}: {}", self.board, self.elf.display())?;
+        writeln!(formatter, "{}: {}", self.board, shown_path(&self.elf))?;
         for section in &self.size.sections {
             writeln!(formatter, "  {:<24} {:>9}", section.name, section.bytes)?;
         }

@@ -68,7 +68,7 @@ impl BuildArgs {
     pub(super) fn partitions(&self, context: &Context) -> Result<String> {
         context.progress.begin(Step::Plan);
         match (self.sources.find(context), self.sources.named(context)) {
-            (Err(_), None) => Ok(sources::embedded_partitions()?.to_owned()),
+            (Err(_), None) => Ok(sources::embedded_partitions()?),
             (found, _) => Ok(found?.partitions().to_owned()),
         }
     }

@@ -32,10 +32,10 @@ pub(in crate::cli) struct EmulateArgs {
     /// The device [default: a new one, with a server of its own on this machine].
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// End after so many acknowledged readings; 0 is never [default: 4 for the device of its own, else 0].
+    /// End after this many acknowledged readings; 0: no end [default: 4 for the device of its own, else 0].
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// How long no reading may be acknowledged before it fails, beside the interval [default: 60s with --count].
+    /// Fail if no reading is acknowledged for this time plus the interval [default: 60s with --count].
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     give_up_after: Option<Duration>,
     /// The folder that the device of its own is made in.

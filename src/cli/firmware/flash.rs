@@ -15,6 +15,7 @@ use super::port_args::PortArgs;
 use tbprov::error::Hint;
 use tbprov::firmware::job::{self, FlashPlan, HeldDevice, Program, Subject, Work};
 use tbprov::firmware::{Chip, Image, read_elf};
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Step};
 
 /// What bridges and boards manage nearly always; the chip's own USB does not care.
@@ -23,7 +24,7 @@ const BAUD: u32 = 460_800;
 /// Put the firmware on a board, and with --device a device's identity. All that is written is read back and compared.
 ///
 /// Without --device the board keeps the identity that it has. The firmware is the same for every device: a production
-/// line builds it once, and uses --identity-only for what differs.
+/// line builds it once, and then uses --identity-only for each device.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FirmwareFlashArgs {
     #[command(flatten)]
@@ -112,7 +113,7 @@ impl FirmwareFlashArgs {
         let image = Image::read(path)?;
         match wanted {
             Some(wanted) if wanted != image.chip => {
-                let message = format!("{} is for {}, not for {wanted}", path.display(), image.chip);
+                let message = format!("{} is for {}, not for {wanted}", shown_path(path), image.chip);
                 Err(Error::new(ErrorCode::FirmwareImage, message).hint(Hint::NameChip))
             }
             _ => Ok(Program::Image(Box::new(image))),

@@ -13,6 +13,7 @@ use super::identity_args::IdentityArgs;
 use tbprov::Result;
 use tbprov::files::{self, Access};
 use tbprov::server::Host;
+use tbprov::text::shown_path;
 
 /// Write a device's identity partition to a file of 24 KB, readable by its owner only: it holds the private key.
 #[derive(Debug, Args)]
@@ -63,7 +64,7 @@ impl fmt::Display for IdentityResult {
             "{}: the identity for {} is in {} ({} bytes, with the private key: delete it after use)",
             self.device,
             self.host.with_port(self.port),
-            self.file.display(),
+            shown_path(&self.file),
             self.bytes
         )
     }

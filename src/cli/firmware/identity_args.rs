@@ -5,17 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tbprov_contract::identity::{check_ssid, check_wifi_password};
 use zeroize::Zeroizing;
 
 use super::super::context::Context;
 use super::super::prompt::Question;
 use super::super::secret_file::{self, clap_secret};
 use super::super::server_args::{BeliefArgs, clap_host, clap_port, parse_duration};
+use super::super::values::{Given, Source, variable};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
 use tbprov::firmware::{self, Chip, IdentityOptions, Wifi};
 use tbprov::ledger::Entry;
 use tbprov::server::Host;
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
 
 /// The identity's options, the same for every command that writes one for a board.
@@ -23,7 +26,7 @@ use tbprov::{Error, ErrorCode, Result, Secret, State, Step};
 #[command(next_help_heading = "Identity")]
 pub(super) struct IdentityArgs {
     /// The wireless network's name, for boards with WiFi.
-    #[arg(long, env = "TBPROV_WIFI_SSID", value_name = "SSID")]
+    #[arg(long, env = "TBPROV_WIFI_SSID", value_name = "SSID", value_parser = clap_ssid)]
     wifi_ssid: Option<String>,
     /// The wireless network's password, empty for an open network [default: TBPROV_WIFI_PASSWORD, else asked
     /// for].
@@ -67,6 +70,13 @@ pub(super) struct SessionArgs {
     /// Use a device whose identity was never proved by a connect.
     #[arg(long)]
     force: bool,
+}
+
+const PASSWORD_VARIABLE: &str = "TBPROV_WIFI_PASSWORD";
+
+/// For clap.
+fn clap_ssid(text: &str) -> Result<String, &'static str> {
+    check_ssid(text).map(|()| text.to_owned())
 }
 
 const WIFI_PASSWORD: Question = Question {
@@ -118,7 +128,16 @@ impl IdentityArgs {
             ..self.session.options()
         };
         context.progress.begin(Step::Identity);
-        firmware::partition(&*context.ledger, device, &dialer.server, &options).await
+        let partition = firmware::partition(&*context.ledger, device, &dialer.server, &options).await?;
+        if let Some(why) = firmware::unreachable(&dialer.server, &options) {
+            context
+                .progress
+                .warn(format!("{why}; say with --address IP:PORT where it is in the board's network"));
+        }
+        if let Some(why) = firmware::unreachable_time_server(&options) {
+            context.progress.warn(format!("{why}; name another with --time-server HOST"));
+        }
+        Ok(partition)
     }
 
     /// Whether a wireless network was named.
@@ -135,21 +154,46 @@ impl IdentityArgs {
 
     async fn wifi(&self, context: &Context) -> Result<Option<Wifi>> {
         let Some(ssid) = self.wifi_ssid.clone() else { return Ok(None) };
-        let variable = || std::env::var("TBPROV_WIFI_PASSWORD").ok();
-        let password = if let Some(password) = &self.wifi_password {
-            password.clone()
-        } else if let Some(path) = &self.wifi_password_file {
-            let password = secret_file::read(context, path, "the WiFi password").await?;
-            if password.expose().is_empty() {
-                let message = format!("{} holds no WiFi password", path.display());
-                return Err(Error::new(ErrorCode::UsageInvalid, message).hint(Hint::OpenNetwork));
+        let password = match self.given_password(context).await? {
+            Some(Given { source, value: password }) => {
+                source.check(password.expose())?;
+                check_wifi_password(password.expose()).map_err(|why| {
+                    let message = format!("{source} is no password of a wireless network: {why}");
+                    Error::new(ErrorCode::UsageInvalid, message)
+                })?;
+                password
             }
-            password
-        } else if let Some(password) = variable() {
-            Secret::new(password)
-        } else {
-            WIFI_PASSWORD.ask_hidden(context, false).await?
+            None => ask_for_password(context).await?,
         };
         Ok(Some(Wifi { ssid, password: Zeroizing::new(password.expose().to_owned()) }))
+    }
+
+    /// The wireless network's password, unless it is to be asked for, and what to call where it comes from.
+    async fn given_password(&self, context: &Context) -> Result<Option<Given<Secret>>> {
+        if let Some(password) = &self.wifi_password {
+            return Ok(Some(Given { source: Source::flag("--wifi-password"), value: password.clone() }));
+        }
+        if let Some(path) = &self.wifi_password_file {
+            let password = secret_file::read(context, path, "the WiFi password").await?;
+            if password.expose().is_empty() {
+                let message = format!("{} holds no WiFi password", shown_path(path));
+                return Err(Error::new(ErrorCode::UsageInvalid, message).hint(Hint::OpenNetwork));
+            }
+            let source = Source::Other(format!("what {} holds", shown_path(path)));
+            return Ok(Some(Given { source, value: password }));
+        }
+        let given = variable(PASSWORD_VARIABLE)?;
+        Ok(given.map(|Given { source, value }| Given { source, value: Secret::new(value) }))
+    }
+}
+
+/// Asks until there is a password that a wireless network can have.
+async fn ask_for_password(context: &Context) -> Result<Secret> {
+    loop {
+        let password = WIFI_PASSWORD.ask_hidden(context, false).await?;
+        match check_wifi_password(password.expose()) {
+            Ok(()) => return Ok(password),
+            Err(why) => context.progress.warn(format!("this is no password of a wireless network: {why}")),
+        }
     }
 }

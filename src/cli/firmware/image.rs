@@ -13,6 +13,7 @@ use super::build_args::{BuildArgs, ChipArgs};
 use super::identity_args::IdentityArgs;
 use tbprov::files::{self, Access};
 use tbprov::firmware::{Board, Chip, Crystal, Image, Part, Place, read_elf};
+use tbprov::text::shown_path;
 use tbprov::{Result, Step};
 
 /// Write one file with everything that a board needs in its flash: bootloader, partition table, application, and with
@@ -121,7 +122,7 @@ impl fmt::Display for ImageResult {
             || "for every device".to_owned(),
             |device| format!("with the identity of {device} and its private key: delete it after use"),
         );
-        writeln!(formatter, "{}: {} bytes for {}, {what}", self.file.display(), self.bytes, self.board)?;
+        writeln!(formatter, "{}: {} bytes for {}, {what}", shown_path(&self.file), self.bytes, self.board)?;
         for part in &self.parts {
             writeln!(formatter, "  {:#08x} {:<16} {:>9} bytes", part.offset, part.name.as_str(), part.bytes)?;
         }

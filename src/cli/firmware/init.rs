@@ -8,8 +8,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::shell::quoted_path;
 use tbprov::Result;
 use tbprov::firmware::sources;
+use tbprov::text::shown_path;
 
 /// Write the firmware's sources to a new folder, to be read, changed and built.
 ///
@@ -39,8 +41,12 @@ struct InitResult {
 
 impl fmt::Display for InitResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let directory = self.directory.display();
+        let directory = shown_path(&self.directory);
         writeln!(formatter, "{directory}: the firmware's sources, {} files", self.files)?;
-        writeln!(formatter, "build them: tbprov firmware build --chip esp32c3 --firmware-dir {directory}")
+        writeln!(
+            formatter,
+            "build them: tbprov firmware build --chip esp32c3 --firmware-dir {}",
+            quoted_path(&self.directory)
+        )
     }
 }

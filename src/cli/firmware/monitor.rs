@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::context::Context;
 use super::super::server_args::parse_duration;
-use super::super::terminal;
+use super::super::{limits, terminal};
 use super::port_args::PortArgs;
 use crate::output::{Format, Output};
 use tbprov::error::Hint;
@@ -24,6 +24,7 @@ use tbprov::event::Event;
 use tbprov::files::{self, Access};
 use tbprov::firmware::monitor::{self, Ending, Until};
 use tbprov::firmware::serial::{BAUD, Port, SerialPort};
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Step, blocking};
 
 /// Ctrl-], as in telnet and in ESP-IDF's own monitor.
@@ -129,7 +130,8 @@ impl WatchArgs {
             context.output.note("Ctrl-] ends");
             terminal::unbuffer_keys();
             let stop = stop.clone();
-            std::thread::spawn(move || forward(&sender, &stop));
+            // Without a thread nothing that is typed is heard; the log comes all the same.
+            let _ = limits::spawn("keyboard", move || forward(&sender, &stop));
         }
         keys
     }
@@ -173,7 +175,7 @@ impl Lines {
 }
 
 fn not_logged(path: &Path, error: std::io::Error) -> Error {
-    let message = format!("cannot write the log {}: {error}", path.display());
+    let message = format!("cannot write the log {}: {error}", shown_path(path));
     Error::new(ErrorCode::FileIo, message).source(error)
 }
 
@@ -232,6 +234,6 @@ impl MonitorResult {
 impl fmt::Display for MonitorResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}, {} lines", self.port, self.outcome, self.lines)?;
-        self.log.as_ref().map_or(Ok(()), |log| write!(formatter, ", kept in {}", log.display()))
+        self.log.as_ref().map_or(Ok(()), |log| write!(formatter, ", kept in {}", shown_path(log)))
     }
 }

@@ -55,7 +55,7 @@ impl Compiler {
         } else {
             format!("is older than {}.{}", OLDEST.0, OLDEST.1)
         };
-        format!("rustc {} ({}) {what}", self.version, self.sysroot.display())
+        format!("rustc {} ({}) {what}", self.version, crate::text::shown_path(&self.sysroot))
     }
 
     fn rustlib(&self) -> PathBuf {

@@ -41,6 +41,8 @@ pub struct Toolchain {
     pub rustc: PathBuf,
     /// The cargo that runs it.
     pub cargo: PathBuf,
+    /// The folder that the compiler's own files are in.
+    pub sysroot: PathBuf,
     /// The compiler's version, such as `1.96.0`.
     pub version: String,
     /// Where the target's library comes from.
@@ -68,13 +70,14 @@ impl Toolchain {
                 .hint(Hint::Install(missing(board, machine, &compilers))));
         };
         let Some(cargo) = machine.cargo_for(compiler, directory) else {
-            let message = format!("there is no cargo for {}", compiler.rustc.display());
+            let message = format!("there is no cargo for {}", crate::text::shown_path(&compiler.rustc));
             return Err(Error::new(ErrorCode::FirmwareToolchain, message)
                 .hint(Hint::Install(first_install(machine, target))));
         };
         Ok(Self {
             cargo,
             rustc: compiler.rustc.clone(),
+            sysroot: compiler.sysroot.clone(),
             version: compiler.version.clone(),
             library: if installed.is_some() { Library::Installed } else { Library::FromSources },
             linker: linker(board, machine, compiler)?,
@@ -88,7 +91,7 @@ impl Toolchain {
             Library::Installed => "with the target's library",
             Library::FromSources => "with the library's sources",
         };
-        format!("rustc {} ({}), {library}", self.version, self.rustc.display())
+        format!("rustc {} ({}), {library}", self.version, crate::text::shown_path(&self.rustc))
     }
 }
 
@@ -98,7 +101,8 @@ fn linker(board: Board, machine: &Machine, compiler: &Compiler) -> Result<Option
         return Ok(None);
     }
     machine.linker().map(Some).ok_or_else(|| {
-        let message = format!("{} comes without the linker rust-lld", compiler.rustc.display());
+        let message =
+            format!("{} comes without the linker rust-lld", crate::text::shown_path(&compiler.rustc));
         let help = if machine.is_debian() {
             "run: sudo apt-get install lld"
         } else {

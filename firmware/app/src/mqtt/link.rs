@@ -7,6 +7,7 @@ use embedded_io_async::{Read, Write};
 use tbprov_contract::report::Trouble;
 
 use crate::fault::Fault;
+use crate::life;
 use crate::mqtt::packet::{self, Packet};
 
 /// How long a packet may take to go out and to be acknowledged by TCP.
@@ -71,7 +72,10 @@ impl<S: Read<Error = Fault> + Write> Link<S> {
             let free = self.received.get_mut(self.filled..).unwrap_or_default();
             match self.stream.read(free).await? {
                 0 => return Err(closed()),
-                count => self.filled += count,
+                count => {
+                    life::heard();
+                    self.filled += count;
+                }
             }
         }
     }

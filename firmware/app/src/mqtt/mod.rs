@@ -8,7 +8,9 @@ mod tests;
 use alloc::format;
 use alloc::string::String;
 use core::convert::Infallible;
+use core::pin::pin;
 
+use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant};
 use embedded_io_async::{Read, Write};
 use log::{info, warn};
@@ -28,6 +30,8 @@ const ANSWER: Duration = Duration::from_secs(15);
 const KEEP_ALIVE: u16 = 60;
 /// Silence of ours after which a PINGREQ is sent.
 const PING_AFTER: Duration = Duration::from_secs(45);
+/// How long a server that answers everything in time can be silent.
+pub(crate) const LONGEST_SILENCE: Duration = Duration::from_secs(PING_AFTER.as_secs() + ANSWER.as_secs());
 /// Begins the client identifier; the device's name follows. The name alone may be `provision`, by which ThingsBoard knows
 /// those who want to be provisioned (`MqttTransportHandler.processConnect`).
 const CLIENT_ID: &str = "tbprov-";
@@ -82,7 +86,7 @@ impl<'a, S: Read<Error = Fault> + Write> Session<'a, S> {
         let interval = duration(self.identity.interval);
         let mut due = Instant::now();
         loop {
-            match readings.read().await {
+            match self.take(readings).await? {
                 Some(reading) if reading.len() > LARGEST_READING => {
                     warn!("[Telemetry] a reading of {} bytes is too large and was skipped", reading.len());
                 }
@@ -97,6 +101,21 @@ impl<'a, S: Read<Error = Fault> + Write> Session<'a, S> {
             // Readings that were missed are not made up for.
             due = (due + interval).max(Instant::now());
             self.idle_until(due).await?;
+        }
+    }
+
+    /// Takes a reading, however long that takes, and keeps the connection alive meanwhile.
+    async fn take(&mut self, readings: &mut impl Readings) -> Result<Option<String>, Fault> {
+        let mut reading = pin!(readings.read());
+        loop {
+            let ping_at = self.link.sent_at() + PING_AFTER;
+            match select(&mut reading, self.link.receive_until(ping_at)).await {
+                Either::First(reading) => return Ok(reading),
+                Either::Second(received) => match received? {
+                    Some(packet) => self.tolerate(packet).await?,
+                    None => self.ping().await?,
+                },
+            }
         }
     }
 

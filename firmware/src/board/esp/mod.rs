@@ -54,8 +54,8 @@ async fn main(spawner: Spawner) -> ! {
     heap::init();
     log::init();
     esp_rtos::start(TimerGroup::new(peripherals.TIMG0).timer0, peripherals.FROM_CPU_INTR0);
-    let partition = flash::identity_partition(peripherals.FLASH);
-    let identity = start(chip::NAME, heap::free(), partition).await;
+    let partition = || flash::identity_partition(peripherals.FLASH);
+    let identity = start(chip::NAME, heap::free, partition).await;
 
     // A radio is a source of entropy by itself; without one the ADC has to be.
     #[cfg(feature = "ethernet")]

@@ -1,21 +1,28 @@
-//! What happens after a defect: a line that says where, the places that led there, and a restart.
+//! What happens after a defect: the places that led there, a line that says where, and a restart.
 
+#[cfg(target_arch = "riscv32")]
+use core::arch::asm;
 use core::fmt::{self, Write as _};
+#[cfg(target_arch = "riscv32")]
+use core::ops::Range;
 use core::panic::PanicInfo;
 
 use esp_hal::delay::Delay;
 use log::error;
 use tbprov_contract::report::PANIC;
+#[cfg(target_arch = "riscv32")]
+use tbprov_firmware_app::trace::{WORDS, return_addresses};
 
 use super::BEFORE_RESTART;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    // First: to put the message into words leaves addresses of its own on the stack.
+    trace();
     match info.location() {
         Some(place) => error!("{PANIC}{} ({}:{})", OneLine(info.message()), place.file(), place.line()),
         None => error!("{PANIC}{}", OneLine(info.message())),
     }
-    trace();
     Delay::new().delay_millis(BEFORE_RESTART.as_millis() as u32);
     esp_hal::system::software_reset()
 }
@@ -38,22 +45,50 @@ impl<T: fmt::Display> fmt::Display for OneLine<T> {
     }
 }
 
-/// Prints the return addresses on the stack, for `addr2line`. Without frame pointers, which would need compiler
-/// flags from outside, each word that is an address of code counts as one; some are left over from earlier calls.
-/// Other words are not printed: the stack may hold a part of the private key.
+/// Prints what may be return addresses on the stack, for `addr2line`. Of the stack nothing else is printed: it may hold a
+/// part of the private key. The message of an exception of the CPU, which is esp-hal's, has all registers in it.
 #[cfg(target_arch = "riscv32")]
 fn trace() {
-    const CODE: core::ops::Range<usize> = 0x4200_0000..0x4280_0000;
-    const WORDS: usize = 1024;
-    const MOST: usize = 24;
-    let here = 0_usize;
-    let stack = &raw const here;
-    // SAFETY: the words up to the stack's beginning and a little beyond it are all in the chip's RAM: the main
-    // stack has the bootloader's former memory above it, the stacks of the radio's tasks the rest of the heap.
-    let words = (0..WORDS).map(|index| unsafe { stack.add(index).read_volatile() });
-    for address in words.filter(|word| CODE.contains(word)).take(MOST) {
+    for address in return_addresses(stack(), &code()) {
         error!("called from {address:#010x}");
     }
+}
+
+/// The words of the stack that is in use, from its top on, and no further than that stack goes if it is the main one.
+#[cfg(target_arch = "riscv32")]
+fn stack() -> impl Iterator<Item = usize> {
+    let top: usize;
+    // SAFETY: it reads a register.
+    unsafe { asm!("mv {}, sp", out(reg) top, options(nomem, nostack, preserves_flags)) };
+    let main = address(&raw const _stack_end)..address(&raw const _stack_start);
+    let longest = if main.contains(&top) { (main.end - top) / size_of::<usize>() } else { WORDS };
+    let first: *const usize = core::ptr::with_exposed_provenance(top);
+    // SAFETY: all of these words are in the chip's RAM, also beyond the stack of a task of the radio, which is a part of
+    // the heap.
+    (0..longest).map(move |index| unsafe { first.add(index).read_volatile() })
+}
+
+/// Where code is: in the flash, behind the constants where both are in one range of addresses, and in RAM.
+#[cfg(target_arch = "riscv32")]
+fn code() -> [Range<usize>; 2] {
+    const FLASH: Range<usize> = 0x4200_0000..0x4280_0000;
+    let behind_constants = FLASH.start.max(address(&raw const _rodata_end));
+    [behind_constants..FLASH.end, address(&raw const _trap_section_origin)..address(&raw const _rwtext_end)]
+}
+
+// The linker's, by esp-hal's scripts: the main stack, the constants and the code in RAM.
+#[cfg(target_arch = "riscv32")]
+unsafe extern "C" {
+    static _stack_end: u8;
+    static _stack_start: u8;
+    static _rodata_end: u8;
+    static _trap_section_origin: u8;
+    static _rwtext_end: u8;
+}
+
+#[cfg(target_arch = "riscv32")]
+fn address(symbol: *const u8) -> usize {
+    symbol.addr()
 }
 
 /// Prints the return addresses on the stack, for `addr2line`.

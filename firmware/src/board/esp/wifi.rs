@@ -4,7 +4,7 @@ use alloc::format;
 use core::fmt;
 
 use embassy_executor::Spawner;
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_radio::wifi::sta::StationConfig;
 use esp_radio::wifi::{
@@ -14,7 +14,9 @@ use esp_radio::wifi::{
 use log::{info, warn};
 use tbprov_contract::report::Trouble;
 use tbprov_contract::{Identity, Wifi};
+use tbprov_firmware_app::life::carries_nothing;
 use tbprov_firmware_app::unusable;
+use tbprov_firmware_app::wifi::unsuited;
 
 use super::{restart, spawn};
 
@@ -42,7 +44,7 @@ pub(super) async fn start(spawner: Spawner, radio: WIFI<'static>, identity: &Ide
     };
     let Ok(config) = station(network) else { unusable("the network's name or password is too long").await };
     match WifiController::new(radio, memory().with_initial_config(config)) {
-        Ok(controller) => spawn(spawner, stay(controller)),
+        Ok(controller) => spawn(spawner, stay(controller, !network.password.is_empty())),
         Err(error) => restart(&format!("the radio does not start: {error}")).await,
     }
     Interface::station()
@@ -67,39 +69,51 @@ fn station(network: &Wifi) -> Result<Config, WifiError> {
     Ok(Config::Station(station.with_authentication(authentication)))
 }
 
-/// Joins the network, and does so again whenever it is lost.
+/// Joins the network, and does so again whenever it is lost or carries nothing.
 #[embassy_executor::task]
-async fn stay(mut controller: WifiController<'static>) -> ! {
+async fn stay(mut controller: WifiController<'static>, has_password: bool) -> ! {
+    let why = |reason| Why { reason, has_password };
     loop {
         match with_timeout(PATIENCE, controller.connect_async()).await {
             Ok(Ok(joined)) => {
                 info!("WiFi: joined '{}' on channel {}", joined.ssid.as_str(), joined.channel);
-                let why = until_lost(&controller).await;
-                report(format_args!("network lost: {why}"));
+                match until_useless(&controller).await {
+                    Some(reason) => report(format_args!("network lost: {}", why(reason))),
+                    None => {
+                        report(format_args!("no other machine answers in this network; joining it anew"));
+                        leave(&mut controller).await;
+                    }
+                }
             }
             Ok(Err(ConnectionError::Failed(info))) => {
-                report(format_args!("not joined: {}", Why(info.reason)))
+                report(format_args!("not joined: {}", why(info.reason)))
             }
             Ok(Err(error)) => report(format_args!("not joined: the radio says '{error}'")),
             Err(_) => {
                 report(format_args!("not joined: no answer from the access point"));
-                // What the radio may still be trying; whether it was is all the same.
-                let _ = with_timeout(PATIENCE, controller.disconnect_async()).await;
+                leave(&mut controller).await;
             }
         }
         Timer::after(PAUSE).await;
     }
 }
 
-/// Waits until the station is no longer in the network, and returns why.
-async fn until_lost(controller: &WifiController<'_>) -> Why {
+/// Waits until the station is no longer in the network, and returns why; or until the network carries nothing any more.
+async fn until_useless(controller: &WifiController<'_>) -> Option<DisconnectReason> {
+    let joined_at = Instant::now();
     loop {
         match with_timeout(GLANCE, controller.wait_for_disconnect_async()).await {
-            Ok(Ok(info)) => return Why(info.reason),
+            Ok(Ok(info)) => return Some(info.reason),
+            Err(_) if carries_nothing(joined_at) => return None,
             Err(_) if controller.is_connected() => {}
-            Ok(Err(_)) | Err(_) => return Why(DisconnectReason::Unspecified),
+            Ok(Err(_)) | Err(_) => return Some(DisconnectReason::Unspecified),
         }
     }
+}
+
+/// Leaves the network, or ends what the radio may still be trying; whether there was anything is all the same.
+async fn leave(controller: &mut WifiController<'_>) {
+    let _ = with_timeout(PATIENCE, controller.disconnect_async()).await;
 }
 
 fn report(words: fmt::Arguments<'_>) {
@@ -107,18 +121,22 @@ fn report(words: fmt::Arguments<'_>) {
 }
 
 /// Why a station is not in the network, in words.
-struct Why(DisconnectReason);
+struct Why {
+    reason: DisconnectReason,
+    /// Whether the identity has a password for the network.
+    has_password: bool,
+}
 
 impl fmt::Display for Why {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         use DisconnectReason as Reason;
-        formatter.write_str(match self.0 {
+        formatter.write_str(match self.reason {
             Reason::NoAccessPointFound => "no access point of that name is in reach (2.4 GHz)",
             Reason::NoAccessPointFoundWithCompatibleSecurity
             | Reason::NoAccessPointFoundInAuthmodeThreshold
             | Reason::AkmpInvalid
             | Reason::BadCipherOrAkm
-            | Reason::CipherSuiteRejected => "the access point wants another security than open or WPA2",
+            | Reason::CipherSuiteRejected => unsuited(self.has_password),
             Reason::FourWayHandshakeTimeout
             | Reason::HandshakeTimeout
             | Reason::AuthenticationFailed

@@ -1,5 +1,5 @@
-//! The heap, for Rust and for Mbed TLS: as large as that of an ESP32-C3, so that what does not fit there does not
-//! fit here.
+//! The heap, for Rust and for Mbed TLS: smaller than what an ESP32-C3 has beside its radio, so that what does not fit
+//! there does not fit here.
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;

@@ -49,7 +49,7 @@ fn pender(_: *mut ()) {}
 
 #[embassy_executor::task]
 async fn application(spawner: embassy_executor::Spawner) {
-    let identity = start("virt", heap::free(), Ok(identity_partition())).await;
+    let identity = start("virt", heap::free, || Ok(identity_partition())).await;
     let Some(mut random) = Random::new() else {
         refuse("QEMU has no source of random numbers: start it with -device virtio-rng-device");
     };
