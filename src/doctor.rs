@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use time::OffsetDateTime;
+
 use crate::clock;
 use crate::device::{DeviceId, State};
 use crate::dial::Dialer;
@@ -11,9 +13,7 @@ use crate::event::Progress;
 use crate::identity::{Certificate, Credentials};
 use crate::ledger::{Entry, Ledger, Which};
 use crate::mqtt::{Login, Session};
-
-/// Days before a certificate's end from which it is worth a word.
-const SOON: i64 = 30;
+use crate::tls::{SOON, Trust, TrustSource};
 
 /// The name of the check of a saved identity.
 const IDENTITY: &str = "identity";
@@ -47,8 +47,15 @@ pub struct Check {
 /// The steps towards a server, in order. Each check has its step's name.
 pub const SERVER_STEPS: &[Step] = &[Step::Resolve, Step::Tcp, Step::Tls, Step::Connect];
 
-/// Walks from name resolution to CONNACK and tells each step's finding.
+/// Walks from name resolution to CONNACK and tells each step's finding; then when the file's certificates end.
 pub async fn check_server(dialer: &Dialer, identity: Option<&Credentials>, mut tell: impl FnMut(Check)) {
+    check_steps(dialer, identity, &mut tell).await;
+    if let Some(finding) = believed(&dialer.server.trust) {
+        tell(Check { name: "server-cert", finding });
+    }
+}
+
+async fn check_steps(dialer: &Dialer, identity: Option<&Credentials>, tell: &mut impl FnMut(Check)) {
     let progress = Progress::silent();
     let walked =
         walk(dialer, &progress, |finding| tell(Check { name: progress.step().as_str(), finding })).await;
@@ -67,18 +74,44 @@ pub async fn check_server(dialer: &Dialer, identity: Option<&Credentials>, mut t
     }
 }
 
+/// When the certificates of the file end. One that has ended is no harm beside one that has not.
+fn believed(trust: &Trust) -> Option<Finding> {
+    let TrustSource::File(file) = &trust.source else { return None };
+    let now = clock::now();
+    let count = match trust.certificates.as_slice() {
+        [one] => format!("one certificate, valid to {}", one.validity.not_after.date()),
+        several => format!("{} certificates", several.len()),
+    };
+    let ending = trust.certificates.iter().filter_map(|certificate| end_of(certificate, now));
+    let said: Vec<String> = std::iter::once(count).chain(ending).collect();
+    let said = format!("{}: {}", crate::text::shown_path(file), said.join("; "));
+    Some(if trust.ends_soon(now).is_some() { Finding::Warning(said) } else { Finding::Passed(said) })
+}
+
+fn end_of(certificate: &Certificate, now: OffsetDateTime) -> Option<String> {
+    let (subject, end) = (&certificate.subject, certificate.validity.not_after);
+    match (end - now).whole_days() {
+        _ if end < now => Some(format!("'{subject}' has ended on {}", end.date())),
+        days if end - now < SOON => Some(format!("'{subject}' ends in {days} days, on {}", end.date())),
+        _ => None,
+    }
+}
+
 /// Begins each step, and tells its finding before the next one begins.
 async fn walk(dialer: &Dialer, progress: &Progress, mut passed: impl FnMut(Finding)) -> Result<()> {
     progress.begin(Step::Resolve);
     let addresses = dialer.resolve().await?;
     let listed: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    passed(Finding::Passed(format!("{} is {}", dialer.server.host, listed.join(", "))));
+    passed(Finding::Passed(resolved(dialer, &listed.join(", "))));
 
     progress.begin(Step::Tcp);
     let stream = dialer.open_tcp(&addresses).await?;
     let address =
         stream.peer_addr().map_or_else(|_| dialer.server.to_string(), |address| address.to_string());
-    passed(Finding::Passed(format!("connected to {address}")));
+    passed(Finding::Passed(match &dialer.proxy {
+        Some(proxy) => format!("connected to {} through the proxy {proxy} ({address})", dialer.server),
+        None => format!("connected to {address}"),
+    }));
 
     progress.begin(Step::Tls);
     let link = match dialer.start_tls(stream, None).await {
@@ -96,6 +129,15 @@ async fn walk(dialer: &Dialer, progress: &Progress, mut passed: impl FnMut(Findi
     Ok(())
 }
 
+/// A proxy resolves the server's name itself.
+fn resolved(dialer: &Dialer, addresses: &str) -> String {
+    let host = &dialer.server.host;
+    match &dialer.proxy {
+        Some(proxy) => format!("the proxy {} is {addresses}; it resolves {host} itself", proxy.host()),
+        None => format!("{host} is {addresses}"),
+    }
+}
+
 /// Connects with a saved identity: a server that does not ask for its certificate cannot know it.
 async fn try_identity(dialer: &Dialer, identity: &Credentials) -> Finding {
     match Session::open(dialer, &Login::Device(identity), &Progress::silent()).await {
@@ -111,7 +153,7 @@ fn authenticated(version: &str, leaf: Option<&Certificate>) -> Finding {
     let Some(leaf) = leaf else { return Finding::Passed(format!("{version}, the server is authenticated")) };
     let seen = format!("{version}, '{}' is authenticated (SHA-256 {})", leaf.subject, leaf.sha256());
     match days_left(leaf) {
-        days if days < SOON => Finding::Warning(format!("{seen}; it expires in {days} days")),
+        days if days < SOON.whole_days() => Finding::Warning(format!("{seen}; it expires in {days} days")),
         _ => Finding::Passed(seen),
     }
 }
@@ -122,8 +164,8 @@ const fn is_distrust(error: &Error) -> bool {
 
 /// An untrusted server's certificate is worth seeing: it tells which file would be the right one.
 async fn with_what_is_presented(mut error: Error, dialer: &Dialer) -> Error {
-    if let Ok((chain, _)) = dialer.peer_certificates(&Progress::silent()).await
-        && let Some(leaf) = chain.first()
+    if let Ok(presented) = dialer.peer_certificates(&Progress::silent()).await
+        && let Some(leaf) = presented.leaf()
     {
         let names = if leaf.names.is_empty() { "none".to_owned() } else { leaf.names.join(", ") };
         let _ = write!(
@@ -161,14 +203,17 @@ pub async fn check_store(ledger: &dyn Ledger, mut tell: impl FnMut(Check)) {
 
 async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Finding> {
     let credentials = ledger.key(entry, Which::Current).await?.open(&entry.place())?;
-    ledger.trust(entry).await?;
+    let server_ends = ledger.trust(entry).await?.ends_soon(clock::now());
     let days = credentials.x509().map(|identity| days_left(&identity.leaf));
     let has_ended =
         credentials.x509().is_some_and(|identity| identity.leaf.validity.not_after < clock::now());
     Ok(match (entry.record.state(), days) {
         _ if has_ended => Finding::Warning(format!("{id}: its certificate has expired")),
-        (_, Some(days)) if days < SOON => {
+        (_, Some(days)) if days < SOON.whole_days() => {
             Finding::Warning(format!("{id}: its certificate expires in {days} days"))
+        }
+        (State::Proved, _) if server_ends.is_some() => {
+            Finding::Warning(format!("{id}: {}", server_ends.unwrap_or_default()))
         }
         (State::Proved, _) => Finding::Passed(format!("{id}: proved")),
         (state, _) => Finding::Unfinished(format!("{id}: {}", state.as_str())),

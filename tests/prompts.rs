@@ -52,7 +52,7 @@ fn the_conversation_in_its_order_ends_with_a_device() {
     let shown = terminal.end(0);
     let places: Vec<_> = QUESTIONS.iter().map(|question| shown.find(question).unwrap()).collect();
     assert!(places.is_sorted(), "{shown}");
-    assert!(shown.contains("[mqtt.thingsboard.cloud]") && shown.contains("[8883]"), "{shown}");
+    assert!(shown.contains("(such as mqtt.thingsboard.cloud)") && shown.contains("[8883]"), "{shown}");
     assert!(!shown.contains(SECRET), "{shown}");
     assert_whole(&sandbox, &server, "sensor");
 }
@@ -62,8 +62,12 @@ fn enter_takes_the_default() {
     let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
     sandbox.write("mqttserver.pub.pem", server.certificate().to_pem());
     let mut terminal = Terminal::run(&sandbox, &["provision", "--dry-run", "--json"]);
-    answer(&mut terminal, &["", "", KEY, SECRET, ""]);
-    terminal.see(r#""host":"mqtt.thingsboard.cloud""#);
+    // Nobody's key and secret go to a server that was not named.
+    terminal.see("ThingsBoard host");
+    terminal.answer("");
+    terminal.see("the answer is empty");
+    answer(&mut terminal, &["h", "", KEY, SECRET, ""]);
+    terminal.see(r#""host":"h""#);
     terminal.see(r#""port":8883"#);
     let shown = terminal.end(0);
     assert!(shown.contains(r#""device":null"#), "{shown}");
@@ -75,7 +79,14 @@ fn a_wrong_answer_is_refused_at_once_and_asked_again() {
     let mut terminal = provision(&sandbox, &server);
     let port = server.address().port().to_string();
     let wrong: [(&str, Pairs<'_>, &str); 5] = [
-        ("ThingsBoard host", &[("http://localhost/", "neither a host name nor an IP address")], "127.0.0.1"),
+        (
+            "ThingsBoard host",
+            &[
+                ("http://localhost/", "a host alone is wanted"),
+                ("a b", "neither a host name nor an IP address"),
+            ],
+            "127.0.0.1",
+        ),
         ("TLS port", &[("65536", "is no port"), ("0", "is no port"), ("mqtt", "is no port")], &port),
         ("Provision key", &[("  ", "is empty")], KEY),
         ("Provision secret", &[], SECRET),
@@ -96,6 +107,25 @@ fn a_wrong_answer_is_refused_at_once_and_asked_again() {
 }
 
 #[test]
+fn a_wrong_wifi_password_is_refused_at_once_and_asked_again() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.provisioned(&server, "sensor");
+    let identity = ["firmware", "identity", "-o", "identity.bin", "--wifi-ssid", "workshop"];
+    let mut terminal = Terminal::run(&sandbox, &identity);
+    let key = "0123456789abcdef".repeat(4);
+    for (wrong, why) in [("shortpw", "8 to 63 characters"), (&key.replace('f', "g"), "hexadecimal digits")] {
+        terminal.see("Password of the wireless network");
+        terminal.answer_hidden(wrong);
+        terminal.see(why);
+    }
+    terminal.see("Password of the wireless network");
+    terminal.answer_hidden(&key);
+    terminal.see("identity.bin");
+    let shown = terminal.end(0);
+    assert!(!shown.contains("shortpw") && !shown.contains(&key), "{shown}");
+}
+
+#[test]
 fn control_c_at_any_question_ends_cleanly_and_leaves_nothing() {
     let server = Server::start(|_| {});
     let port = server.address().port().to_string();
@@ -110,6 +140,57 @@ fn control_c_at_any_question_ends_cleanly_and_leaves_nothing() {
         assert_eq!(entries(&sandbox.path(".")), ["mqttserver.pub.pem"], "{}", QUESTIONS[count]);
     }
     assert!(server.devices().is_empty());
+}
+
+#[test]
+fn control_d_and_escape_end_it_as_control_c_does() {
+    let server = Server::start(|_| {});
+    let port = server.address().port().to_string();
+    let answers = ["127.0.0.1", &port, KEY, SECRET];
+    for key in ["\u{4}", "\u{1b}"] {
+        for count in [0, 1, 3, 4] {
+            let sandbox = Sandbox::new();
+            let mut terminal = provision(&sandbox, &server);
+            answer(&mut terminal, &answers[..count]);
+            terminal.see(QUESTIONS[count]);
+            if count == 3 {
+                terminal.wait_until_hidden();
+            }
+            terminal.press(key);
+            terminal.end(130);
+            assert_eq!(entries(&sandbox.path(".")), ["mqttserver.pub.pem"], "{}", QUESTIONS[count]);
+        }
+    }
+    let sandbox = Sandbox::new();
+    sandbox.provisioned(&server, "sensor");
+    let mut terminal = Terminal::run(&sandbox, &["devices", "remove", "sensor"]);
+    terminal.see("Take 'sensor'");
+    terminal.press("\u{4}");
+    terminal.end(130);
+    assert_whole(&sandbox, &server, "sensor");
+}
+
+#[test]
+fn an_answer_can_be_edited() {
+    let sandbox = Sandbox::new();
+    let mut terminal = Terminal::run(&sandbox, &["provision", "--dry-run", "--json"]);
+    terminal.see("ThingsBoard host");
+    // Left, Home, End, Delete, Backspace, Control-W and Control-U.
+    terminal.answer("wrong\u{15}hxst.example\u{1b}[D\u{1b}[H\u{1b}[C\u{1b}[3~o\u{1b}[Fx\u{7f}");
+    terminal.see("TLS port");
+    terminal.answer("99 \u{17}\u{7f}8884");
+    terminal.see("Provision key");
+    terminal.answer("传感器\u{7f}k");
+    terminal.see("Provision secret");
+    terminal.answer_hidden("s\u{7f}secret");
+    terminal.see("Device name");
+    terminal.answer("d");
+    terminal.see(r#""host":"host.example""#);
+    let shown = terminal.end(0);
+    assert!(
+        !shown.contains("secret\r") && shown.contains("k\",\"provision_secret\":\"[hidden]\""),
+        "{shown}"
+    );
 }
 
 /// While a part of an answer stands there already.
@@ -207,4 +288,20 @@ fn a_device_is_removed_after_a_yes_and_stays_without_one() {
     terminal.end(0);
     assert_eq!(record_state(&sandbox, ".removed/sensor").as_deref(), Some("proved"));
     assert_eq!(record_state(&sandbox, "sensor"), None);
+}
+
+/// The password of a key is asked for, and not shown.
+#[test]
+fn the_password_of_a_key_is_asked_for() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    sandbox.write("mqttserver.pub.pem", server.certificate().to_pem());
+    let [certificate, key] = ["device.pem", "encrypted-traditional_key.pem"]
+        .map(|name| fixture(&format!("files/{name}")).display().to_string());
+    let plan = "provision --dry-run --host h --port 1 --provision-key k --provision-secret s --device-name d";
+    let arguments: Vec<&str> = plan.split(' ').chain(["--cert", &certificate, "--key", &key]).collect();
+    let mut terminal = Terminal::run(&sandbox, &arguments);
+    terminal.see("Password of the private key");
+    terminal.answer_hidden("test");
+    terminal.see("nothing was done");
+    terminal.end(0);
 }

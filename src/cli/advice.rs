@@ -3,18 +3,31 @@
 
 use std::borrow::Cow;
 
+use super::conversions::conversion;
+use super::limits;
+use super::shell::{operand, quoted};
 use tbprov::error::Hint;
 use tbprov::{Error, ErrorCode};
 
-/// The help of a failure: that of its hint, else the general one of its code.
+/// The help of a failure: that of its hint, else what helps against what the system says, else the general one of its
+/// code.
 pub(crate) fn help(error: &Error) -> Cow<'static, str> {
     match &error.hint {
-        Some(hint) => special(hint),
-        None => general(error.code).into(),
+        Some(Hint::Doubtful(doubts)) => {
+            format!("is that meant? {}. Otherwise: {}", doubts.join("; "), general(error.code)).into()
+        }
+        Some(hint) => special(hint, error.code),
+        None => of_system(error).unwrap_or_else(|| general(error.code)).into(),
     }
 }
 
-fn special(hint: &Hint) -> Cow<'static, str> {
+/// What helps by what the system says, where a file is what failed.
+fn of_system(error: &Error) -> Option<&'static str> {
+    let is_of_file = matches!(error.code, ErrorCode::FileIo | ErrorCode::StoreIo | ErrorCode::ConfigInvalid);
+    limits::system_error(error).filter(|_| is_of_file).and_then(limits::advice)
+}
+
+fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
     let text = match hint {
         Hint::AnswerLost => {
             "run the same command again: if the server did create the device, that run finds out; ThingsBoard itself gives up after 10 s"
@@ -25,17 +38,25 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::AttributesExample => r#"for example --attributes '{"firmware":"1.2.0"}'"#,
         Hint::AuthorityForFirmware => "give the authority's certificate, PEM, with --server-cert",
         Hint::AsciiHost => {
-            "give each part of the name with such characters in its ASCII form, which begins with xn-- (IDNA), as name servers have it"
+            "give each part of the name with such characters in its ASCII form, which begins with xn-- (IDNA), such as xn--bcher-kva.example for bücher.example; Python knows it: python3 -c 'import sys; print(sys.argv[1].encode(\"idna\").decode())' NAME"
         }
-        Hint::BareHost => "give the bare host, such as mqtt.example.com: no scheme, no port, no path",
-        Hint::BlockedOrNotTls => {
-            "ThingsBoard closes at once when it has blocked this address after wrong credentials (60 s by default); otherwise the port is not MQTT over TLS, or a firewall cuts it"
+        Hint::BalancerFailed => {
+            "a balancer or proxy in front of the server ends a connection so where it has no backend for this port or name, or where it expects another protocol, such as HTTP (ALPN); its log says which"
+        }
+        Hint::BareHost => {
+            "give the bare host, such as mqtt.example.com: no scheme, no port, no path; a port is given apart"
+        }
+        Hint::BeyondProxy => {
+            "the proxy was reached; check host and port of the server, that the proxy's network can resolve and reach them, and that its rules let it"
+        }
+        Hint::CertificateDemanded => {
+            "the server demands a client certificate of every client; ThingsBoard asks for one and takes clients without one too: a balancer in front of it, or another broker, answers there"
         }
         Hint::BoardGone => {
             "the board was unplugged, or another program took the port; plug it in and run the same command again"
         }
         Hint::BoardHalfWritten => {
-            "the board is half written, the store is as it was: run the same command again, which begins anew"
+            "the board is only partly written, and the store is unchanged: run the same command again; it starts from the beginning"
         }
         Hint::BoardIsAhead => {
             "the board has the identity, only the record does not say so; check the folder's permissions and the free space of the disk"
@@ -44,7 +65,7 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "the board has the identity that the device had before: run the same command again"
         }
         Hint::BreaksAtSameMessage => {
-            "the server takes all that comes before it: what is on that line, a device profile with another payload type (Protobuf) or transport type, a rate limit that leaves room for nothing, or the same identity connected elsewhere; --skip-refused goes on without it"
+            "the server accepts everything before that line. Possible causes: the content of the line, a device profile with another payload type (Protobuf) or transport type, a rate limit that leaves room for nothing, or the same identity connected elsewhere; --skip-refused goes on without it"
         }
         Hint::BuildForEmulator => "'tbprov firmware build --board virt' makes it; without --elf it is built",
         Hint::BuildVirt => {
@@ -56,7 +77,7 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store ('tbprov devices remove NAME') and run the same command again"
         }
         Hint::DifferingOption => {
-            "drop the differing option to go on with the saved identity, or choose another --device-name or --store"
+            "remove the differing option to continue with the saved identity, or choose another --device-name or --store"
         }
         Hint::EmptyStore => "make one with 'tbprov provision', or adopt one with 'tbprov devices add'",
         Hint::EmulatorGaveUp => "read the log above; a longer --give-up-after helps with a slow machine",
@@ -67,12 +88,15 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         }
         Hint::GiveHost => "give it with --host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml",
         Hint::ImageFile => "'tbprov firmware image' writes such files",
+        Hint::Ipv4Form => {
+            "give an IPv4 address as four decimal numbers without zeros before them, such as 127.0.0.1"
+        }
         Hint::KeyElsewhere => {
             "let the device itself connect, or use a device whose key is a file of the store"
         }
         Hint::MakeAuthority => "make an authority with 'tbprov certs ca'",
         Hint::NameConfig => {
-            "nobody named this file, so it may not do that; read it, and if you trust it say so with --config tbprov.toml"
+            "tbprov found this file itself, so it may not do that. Read it. If you trust it, add --config tbprov.toml"
         }
         Hint::NameChip => {
             "name the chip that the image is for, or build one: tbprov firmware image --chip CHIP"
@@ -80,11 +104,31 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::NameDevice => {
             "'tbprov devices list' shows them; give the name as the first argument, or with --device where that is a flag"
         }
+        Hint::NameServer => {
+            "name the one whose devices are meant with --host, and with --port where that differs too"
+        }
+        Hint::NotPresentedYet => {
+            "compare its SHA-256 with the administrator's; where the server gets it later, --untried keeps it beside the old one"
+        }
+        Hint::GivenOnce => {
+            "free some space, or correct the folder's permissions; newer releases give the credentials once: read them in ThingsBoard (Devices > the device > Manage credentials)"
+        }
+        Hint::NothingToRemove => "give the certificate that shall be believed instead with --add FILE",
+        Hint::ProveFirst => "leave --untried out, once the server presents the new certificate",
+        Hint::NamesOfHosts => {
+            "make the certificate anew with the host in subjectAltName ('tbprov certs server --host HOST' does), or believe this very certificate: 'tbprov certs inspect HOST:PORT --save server.pem', compare its SHA-256, and give it with --server-cert"
+        }
+        Hint::NameUnknownToServer => {
+            "the server, or a balancer in front of it, chooses the certificate by the host's name (SNI) and has none for this one: connect by a name that it serves; an IP address sends no name"
+        }
         Hint::NeedCertificate => "give the file whose text begins with -----BEGIN CERTIFICATE-----",
         Hint::NoPort => {
             "connect the board with a cable that carries data, not power alone; name its port with --port or TBPROV_SERIAL_PORT"
         }
         Hint::NotAFolder => "name another folder, or move what is there away",
+        Hint::NothingInCommon => {
+            "the server has to offer TLS 1.3, or TLS 1.2 with an ECDHE cipher suite (RSA key exchange alone is not safe any more), and a certificate with an EC, Ed25519 or RSA key; one that demands a client certificate may answer so too where there is none"
+        }
         Hint::OpenNetwork => "an open network is --wifi-password ''",
         Hint::OtherAddress => "choose another address or port; port 0 takes any free one",
         Hint::OtherChip => {
@@ -104,6 +148,9 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::PlainPort => {
             "ThingsBoard speaks TLS on 8883 when MQTT_SSL_ENABLED=true; 1883 is its plain port"
         }
+        Hint::PlainPortOrBlocked => {
+            "the usual causes: it is the plain port (ThingsBoard's is 1883, or what is mapped to it), which closes when it hears TLS, and MQTT over TLS is on another (8883 by default); ThingsBoard has blocked this address after wrong credentials (60 s by default); or a firewall cuts the connection"
+        }
         Hint::PlainText => "save the file as plain text (UTF-8 or ASCII)",
         Hint::PortBusy => "close other monitors and terminals on this port, and plug the board in again",
         Hint::PortMissing => "check the cable and the name; without --port tbprov looks for the board itself",
@@ -111,6 +158,19 @@ fn special(hint: &Hint) -> Cow<'static, str> {
             "on Linux: sudo usermod -aG dialout $USER (Arch: uucp), then log in again; 'ls -l' shows the port's group"
         }
         Hint::PressReset => "what was written is whole: press RESET on the board",
+        Hint::ProxyForm => {
+            "give it as http://[user:password@]host:port (HTTP CONNECT) or socks5h://[user:password@]host:port (SOCKS5); in user and password write %40 for @, %3A for :, %2F for /, %25 for %"
+        }
+        Hint::ProxyKind => {
+            "check the proxy's host, port and kind: http:// is one of HTTP (CONNECT), socks5h:// one of SOCKS5"
+        }
+        Hint::ProxyLogin => {
+            "give user and password in the proxy's URL, as in http://user:password@host:port, best in TBPROV_PROXY: other users of this machine see an argument"
+        }
+        Hint::ProxyRefuses => {
+            "many proxies connect to port 443 alone; ask who runs it to allow this host and port, or take another proxy"
+        }
+        Hint::ProxyUnreached => "check the proxy's host and port; an empty --proxy '' connects without one",
         Hint::QemuArguments => "read what it says; arguments after -- have to be QEMU's own",
         Hint::RandomSource => "check that the system's random number source works",
         Hint::RemoveCopy => {
@@ -128,7 +188,7 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         }
         Hint::SplitMessage => "split it into several messages",
         Hint::StartAgainLater => {
-            "what was acknowledged is done; send the rest once the server takes readings again, or wait longer with --give-up-after"
+            "the acknowledged readings are done; send the others when the server accepts readings again, or wait longer with --give-up-after"
         }
         Hint::StdoutFull => {
             "check the free space where it is redirected to; what was done is done, and the same command can be run again"
@@ -136,10 +196,15 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         Hint::SystemRoots => {
             "install the system's package of CA certificates, or give the server's certificate with --server-cert"
         }
+        Hint::TlsVersions => {
+            "the server offers TLS 1.0 or 1.1 alone, which are not safe any more: have it, or the balancer in front of it, offer TLS 1.2 or 1.3"
+        }
         Hint::TelemetryForm => {
             r#"expected one JSON object a message, such as {"temperature":25.5}, {"ts":1700000000000,"values":{"temperature":25.5}} or an array of those"#
         }
-        Hint::TwoReadersOfStdin => "put the secret in a file or in TBPROV_PROVISION_SECRET",
+        Hint::TwoReadersOfStdin => {
+            "give each in a file or a variable of its own: TBPROV_PROVISION_SECRET, TBPROV_KEY_PASSWORD, --send-telemetry=@FILE"
+        }
         Hint::WriteSources => {
             "check the folder's permissions and the free space of the disk, and run the same command again"
         }
@@ -155,24 +220,71 @@ fn special(hint: &Hint) -> Cow<'static, str> {
         }
         Hint::DifferingStaged(name) => {
             return format!(
-                "drop the differing option to go on with the saved identity, or choose another --device-name or --store. The server does not know the saved one: 'tbprov devices remove {name}' and provisioning anew loses nothing"
+                "remove the differing option to continue with the saved identity, or choose another --device-name or --store. The server does not know the saved one, so you lose nothing if you remove it and provision again: tbprov devices remove {}",
+                operand(name)
             )
             .into();
         }
         Hint::ReplaceStaged(name) => {
             return format!(
-                "check this machine's clock first. If it is right: the server never heard of this identity, so 'tbprov devices remove {name}' and provisioning anew loses nothing"
+                "check this machine's clock first. If it is right: the server does not know this identity, so you lose nothing if you remove it and provision again: tbprov devices remove {}",
+                operand(name)
             )
             .into();
         }
+        Hint::AsServer(server) => {
+            return format!("check the path; a server is given with its port, such as {server}").into();
+        }
+        Hint::FileIs(kind, path) => return conversion(*kind, path.as_deref()).into(),
+        Hint::CostlyEncryption => {
+            "encrypt it again at a usual cost, with the program that made it or with OpenSSL: openssl pkcs8 -topk8 -in key.pem -out usual_key.pem"
+        }
+        Hint::KeyPassword => {
+            "give its password with --key-password-file FILE (- is stdin), TBPROV_KEY_PASSWORD, or at a terminal"
+        }
+        Hint::LeafFirst => {
+            "put the device's own certificate first in the file, then those above it, each after the one that it signed"
+        }
+        Hint::PlainPublicKey => {
+            "ThingsBoard's Java reads only named curves and uncompressed points: write the key so ('openssl pkey -in key.pem -ec_param_enc named_curve -ec_conv_form uncompressed -out plain_key.pem'), and have the certificate made anew with that"
+        }
+        Hint::NameTheFile => "put it in a file that only you can read, and give the file's name instead",
+        Hint::SecretFile => {
+            "check the path; the flag takes the name of the file that holds the secret, and not the secret"
+        }
+        Hint::MoreDescriptors => {
+            "raise the limit: 'ulimit -n' shows that of a process, and 'ulimit -n 1024' sets it; in a container --ulimit nofile=1024"
+        }
+        Hint::MoreThreads => {
+            "the limit of processes is reached ('ulimit -u' shows it; in a container --pids-limit), or an old container engine forbids clone3: update it, or run the container with --security-opt seccomp=unconfined"
+        }
+        Hint::TelemetryAfterEquals => {
+            r#"write it without a blank: --send-telemetry='{"temperature":25.5}', --send-telemetry=@FILE or --send-telemetry=-"#
+        }
+        Hint::Doubtful(doubts) => return format!("is that meant? {}", doubts.join("; ")).into(),
         Hint::GiveBy(ways) => return format!("give it with {ways}").into(),
-        Hint::FileMeant(file) => return format!("did you mean --send-telemetry=@{file} ?").into(),
+        Hint::FileMeant(file) => {
+            return format!("did you mean --send-telemetry={} ?", quoted(&format!("@{file}"))).into();
+        }
         Hint::Install(command) => return command.clone().into(),
+        Hint::SystemRootsOf(variable) => {
+            return format!(
+                "correct {variable} or unset it, so that the system's own authorities are believed, or give the server's certificate with --server-cert"
+            )
+            .into();
+        }
+        Hint::UnusedProxy(variable) => {
+            return format!(
+                "{}; {variable} names a proxy, which was not used: tbprov takes one from --proxy, TBPROV_PROXY or tbprov.toml, such as --proxy http://host:port",
+                general(code)
+            )
+            .into();
+        }
         Hint::OneOf(names) => return format!("one of {}", names.join(", ")).into(),
         Hint::SaveServer(server) => {
             return format!(
-                "a chip has no system roots; save the server's certificate ('tbprov certs inspect {server} --save server.pem'), \
-                 compare its fingerprint, and give it, or its authority's, with --server-cert"
+                "a chip has no system roots: save the server's certificate, compare its fingerprint, and give it, or its authority's, with --server-cert. This saves it: tbprov certs inspect {} --save server.pem",
+                quoted(server)
             )
             .into();
         }
@@ -187,7 +299,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
             "check the provision key and secret against the device profile (Device profiles > your profile > Device provisioning), and that its strategy is not 'Disabled'"
         }
         ErrorCode::ServerFailure => {
-            "the usual causes: the device name is taken, the name is not allowed, the certificate is already used by a device, the tenant's device limit, or a pre-provisioned device whose name is unknown or that was provisioned before"
+            "the usual causes: the device name is taken, the name is not allowed, the certificate is already used by a device, the tenant's device limit, or a pre-provisioned device whose name is unknown or that was provisioned before (its credentials stand in ThingsBoard under Manage credentials)"
         }
         ErrorCode::ServerNotAuthorized => {
             "the server does not know this certificate, or its validity dates do not hold on the server's clock; compare the credentialsId with the device's in ThingsBoard (Manage credentials)"
@@ -198,13 +310,14 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::ServerUnavailable => {
             "a rate limit of the tenant, a disabled API usage state, a core that does not answer, or a device profile whose transport type is neither DEFAULT nor MQTT"
         }
-        ErrorCode::ServerRefused => {
-            "this does not look like ThingsBoard's MQTT port; check host and port with 'tbprov doctor'"
-        }
+        ErrorCode::ServerRefused => "this does not look like ThingsBoard's MQTT port; check host and port",
         ErrorCode::UsageInvalid => "correct the value; 'tbprov COMMAND --help' lists what is accepted",
         ErrorCode::UsageMissing => "give the value by its flag, its environment variable or in tbprov.toml",
         ErrorCode::UsageConflict => "drop one of the two",
         ErrorCode::ConfigInvalid => "correct the file, or name another with --config",
+        ErrorCode::SystemLimit => {
+            "raise the limits of this shell ('ulimit -a' shows them) or container, and run the same command again"
+        }
         ErrorCode::IdentityClock => {
             "set the clock ('date' shows it, 'timedatectl set-ntp true' lets the network set it), and run the same command again"
         }
@@ -219,12 +332,15 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::NetworkLink => {
             "check the name and password of the wireless network, or the cable, and that a DHCP server answers there"
         }
+        ErrorCode::NetworkProxy => {
+            "check the proxy's host, port and kind: http:// is one of HTTP (CONNECT), socks5h:// one of SOCKS5"
+        }
         ErrorCode::NetworkProtocol => "check that the port is ThingsBoard's MQTT over TLS port",
         ErrorCode::TlsHandshake => {
-            "run 'tbprov doctor' for the step that fails; a plain MQTT port (1883) does not speak TLS"
+            "check that host and port are those of ThingsBoard's MQTT over TLS; the log of the server, or of a balancer in front of it, says why the handshake ended"
         }
         ErrorCode::TlsUntrusted => {
-            "get the server's certificate with 'tbprov certs inspect HOST:PORT --save server.pem', compare its fingerprint with the server's administrator, and give it with --server-cert"
+            "get the server's certificate with 'tbprov certs inspect HOST:PORT --save server.pem', compare its fingerprint with the server's administrator, and give it with --server-cert; where the server of a saved device was renewed, 'tbprov devices trust NAME --add server.pem' keeps the new one"
         }
         ErrorCode::TlsExpired => {
             "renew the server's certificate ('tbprov certs server'), and check this machine's clock"
@@ -248,7 +364,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
             "the device is pre-provisioned with other credentials; set these in the web form (Manage credentials), or choose another device name"
         }
         ErrorCode::VerifyRefused => {
-            "compare the credentialsId with the device's in ThingsBoard; a load balancer that terminates TLS or a clock that is off has the same effect; then run the same command again"
+            "compare the credentialsId with the device's in ThingsBoard; a device profile whose transport type is neither DEFAULT nor MQTT, a load balancer that terminates TLS, or a clock that is off has the same effect; then run the same command again"
         }
         ErrorCode::VerifyNotAsked => {
             "the server does not ask for client certificates: a load balancer or proxy in front of ThingsBoard terminates TLS, or it is another broker; connect to ThingsBoard's own port, or let the balancer pass TCP through"
@@ -257,7 +373,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
             "this broker accepts any client, so it is not ThingsBoard's own port, or a proxy stands in front of it; 'tbprov doctor' shows what answers there"
         }
         ErrorCode::VerifyTaken => {
-            "if it is this device's, take its folder out of the store ('tbprov devices remove NAME') and take it in with 'tbprov devices add NAME --cert FILE --key FILE'; else give each device a key and a certificate of its own"
+            "if the certificate is this device's, remove the device from the store ('tbprov devices remove NAME') and add it again with 'tbprov devices add NAME --cert FILE --key FILE'; otherwise give each device a key and a certificate of its own"
         }
         ErrorCode::StoreNotFound => "'tbprov devices list' shows what the store holds; --store names another",
         ErrorCode::StoreExists => {
@@ -269,7 +385,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
             "somebody removed the store's folder .locks: leave it alone, and run the same command again"
         }
         ErrorCode::StoreReadableKey => {
-            "whoever could read the key can be the device. If you trust them: chmod 600 (and chown) the file; else remove the device ('tbprov devices remove NAME') and provision it anew"
+            "users who could read the key can act as the device. If you trust them: chmod 600 (and chown) the file; otherwise remove the device ('tbprov devices remove NAME') and provision it again"
         }
         ErrorCode::StoreNotProved => {
             "finish it with 'tbprov provision', or prove it with 'tbprov connect'; --force uses it as it is"
@@ -282,9 +398,12 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
             "tbprov never overwrites a key or a certificate: name another folder, or move the old files away"
         }
         ErrorCode::FileNotPem => {
-            "expected text that begins with -----BEGIN; convert DER with 'openssl x509 -inform der' or 'openssl pkey -inform der'"
+            "give a PEM file: its text begins with -----BEGIN CERTIFICATE-----, or with -----BEGIN PRIVATE KEY----- for a key"
         }
         ErrorCode::FileEncrypted => "decrypt it first: openssl pkey -in key.pem -out plain.pem",
+        ErrorCode::FilePassword => {
+            "give the password that the key was encrypted with: by --key-password-file FILE, TBPROV_KEY_PASSWORD, or at a terminal"
+        }
         ErrorCode::FileKeyType => "use one of ec-p256, ec-p384, ed25519, rsa-2048, rsa-3072, rsa-4096",
         ErrorCode::FileCertificate => "check the file with 'openssl x509 -in FILE -text'",
         ErrorCode::FileMismatch => {
@@ -341,6 +460,17 @@ mod tests {
     fn every_code_has_an_advice() {
         for code in ErrorCode::ALL {
             assert!(!general(*code).is_empty(), "{}", code.as_str());
+        }
+    }
+
+    /// `doctor` never sends anybody to `doctor`: what does so is said where it cannot be met by `doctor`, which neither
+    /// asks for provisioning, nor proves, nor builds.
+    #[test]
+    fn doctor_sends_nobody_to_doctor() {
+        let elsewhere =
+            [ErrorCode::AnswerMalformed, ErrorCode::VerifyAnonymous, ErrorCode::FirmwareToolchain];
+        for code in ErrorCode::ALL.iter().filter(|code| !elsewhere.contains(code)) {
+            assert!(!general(*code).contains("tbprov doctor"), "{}", code.as_str());
         }
     }
 }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::config_words::explained;
+use super::values::{Source, may_be_secret};
 use tbprov::error::Hint;
 use tbprov::event::{Event, Progress};
 use tbprov::files;
 use tbprov::identity::CredentialsType;
 use tbprov::keys::KeyType;
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Read where it exists, unless `--config` names another file.
@@ -42,6 +45,8 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) gateway: bool,
     pub(super) timeout: Option<String>,
+    #[serde(default, deserialize_with = "secret")]
+    pub(super) proxy: Option<Secret>,
     pub(super) store: Option<PathBuf>,
     pub(super) chip: Option<String>,
     pub(super) firmware_dir: Option<PathBuf>,
@@ -50,7 +55,15 @@ pub(super) struct Config {
 impl Config {
     /// Reads the file that `--config` or its variable names.
     pub(super) fn read(file: &Path) -> Result<Self> {
-        Self::parse(file, &read(file).map_err(|error| invalid(file, &error.to_string()))?)
+        let text = read(file).map_err(|error| match error.kind() {
+            // What names no file may be a secret that was given in its place.
+            ErrorKind::NotFound | ErrorKind::InvalidFilename if may_be_secret(&file.to_string_lossy()) => {
+                let message = "there is no configuration file of the name that was given (it is not shown: it may be a secret)";
+                Error::new(ErrorCode::ConfigInvalid, message).source(error)
+            }
+            _ => unreadable(file, error),
+        })?;
+        Self::parse(file, &text)
     }
 
     /// Reads the file of the current folder, where there is one, and says so. Nobody named it: whoever can write to
@@ -66,7 +79,7 @@ impl Config {
         let text = match read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(invalid(file, &error.to_string())),
+            Err(error) => return Err(unreadable(file, error)),
         };
         if let Some(owner) = files::other_owner(file).map_err(|error| invalid(file, &error.to_string()))? {
             let why = format!("it belongs to another user ({owner})");
@@ -85,12 +98,52 @@ impl Config {
         Ok(config)
     }
 
+    /// Each text of the file is read as a flag's or a variable's is.
+    fn check(&self) -> Result<()> {
+        let texts = [
+            ("host", &self.host),
+            ("provision-key", &self.provision_key),
+            ("device-name", &self.device_name),
+            ("timeout", &self.timeout),
+            ("chip", &self.chip),
+        ];
+        for (name, text) in texts {
+            text.as_deref().map_or(Ok(()), |text| Source::Line(name).check(text))?;
+        }
+        if let Some(secret) = &self.provision_secret {
+            Source::Line("provision-secret").check(secret.expose())?;
+        }
+        if let Some(proxy) = &self.proxy {
+            Source::Line("proxy").check(proxy.expose())?;
+        }
+        let paths = [
+            ("provision-secret-file", &self.provision_secret_file),
+            ("server-cert", &self.server_cert),
+            ("store", &self.store),
+            ("firmware-dir", &self.firmware_dir),
+        ];
+        for (name, path) in paths {
+            let Some(text) = path.as_deref().map(Path::to_string_lossy) else { continue };
+            Source::Line(name).check(&text)?;
+            if text.is_empty() {
+                return Err(Source::Line(name).is_empty());
+            }
+        }
+        Ok(())
+    }
+
     fn parse(file: &Path, text: &str) -> Result<Self> {
         // toml's own text quotes the line, which may be the one with the secret.
         let config: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            let why = error.message().lines().next().unwrap_or_default().to_owned();
-            invalid(file, &format!("line {line}: {}", without_values(&why)))
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let number = before.matches('\n').count();
+            let line = text.lines().nth(number).unwrap_or_default();
+            let said = error.message().lines().next().unwrap_or_default();
+            invalid(file, &format!("line {}: {}", number + 1, explained(line, said)))
+        })?;
+        config.check().map_err(|error| match error.hint {
+            Some(hint) => invalid(file, &error.message).hint(hint),
+            None => invalid(file, &error.message),
         })?;
         if config.provision_secret.is_some() && config.provision_secret_file.is_some() {
             return Err(invalid(file, "it has both provision-secret and provision-secret-file"));
@@ -99,19 +152,30 @@ impl Config {
     }
 }
 
+fn unreadable(file: &Path, error: std::io::Error) -> Error {
+    if error.kind() == ErrorKind::InvalidData {
+        return invalid(file, &error.to_string()).hint(Hint::PlainText);
+    }
+    invalid(file, &error.to_string()).source(error)
+}
+
 fn invalid(file: &Path, why: &str) -> Error {
-    let message = format!("the configuration file {} cannot be used: {why}", file.display());
+    let message = format!("the configuration file {} cannot be used: {why}", shown_path(file));
     Error::new(ErrorCode::ConfigInvalid, message)
 }
 
 /// All of a file, which may be a pipe.
 fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
         return Err(std::io::Error::new(ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
     }
-    Ok(text)
+    let not_text = |why: &str| std::io::Error::new(ErrorKind::InvalidData, why);
+    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") || bytes.contains(&0) {
+        return Err(not_text("it is in UTF-16, as Windows' editors and PowerShell's > write"));
+    }
+    String::from_utf8(bytes).map_err(|_| not_text("it is not UTF-8 text"))
 }
 
 /// Whether the file `named`, links followed, is not beneath the current folder. One that is not there is nowhere;
@@ -121,14 +185,6 @@ fn lies_elsewhere(named: &Path) -> bool {
         return false;
     };
     named != Path::new("-") && !file.starts_with(folder)
-}
-
-/// serde's messages on a wrong type quote the value: `invalid type: string "…", expected u16`.
-fn without_values(message: &str) -> String {
-    match (message.starts_with("invalid "), message.split_once(", expected ")) {
-        (true, Some((_, expected))) => format!("expected {expected}"),
-        _ => message.to_owned(),
-    }
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {

@@ -1,7 +1,7 @@
 //! `tbprov connect`
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,18 +12,22 @@ use super::context::Context;
 use super::key_file::KeyFileArgs;
 use super::results::ServerResult;
 use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or_default};
+use super::shell::{quoted, quoted_path};
 use super::telemetry_args::{TelemetryArgs, TelemetryResult, exit_code};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
 use tbprov::flow::{self, ConnectPlan, Prover, Reached, Run};
 use tbprov::identity::Credentials;
+use tbprov::ledger::Entry;
 use tbprov::server::Host;
+use tbprov::telemetry::Readings;
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, State};
 
 /// Connect with a saved identity over mutual TLS, and send telemetry.
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
-    /// The device; may be left out where the store has one.
+    /// The device; not needed if the store has only one.
     #[arg(conflicts_with_all = ["cert", "key"])]
     device: Option<String>,
     /// Another server than the device's own.
@@ -52,6 +56,9 @@ impl ConnectArgs {
         let prover = Prover::new(Arc::new(dialer));
         let stop_telemetry = &context.interrupt_or_unread();
         let reached = flow::connect(&plan, Run { stop_telemetry, ..context.run(&prover) }).await?;
+        if let Some(device) = reached.device.clone() {
+            self.trust.belief.check_name_again(context, device, &prover).await;
+        }
         context.output.result("connect", &ConnectResult::new(&plan, &prover, &reached));
         Ok(exit_code(plan.telemetry.as_ref(), reached.telemetry))
     }
@@ -59,8 +66,14 @@ impl ConnectArgs {
     async fn plan(&self, context: &Context) -> Result<(ConnectPlan, Dialer)> {
         let telemetry = self.telemetry.plan()?;
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
-            let identity = self.key_file.read_pair(context, certificate, key)?;
-            identity.leaf.check_dates(&certificate.display().to_string())?;
+            if self.key_file.password.reads_stdin()
+                && telemetry.as_ref().is_some_and(|telemetry| telemetry.readings == Readings::Stdin)
+            {
+                let message = "stdin cannot give both the password of the key and the telemetry";
+                return Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::TwoReadersOfStdin));
+            }
+            let identity = self.key_file.read_pair(context, certificate, key).await?;
+            identity.leaf.check_dates(&shown_path(certificate))?;
             let Some(host) = host_if_named(self.host.as_ref(), context)? else {
                 return Err(Error::new(ErrorCode::UsageMissing, "--cert needs to know the server")
                     .hint(Hint::ServerOfFiles));
@@ -69,7 +82,8 @@ impl ConnectArgs {
             let credentials = Credentials::X509(identity.into());
             return Ok((ConnectPlan { device: None, credentials, telemetry }, dialer));
         }
-        let device = context.device(self.device.as_deref()).await?;
+        let device =
+            context.device(self.device.as_deref()).await.map_err(|error| self.reading_meant(error))?;
         let credentials = context.credentials(&device).await?;
         if let Some(identity) = credentials.x509() {
             identity.leaf.check_dates(&device.place())?;
@@ -78,10 +92,24 @@ impl ConnectArgs {
             let (name, state) = (device.shown_name(), device.record.state().as_str());
             context
                 .progress
-                .warn(format!("'{name}' is {state}, not proved: run 'tbprov provision' again to finish it"));
+                .warn(format!("'{name}' is {state}, not proved: {}", finish(&context.store, &device)));
         }
         let dialer = self.trust.dialer_for(context, &device, self.host.clone(), self.port).await?;
         Ok((ConnectPlan { device: Some(device), credentials, telemetry }, dialer))
+    }
+}
+
+impl ConnectArgs {
+    /// A reading after `--send-telemetry` and a blank is taken for the device.
+    fn reading_meant(&self, error: Error) -> Error {
+        let looks_like_a_reading = |name: &str| name.starts_with(['{', '[', '@']) || name == "-";
+        let is_meant =
+            self.telemetry.has_no_value() && self.device.as_deref().is_some_and(looks_like_a_reading);
+        if !is_meant {
+            return error;
+        }
+        let message = "what follows --send-telemetry was taken for the name of a device";
+        Error::new(ErrorCode::UsageInvalid, message).hint(Hint::TelemetryAfterEquals)
     }
 }
 
@@ -93,6 +121,18 @@ struct ConnectResult {
     credentials_id: Option<String>,
     server: ServerResult,
     telemetry: TelemetryResult,
+}
+
+/// The command that finishes a device, as it can be pasted.
+fn finish(store: &Path, device: &Entry) -> String {
+    let record = &device.record;
+    let host = quoted(&record.host.to_string());
+    let name = quoted(record.device.as_deref().unwrap_or_default());
+    let store = quoted_path(store);
+    format!(
+        "finish it with: tbprov provision --store {store} --host {host} --port {} --device-name={name}",
+        record.port
+    )
 }
 
 impl ConnectResult {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::GlobalArgs;
 use super::config::Config;
+use super::limits;
 use super::terminal;
 use crate::output::Output;
 use tbprov::event::Progress;
@@ -65,12 +66,19 @@ impl Context {
         Run { ledger: &*self.ledger, prover, interrupt, stop_telemetry: interrupt, progress: &self.progress }
     }
 
-    /// The device called `name`, else the store's only one.
+    /// The device called `name`, or in the folder of that name; else the store's only one.
     pub(super) async fn device(&self, name: Option<&str>) -> Result<Entry> {
-        match name {
-            Some(name) => self.ledger.open(name).await,
-            None => self.ledger.only().await,
+        let Some(name) = name else { return self.ledger.only().await };
+        match self.ledger.open(name).await {
+            Err(error) if error.code == ErrorCode::StoreNotFound => self.in_folder(name).await?.ok_or(error),
+            opened => opened,
         }
+    }
+
+    /// The device whose folder has this name, as `devices list` shows one that cannot be read.
+    async fn in_folder(&self, folder: &str) -> Result<Option<Entry>> {
+        let mut devices = self.ledger.list().await?.into_iter();
+        devices.find(|(id, _)| id.as_str() == folder).map(|(_, device)| device).transpose()
     }
 
     /// The credentials of a device of the store.
@@ -107,20 +115,18 @@ fn ledger(store: &Path, progress: &Progress) -> Arc<dyn Ledger> {
 /// Hears SIGINT, SIGTERM and SIGHUP from now on: the first asks for a clean end, the second ends the process at once. On
 /// a thread of its own, for the other one may wait for a pipe that nobody writes to.
 fn listen(interrupt: CancellationToken) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Error::new(ErrorCode::Bug, format!("signals cannot be heard: {error}")).source(error)
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-    let mut signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
-    std::thread::spawn(move || {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.map_err(limits::no_runtime)?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(limits::no_runtime)?;
+    limits::spawn("signals", move || {
         runtime.block_on(async {
             signals.next().await;
             interrupt.cancel();
             signals.next().await;
         });
-        terminal::leave(ErrorCode::Interrupted.kind().exit_code());
-    });
-    Ok(())
+        terminal::leave(ErrorCode::Interrupted.kind().exit_code())
+    })
+    .map(drop)
 }
 
 #[cfg(unix)]

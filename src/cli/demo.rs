@@ -18,6 +18,7 @@ use tbprov::flow::{
 use tbprov::server::Server;
 use tbprov::sim::{Config, Simulator};
 use tbprov::telemetry::{Readings, TelemetryPlan};
+use tbprov::text::shown_path;
 use tbprov::tls::{Trust, TrustSource};
 use tbprov::{Error, ErrorCode, Result, Secret};
 
@@ -88,6 +89,7 @@ fn plan(
         registration: RegistrationPlan::ByRequest { provision_key, provision_secret, gateway: false },
         identity: IdentityPlan::Generate { key_type: None, days: None },
         verify_connect: true,
+        answer_timeout: flow::DEFAULT_ANSWER_TIMEOUT,
         telemetry,
     })
 }
@@ -138,10 +140,10 @@ impl fmt::Display for DemoResult {
             self.device, self.acknowledged
         )?;
         writeln!(formatter, "credentialsId  {}", self.credentials_id)?;
-        writeln!(formatter, "key            {}", path("key.pem").display())?;
-        writeln!(formatter, "certificate    {}", path("cert.pem").display())?;
-        writeln!(formatter, "server         {}", path("server.pem").display())?;
-        writeln!(formatter, "record         {}", path("device.json").display())?;
+        writeln!(formatter, "key            {}", shown_path(path("key.pem")))?;
+        writeln!(formatter, "certificate    {}", shown_path(path("cert.pem")))?;
+        writeln!(formatter, "server         {}", shown_path(path("server.pem")))?;
+        writeln!(formatter, "record         {}", shown_path(path("device.json")))?;
         writeln!(formatter, "\nThe same with your ThingsBoard:   tbprov provision")?;
         writeln!(formatter, "A server that stays, to play with: tbprov sim")
     }

@@ -12,6 +12,7 @@ use super::firmware;
 use super::server_args::{
     TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port, port_or_default,
 };
+use super::values::{self, Given};
 use crate::output::{Format, Mark};
 use tbprov::dial::Dialer;
 use tbprov::doctor::{self, Check, Finding};
@@ -84,7 +85,14 @@ impl DoctorArgs {
 
 /// Not by clap: the variables are about a server, and a device of the store has its own.
 fn from_environment<T>(variable: &str, parse: fn(&str) -> Result<T>) -> Result<Option<T>> {
-    std::env::var(variable).ok().map(|text| parse(&text)).transpose()
+    let Some(Given { source, value }) = values::variable(variable)? else { return Ok(None) };
+    if value.trim().is_empty() {
+        return Err(source.is_empty());
+    }
+    parse(&value).map(Some).map_err(|mut error| {
+        error.message = format!("{source}: {}", error.message);
+        error
+    })
 }
 
 /// Shows each check as it comes, and keeps it for the result.

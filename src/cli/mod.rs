@@ -2,16 +2,22 @@
 //! function.
 
 mod advice;
+mod arguments;
 mod certs;
 mod completions;
 mod config;
+mod config_words;
 mod connect;
 mod context;
+mod conversions;
 mod demo;
 mod devices;
 mod doctor;
+mod editor;
 mod firmware;
 mod key_file;
+mod key_password;
+mod limits;
 mod man;
 mod new_file;
 mod prompt;
@@ -19,9 +25,11 @@ mod provision;
 mod results;
 mod secret_file;
 mod server_args;
+mod shell;
 mod sim;
 mod telemetry_args;
 mod terminal;
+mod values;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,7 +38,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::{Color, Format, Options, Output};
 use context::Context;
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::{Error, Result};
 
 /// Gives IoT devices an X.509 identity in ThingsBoard: key, certificate, provisioning, proof, telemetry.
 #[derive(Debug, Parser)]
@@ -48,7 +56,7 @@ A first device:               tbprov provision
 Why does it not connect:      tbprov doctor --host HOST
 
 Exit codes: 0 done, 1 refused by the server, 2 usage or configuration, 3 network or TLS, 4 the answer or the \
-identity does not verify, 5 store or files, 7 firmware, 70 a bug, 130 interrupted (run again to continue).";
+identity does not verify, 5 store or files, 6 done in part, 7 firmware, 70 a bug, 130 interrupted (run again to continue).";
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -154,7 +162,7 @@ impl Command {
             Self::Provision(args) => args.run(context).await,
             Self::Connect(args) => args.run(context).await,
             Self::Certs(command) => context.interruptible(command.run(context)).await,
-            Self::Devices(command) => context.interruptible(command.run(context)).await,
+            Self::Devices(command) => command.run(context).await,
             Self::Doctor(args) => context.interruptible(args.run(context)).await,
             Self::Firmware(command) => command.run(context).await,
             Self::Sim(args) => args.run(context).await,
@@ -168,32 +176,27 @@ impl Command {
 /// Parses, runs, and maps the outcome to an exit code.
 pub(crate) fn main() -> ExitCode {
     terminal::on_panic(report);
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return refused_arguments(&error),
+    let (cli, checked) = match arguments::parse() {
+        Ok(parsed) => parsed,
+        Err(refused) => return arguments::tell(refused, is_for_programs(), report),
     };
     terminal::log(cli.global.verbose);
     let output = Output::new(cli.global.output());
     let name = cli.command.name();
-    let outcome = run(cli, output.clone()).and_then(|code| output.check_written().map(|()| code));
-    outcome.unwrap_or_else(|error| {
+    let outcome = checked
+        .and_then(|()| run(cli, output.clone()))
+        .and_then(|code| output.check_written().map(|()| code));
+    outcome.map_err(limits::named).map_err(values::explained).unwrap_or_else(|error| {
         output.error(name, &error, &advice::help(&error));
         ExitCode::from(error.exit_code())
     })
 }
 
 fn run(cli: Cli, output: Output) -> Result<ExitCode> {
-    all_text_is_utf8()?;
     terminal::save();
+    limits::check()?;
     let context = Context::new(&cli.global, output)?;
-    let mut builder = if cli.command.is_server() {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    let runtime = builder.enable_all().build().map_err(|error| {
-        Error::new(ErrorCode::Bug, format!("the runtime cannot start: {error}")).source(error)
-    })?;
+    let runtime = limits::runtime(cli.command.is_server())?;
     let outcome = runtime.block_on(cli.command.run(&context));
     // Whatever no run inside has stamped failed at the step that the command had begun.
     let outcome = outcome.map_err(|error| error.stamped(context.progress.step()));
@@ -201,36 +204,6 @@ fn run(cli: Cli, output: Output) -> Result<ExitCode> {
     // A prompt or a pipe on stdin may be read by a thread that would never end.
     runtime.shutdown_background();
     outcome
-}
-
-/// Paths and names go into JSON and into records, where there is nothing but UTF-8.
-fn all_text_is_utf8() -> Result<()> {
-    let invalid = |what: &str| {
-        let message = format!("{what} is not UTF-8 text");
-        Err(Error::new(ErrorCode::UsageInvalid, message))
-    };
-    if std::env::args_os().any(|argument| argument.to_str().is_none()) {
-        return invalid("an argument");
-    }
-    for (name, value) in std::env::vars_os() {
-        match name.to_str() {
-            Some(name) if name.starts_with("TBPROV_") && value.to_str().is_none() => return invalid(name),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// clap's own message, or the same in JSON where that was asked for.
-fn refused_arguments(error: &clap::Error) -> ExitCode {
-    if !(is_for_programs() && error.use_stderr()) {
-        let _ = error.print();
-        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-    }
-    let error = usage_error(error);
-    let exit_code = error.exit_code();
-    report(error);
-    ExitCode::from(exit_code)
 }
 
 /// Whether a machine format was asked for, by arguments that may not be readable.
@@ -243,17 +216,4 @@ fn report(error: Error) {
     let format = if is_for_programs() { Format::Json } else { Format::Human };
     let options = Options { format, quiet: false, verbose: 0, color: Color::Never };
     Output::new(options).error("tbprov", &error, &advice::help(&error));
-}
-
-/// clap's first paragraph, which may name several arguments, in one line.
-fn usage_error(error: &clap::Error) -> Error {
-    use clap::error::ErrorKind;
-    let code = match error.kind() {
-        ErrorKind::ArgumentConflict => ErrorCode::UsageConflict,
-        ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand => ErrorCode::UsageMissing,
-        _ => ErrorCode::UsageInvalid,
-    };
-    let text = error.render().to_string();
-    let lines: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    Error::new(code, lines.join(" ").trim_start_matches("error: "))
 }

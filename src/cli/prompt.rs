@@ -1,10 +1,17 @@
 //! The conversation: each question with its default, checked at once. Asked on a thread of its own, so that
 //! Ctrl-C ends it.
 
-use dialoguer::{Confirm, Input, Password};
+use std::fmt;
+use std::io;
+
+use dialoguer::theme::{SimpleTheme, Theme as _};
+use zeroize::Zeroizing;
 
 use super::context::Context;
+use super::editor::read_line;
+use super::values::Source;
 use tbprov::error::Hint;
+use tbprov::text::shown;
 use tbprov::{Error, ErrorCode, Result, Secret, blocking};
 
 /// A question, and how to answer it without a terminal.
@@ -27,22 +34,43 @@ impl Question {
         default: Option<&str>,
         parse: fn(&str) -> Result<T>,
     ) -> Result<T> {
+        let shown = default.filter(|default| !default.is_empty());
+        let prompt = themed(|theme, to| theme.format_input_prompt(to, self.text, shown));
+        self.ask_by(context, prompt, default.map(str::to_owned), parse).await
+    }
+
+    /// Asks for a line that has no default, and shows an example.
+    pub(super) async fn ask_like<T: Send + 'static>(
+        self,
+        context: &Context,
+        example: &str,
+        parse: fn(&str) -> Result<T>,
+    ) -> Result<T> {
+        let text = format!("{} (such as {example})", self.text);
+        let prompt = themed(|theme, to| theme.format_input_prompt(to, &text, None));
+        self.ask_by(context, prompt, None, parse).await
+    }
+
+    async fn ask_by<T: Send + 'static>(
+        self,
+        context: &Context,
+        prompt: String,
+        default: Option<String>,
+        parse: fn(&str) -> Result<T>,
+    ) -> Result<T> {
         if !context.may_ask {
             return Err(self.cannot_be_asked());
         }
-        let default = default.map(str::to_owned);
-        let answer = in_background(context, move || {
-            let mut input = Input::<String>::new().with_prompt(self.text);
-            if let Some(default) = default {
-                let shown = !default.is_empty();
-                input = input.allow_empty(!shown).default(default).show_default(shown);
+        in_background(context, move || {
+            loop {
+                let line = read_line(&prompt, false)?;
+                match answer(&line, default.as_deref(), parse) {
+                    Ok(value) => return Ok(value),
+                    Err(error) => refuse(&error)?,
+                }
             }
-            input
-                .validate_with(|text: &String| parse(text).map(|_| ()).map_err(|error| error.message))
-                .interact_text()
         })
-        .await?;
-        parse(&answer)
+        .await
     }
 
     /// Asks for something that is not shown while it is typed.
@@ -50,16 +78,40 @@ impl Question {
         if !context.may_ask {
             return Err(self.cannot_be_asked());
         }
-        let answer = in_background(context, move || {
-            let mut password = Password::new().with_prompt(self.text);
-            if twice {
-                password = password.with_confirmation("Once more", "They differ");
+        in_background(context, move || {
+            loop {
+                let secret = read_line(&format!("{}: ", self.text), true)?;
+                if !twice || read_line("Once more: ", true)? == secret {
+                    return Ok(Secret::from(secret));
+                }
+                refuse(&Error::new(ErrorCode::UsageInvalid, "They differ"))?;
             }
-            password.interact()
         })
-        .await?;
-        Ok(Secret::new(answer))
+        .await
     }
+}
+
+/// What was typed, or what its absence means.
+fn answer<T>(line: &Zeroizing<String>, default: Option<&str>, parse: fn(&str) -> Result<T>) -> Result<T> {
+    let source = Source::Other("the answer".to_owned());
+    match (line.trim(), default) {
+        ("", Some(default)) => parse(default),
+        ("", None) => Err(source.is_empty()),
+        _ => source.check(line).and_then(|()| parse(line)),
+    }
+}
+
+fn refuse(error: &Error) -> io::Result<()> {
+    let text = shown(&error.message);
+    console::Term::stderr().write_line(&themed(|theme, to| theme.format_error(to, &text)))
+}
+
+/// What dialoguer shows. The line itself is read here: dialoguer takes no notice of Ctrl-D and Esc.
+fn themed(format: impl Fn(&SimpleTheme, &mut dyn fmt::Write) -> fmt::Result) -> String {
+    let mut text = String::new();
+    // Writing to a string never fails.
+    let _ = format(&SimpleTheme, &mut text);
+    text
 }
 
 /// A question that is answered with yes or no.
@@ -75,17 +127,28 @@ impl Confirmation {
             let message = "a confirmation is needed, and there is no terminal to ask on";
             return Err(Error::new(ErrorCode::UsageMissing, message).hint(Hint::GiveBy(self.otherwise)));
         }
-        in_background(context, move || Confirm::new().with_prompt(self.text).default(false).interact()).await
+        in_background(context, move || {
+            loop {
+                let text = tbprov::text::escaped(&self.text);
+                let prompt = themed(|theme, to| theme.format_confirm_prompt(to, &text, Some(false)));
+                match read_line(&prompt, false)?.trim().to_lowercase().as_str() {
+                    "y" | "yes" => return Ok(true),
+                    "" | "n" | "no" => return Ok(false),
+                    _ => refuse(&Error::new(ErrorCode::UsageInvalid, "answer y or n"))?,
+                }
+            }
+        })
+        .await
     }
 }
 
 async fn in_background<T: Send + 'static>(
     context: &Context,
-    ask: impl FnOnce() -> dialoguer::Result<T> + Send + 'static,
+    ask: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
     let asked = context.interruptible(blocking(move || Ok(ask()))).await?;
-    asked.map_err(|dialoguer::Error::IO(error)| match error.kind() {
-        std::io::ErrorKind::Interrupted => Error::interrupted(),
+    asked.map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => Error::interrupted(),
         _ => {
             let message = format!("the terminal cannot be read: {error}");
             Error::new(ErrorCode::UsageMissing, message).source(error)

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::context::Context;
 use tbprov::error::Hint;
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Secret, blocking};
 
 /// Bytes of a provision secret's line, at the most; ThingsBoard's own have 20.
@@ -24,11 +25,16 @@ pub(super) async fn read(context: &Context, path: &Path, what: &str) -> Result<S
     read.map_err(|error| unreadable(path, what, error))
 }
 
+/// Where there is no such file, its name may be the secret itself: it is not shown.
 fn unreadable(path: &Path, what: &str, error: io::Error) -> Error {
-    let path = path.display();
-    let failed = |code, why: &str| Error::new(code, format!("cannot read {what} from {path}: {why}"));
+    let failed =
+        |code, why: &str| Error::new(code, format!("cannot read {what} from {}: {why}", shown_path(path)));
     match error.kind() {
-        ErrorKind::NotFound => failed(ErrorCode::FileNotFound, &error.to_string()).source(error),
+        ErrorKind::NotFound | ErrorKind::InvalidFilename | ErrorKind::NotADirectory => {
+            let message =
+                format!("cannot read {what}: there is no file of the name that was given (it is not shown)");
+            Error::new(ErrorCode::FileNotFound, message).hint(Hint::SecretFile).source(error)
+        }
         ErrorKind::InvalidData => {
             failed(ErrorCode::FileIo, "its encoding is not UTF-8").hint(Hint::PlainText).source(error)
         }

@@ -1,5 +1,6 @@
 //! The flags that name a server and how to believe it.
 
+use std::convert::Infallible;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +10,17 @@ use clap::Args;
 
 use super::advice;
 use super::context::Context;
-use tbprov::dial::Dialer;
+use tbprov::dial::{Dialer, Proxy};
 use tbprov::event::Event;
-use tbprov::flow::{DEFAULT_PORT, DEFAULT_TIMEOUT};
+use tbprov::flow::{self, DEFAULT_PORT, DEFAULT_TIMEOUT, Prover};
 use tbprov::ledger::Entry;
 use tbprov::server::{Host, Server};
+use tbprov::text::shown;
 use tbprov::tls::Trust;
-use tbprov::{Error, ErrorCode, Result};
+use tbprov::{Error, ErrorCode, Result, Secret};
+
+/// The variable of the proxy.
+const PROXY: &str = "TBPROV_PROXY";
 
 /// The server certificate's file in the examples of ThingsBoard's documentation.
 const CUSTOMARY_SERVER_CERT: &str = "./mqttserver.pub.pem";
@@ -26,27 +31,68 @@ const CUSTOMARY_SERVER_CERT: &str = "./mqttserver.pub.pem";
 pub(super) struct TrustArgs {
     #[command(flatten)]
     pub(super) belief: BeliefArgs,
-    /// How long each step may take, such as 15s or 1m [default: 15s].
+    /// How long each step may take, such as 15s or 1m [default: 15s; 21s for the answer to a provision request].
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     pub(super) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(super) proxy: ProxyArgs,
+}
+
+/// What connections go through.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(super) struct ProxyArgs {
+    /// Connect through this proxy: http://[user:password@]host:port (HTTP CONNECT) or
+    /// socks5h://[user:password@]host:port (SOCKS5); an empty one is none. The proxy resolves the server's name.
+    #[arg(long, env = PROXY, hide_env_values = true, value_name = "URL", value_parser = secret)]
+    proxy: Option<Secret>,
+}
+
+impl ProxyArgs {
+    /// By flag, variable or file; an empty one is none.
+    pub(super) fn proxy(&self, context: &Context) -> Result<Option<Proxy>> {
+        let (url, source, code) = match (&self.proxy, &context.config.proxy) {
+            (Some(url), _) => (url, given_by(url), ErrorCode::UsageInvalid),
+            (None, Some(url)) => (url, "the configuration", ErrorCode::ConfigInvalid),
+            (None, None) => return Ok(None),
+        };
+        if url.expose().trim().is_empty() {
+            return Ok(None);
+        }
+        url.expose().parse().map(Some).map_err(|mut error: Error| {
+            error.message = format!("{source}: {}", error.message);
+            error.code = code;
+            error
+        })
+    }
+}
+
+/// clap does not tell flag and variable apart.
+fn given_by(url: &Secret) -> &'static str {
+    if std::env::var(PROXY).is_ok_and(|text| text == url.expose()) { PROXY } else { "--proxy" }
+}
+
+/// For clap, whose messages would quote a value that is not taken.
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
 }
 
 /// How to believe the server.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct BeliefArgs {
-    /// Certificates to believe, PEM: each is a pin, and an authority a trust anchor too [default: ./mqttserver.pub.pem where it
-    /// exists, else the system's roots].
+    /// Trusted certificates (PEM). Each is a pin; an authority is also a trust anchor [default: ./mqttserver.pub.pem if
+    /// it exists, else the system's roots].
     #[arg(long, env = "TBPROV_SERVER_CERT", value_name = "FILE")]
     pub(super) server_cert: Option<PathBuf>,
-    /// Do not compare the server's name. Its certificate is checked all the same; with an authority in the file,
-    /// any certificate of that authority is then accepted.
+    /// Do not compare the server's name. The certificate is still checked. With an authority in the file,
+    /// every certificate of that authority is then accepted.
     #[arg(long)]
     pub(super) skip_name_check: bool,
 }
 
 impl BeliefArgs {
-    /// By flag, variable, file, custom, else the system.
+    /// The trust from the flag, the variable or `tbprov.toml`, else from `./mqttserver.pub.pem`, else the system's roots.
     pub(super) fn trust(&self, context: &Context) -> Result<Trust> {
         self.named(context)?.map_or_else(|| self.customary(context), Ok)
     }
@@ -90,6 +136,14 @@ impl BeliefArgs {
         Ok(Dialer::new(Server { host, port, trust: Arc::new(trust) }, DEFAULT_TIMEOUT))
     }
 
+    /// See [`flow::check_name_again`]; not where this run was told to skip it.
+    pub(super) async fn check_name_again(&self, context: &Context, device: Entry, prover: &Prover) -> Entry {
+        if self.skips_name_check(context) || context.interrupt.is_cancelled() {
+            return device;
+        }
+        flow::check_name_again(device, &prover.dialer, &*context.ledger, &context.progress).await
+    }
+
     pub(super) const fn skips_name_check(&self, context: &Context) -> bool {
         self.skip_name_check || context.config.skip_name_check
     }
@@ -104,25 +158,31 @@ impl TrustArgs {
         host: Option<Host>,
         port: Option<u16>,
     ) -> Result<Dialer> {
-        let timeout = self.timeout(context)?;
+        let (timeout, proxy) = (self.timeout(context)?, self.proxy.proxy(context)?);
         let dialer = self.belief.dialer_for(context, device, host, port).await?;
-        Ok(Dialer::new(dialer.server, timeout))
+        Ok(Dialer::new(dialer.server, timeout).through(proxy))
     }
 
+    /// The time of each step.
     pub(super) fn timeout(&self, context: &Context) -> Result<Duration> {
+        Ok(self.named_timeout(context)?.unwrap_or(DEFAULT_TIMEOUT))
+    }
+
+    /// The time that flag or file name, which is that of every step.
+    pub(super) fn named_timeout(&self, context: &Context) -> Result<Option<Duration>> {
         match (self.timeout, &context.config.timeout) {
-            (Some(timeout), _) => Ok(timeout),
-            (None, Some(text)) => parse_timeout(text).map_err(|why| {
+            (Some(timeout), _) => Ok(Some(timeout)),
+            (None, Some(text)) => parse_timeout(text).map(Some).map_err(|why| {
                 Error::new(ErrorCode::ConfigInvalid, format!("the configuration's timeout is {why}"))
             }),
-            (None, None) => Ok(DEFAULT_TIMEOUT),
+            (None, None) => Ok(None),
         }
     }
 
     /// The server at `host` and `port`.
     pub(super) fn dialer(&self, context: &Context, host: Host, port: u16) -> Result<Dialer> {
         let server = Server { host, port, trust: Arc::new(self.belief.trust(context)?) };
-        Ok(Dialer::new(server, self.timeout(context)?))
+        Ok(Dialer::new(server, self.timeout(context)?).through(self.proxy.proxy(context)?))
     }
 }
 
@@ -149,7 +209,7 @@ pub(super) fn parse_host(text: &str) -> Result<Host> {
 pub(super) fn parse_port(text: &str) -> Result<u16> {
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err(Error::new(ErrorCode::UsageInvalid, format!("'{text}' is no port (1 to 65535)"))),
+        _ => Err(Error::new(ErrorCode::UsageInvalid, format!("'{}' is no port (1 to 65535)", shown(text)))),
     }
 }
 
@@ -176,6 +236,6 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     match text.trim().parse::<u32>() {
         Ok(seconds) => Ok(Duration::from_secs(u64::from(seconds))),
         Err(_) => humantime::parse_duration(text.trim())
-            .map_err(|_| format!("'{text}', not a duration such as 500ms, 15s or 1m")),
+            .map_err(|_| format!("'{}', not a duration such as 500ms, 15s or 1m", shown(text))),
     }
 }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::server_args::parse_duration;
 use tbprov::error::{EXIT_PARTLY, Hint};
 use tbprov::telemetry::{self, LONGEST_TOPIC, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
+use tbprov::text::shown;
 use tbprov::{Error, ErrorCode, Result};
 
 /// The pause between two sample readings, as the example firmware makes it.
@@ -24,8 +25,8 @@ const SAMPLES: &str = "\0";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Telemetry")]
 pub(super) struct TelemetryArgs {
-    /// Send telemetry: alone, sample readings of temperature and humidity; =JSON, that; =@FILE or =-, each line of
-    /// the file or of stdin.
+    /// Send telemetry. Without a value: sample readings of temperature and humidity. =JSON: this reading. =@FILE or
+    /// =-: each line of the file or of stdin.
     #[arg(long, value_name = "JSON|@FILE|-", num_args = 0..=1, require_equals = true, default_missing_value = SAMPLES)]
     pub(super) send_telemetry: Option<String>,
     /// How many readings, 0 for no end [default: 1; every line of a file or of stdin].
@@ -34,28 +35,33 @@ pub(super) struct TelemetryArgs {
     /// The pause between readings [default: 5s; none for a file or stdin].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "send_telemetry")]
     pub(super) interval: Option<Duration>,
-    /// Send up to N readings in one message; it leaves 1 s after its first reading at the latest.
+    /// Send up to N readings in one message; a message leaves at most 1 s after its first reading.
     #[arg(long, value_name = "N", requires = "send_telemetry", conflicts_with = "as_is")]
     batch: Option<NonZeroU64>,
-    /// Send readings as they are, without a time of their own: of those that arrive in the same millisecond, ThingsBoard
-    /// keeps one.
+    /// Send readings as they are, without a time of their own: ThingsBoard keeps one of the readings that arrive in
+    /// the same millisecond.
     #[arg(long, requires = "send_telemetry")]
     as_is: bool,
     /// Leave out readings that ThingsBoard does not take or would not store, and go on; exit code 6 if there were any.
     #[arg(long, requires = "send_telemetry")]
     skip_refused: bool,
-    /// End with exit code 3 when nothing is acknowledged for so long [default: a stream and --count 0 never do].
+    /// End with exit code 3 when nothing is acknowledged for this time [default: never for a stream and --count 0].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "send_telemetry")]
     give_up_after: Option<Duration>,
     /// Client attributes to send first, a JSON object.
     #[arg(long, value_name = "JSON", requires = "send_telemetry")]
     pub(super) attributes: Option<String>,
-    /// The topic, where the device profile names its own.
+    /// The topic, if the device profile has its own.
     #[arg(long, value_name = "TOPIC", requires = "send_telemetry", default_value = TELEMETRY_TOPIC)]
     pub(super) telemetry_topic: String,
 }
 
 impl TelemetryArgs {
+    /// Whether `--send-telemetry` stands alone.
+    pub(super) fn has_no_value(&self) -> bool {
+        self.send_telemetry.as_deref() == Some(SAMPLES)
+    }
+
     /// What to send, if anything.
     pub(super) fn plan(&self) -> Result<Option<TelemetryPlan>> {
         let Some(what) = &self.send_telemetry else { return Ok(None) };
@@ -111,7 +117,7 @@ impl TelemetryArgs {
 }
 
 fn check_topic(topic: &str) -> Result<()> {
-    let shown: String = topic.chars().take(60).collect();
+    let shown = shown(topic);
     let why = if topic.trim() != topic {
         "it has a blank at its beginning or end".to_owned()
     } else if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains(['+', '#', '\0']) {
@@ -124,8 +130,9 @@ fn check_topic(topic: &str) -> Result<()> {
 
 /// Better told before a device is made than after.
 fn readable(path: &str) -> Result<PathBuf> {
-    let failed =
-        |code, why: &str| Err(Error::new(code, format!("cannot read telemetry from '{path}': {why}")));
+    let failed = |code, why: &str| {
+        Err(Error::new(code, format!("cannot read telemetry from '{}': {why}", shown(path))))
+    };
     match std::fs::metadata(path) {
         Ok(file) if file.is_dir() => failed(ErrorCode::FileIo, "it is a folder"),
         Ok(_) => Ok(PathBuf::from(path)),

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Mark, Output};
 use tbprov::event::{Event, Ignored, Observer};
-use tbprov::text::{escaped, escaped_lines};
+use tbprov::text::{escaped, escaped_lines, shown_path};
 use tbprov::{DeviceId, Error};
 
 const BOLD_RED: &str = "\x1b[1;31m";
@@ -56,7 +57,7 @@ pub(super) const fn mark(mark: Mark, color: bool) -> &'static str {
     }
 }
 
-/// Shows what is being waited for, once it has taken a while.
+/// Shows what the run waits for, if it takes some time.
 struct Spinner {
     enabled: bool,
     current: Mutex<Option<Waiting>>,
@@ -96,10 +97,15 @@ impl Spinner {
             .with_message(what.to_owned());
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let drawn = bar.clone();
-        std::thread::spawn(move || {
-            if stopped.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        // Without a thread to draw it there is no spinner, and no harm.
+        let _ = std::thread::Builder::new().spawn(move || {
+            let has_to_wait = |pause| stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout);
+            if has_to_wait(PATIENCE) {
                 drawn.set_draw_target(ProgressDrawTarget::stderr());
-                drawn.enable_steady_tick(TICK);
+                drawn.tick();
+            }
+            while has_to_wait(TICK) {
+                drawn.tick();
             }
         });
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Waiting { _stop: stop, bar });
@@ -186,9 +192,14 @@ impl Observer for Steps {
             Event::IdentityFound { state } => {
                 self.done(&format!("found the identity of an earlier run ({})", state.as_str()))
             }
-            Event::Saved { directory } => self.done(&format!("saved it in {}", directory.display())),
+            Event::Saved { directory } => self.done(&format!("saved it in {}", shown_path(directory))),
             Event::StateReached { state, .. } => self.detail(&format!("state: {}", state.as_str())),
-            Event::TcpConnected { address } => self.detail(&format!("TCP connected to {address}")),
+            Event::TcpConnected { address, proxy: None } => {
+                self.detail(&format!("TCP connected to {address}"))
+            }
+            Event::TcpConnected { address, proxy: Some(proxy) } => {
+                self.detail(&format!("TCP connected through the proxy {proxy} ({address})"));
+            }
             Event::TlsEstablished { version } => {
                 self.detail(&format!("{version}, the server is authenticated"))
             }

@@ -1,4 +1,4 @@
-//! The only place that prints. Data goes to stdout, talk to stderr; quiet, verbose, JSON and events are
+//! The only place that prints. Results go to stdout, messages to stderr. Quiet, verbose, JSON and events are
 //! modes of one object.
 
 mod human;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use tbprov::error::Hint;
 use tbprov::event::Observer;
-use tbprov::text::{escaped, escaped_lines};
+use tbprov::text::{escaped, escaped_lines, shown_path};
 use tbprov::{Error, ErrorCode};
 
 /// What appears on stdout.
@@ -49,18 +49,18 @@ pub(crate) struct Options {
     pub(crate) color: Color,
 }
 
-/// Where everything that tbprov says goes through.
+/// Everything that tbprov prints goes through this type.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
     verbose: u8,
-    /// Colours on stderr; on stdout there are none, so that what is piped is what is seen.
+    /// Whether stderr has colours. stdout never has any, so that a pipe gets the same text as a terminal.
     color: bool,
     progress: bool,
-    /// Whether data could not be written, other than because its reader has gone away.
+    /// Whether data could not be written for another reason than a reader that closed stdout.
     lost: Arc<AtomicBool>,
-    /// Cancelled when whoever read stdout has gone away.
+    /// Cancelled when the reader of stdout has closed it.
     reader_gone: CancellationToken,
 }
 
@@ -127,11 +127,11 @@ impl Output {
         }
     }
 
-    /// Says that a file is used which nobody named: it decides which server is talked to. On stderr, but with `--events`,
-    /// where it is one.
+    /// Says that a file is used although no flag or variable names it, because it decides which server is used. The
+    /// text is on stderr. With `--events` it is an event.
     fn found(&self, file: &Path) {
         if !self.quiet {
-            self.talk(&escaped(&format!("using {}", file.display())));
+            self.talk(&escaped(&format!("using {}", shown_path(file))));
         }
     }
 
@@ -144,7 +144,7 @@ impl Output {
         Ok(())
     }
 
-    /// One line of data on stdout. A reader that has gone away is no error.
+    /// Writes one line of data to stdout. It is no error if the reader has closed it.
     pub(crate) fn data(&self, text: &str) {
         let mut stdout = io::stdout().lock();
         let written = stdout
@@ -158,7 +158,7 @@ impl Output {
         }
     }
 
-    /// Cancelled when whoever read stdout has gone away: a reason to end what would go on for ever.
+    /// Cancelled when the reader of stdout has closed it. Work without an end then ends.
     pub(crate) const fn reader_gone(&self) -> &CancellationToken {
         &self.reader_gone
     }

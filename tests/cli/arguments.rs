@@ -186,19 +186,22 @@ fn doctor_looks_at_the_devices_own_server_whatever_the_variables_say() {
 
 /// `(the file, what the message says)`
 const CONFIGURATIONS: &[(&str, &str)] = &[
-    ("host = \"h\"\nhots = \"h\"\n", "line 2: unknown field `hots`"),
-    ("port = \"SECRET\"\n", "line 1: expected"),
-    ("port = 0\n", "line 1: expected a nonzero"),
-    ("port = 70000\n", "line 1: expected"),
-    ("days = 0\n", "line 1: expected a nonzero"),
+    ("host = \"h\"\nhots = \"h\"\n", "line 2: unknown field `hots`; did you mean `host`?"),
+    ("port = \"SECRET\"\n", "line 1: port is a number"),
+    ("port = 0\n", "line 1: port is a number (1 to 65535)"),
+    ("port = 70000\n", "line 1: port is a number (1 to 65535)"),
+    ("days = 0\n", "line 1: days is a number (1 or more)"),
     ("key-type = \"ec-p521\"\n", "line 1: unknown variant `ec-p521`"),
     ("gateway = \"SECRET\"\n", "line 1: expected a boolean"),
-    ("[server]\nhost = \"h\"\n", "unknown field `server`"),
+    ("[server]\nhost = \"h\"\n", "no sections"),
     ("provision-secret = SECRET\n", "line 1"),
     ("provision-secret = \"SECRET\nport = 3\n", "line 1"),
     ("provision-secret = [\"SECRET\"]\n", "line 1: expected a string"),
     ("\nprovision-secret = { SECRET = 1 }\n", "line 2: expected a string"),
-    ("provision-secret = \"SECRET\"\nprovision-secret = \"SECRET\"\n", "line 2: duplicate key"),
+    (
+        "provision-secret = \"SECRET\"\nprovision-secret = \"SECRET\"\n",
+        "line 2: provision-secret stands in the file twice",
+    ),
     ("provision-secret = \"SECRET\"\nprovision-secret-file = \"f\"\n", "both"),
 ];
 
@@ -235,8 +238,8 @@ fn empty_values_are_refused() {
     let common = ["provision", "--host", "h", "--provision-key"];
     let rows: [(Ran, &str); 4] = [
         (ran(&["provision", "--host", ""]), "--host"),
-        (ran(&[&common[..], &[" "]].concat()), "key is empty"),
-        (ran(&[&common[..], &["k", "--provision-secret", ""]].concat()), "secret is empty"),
+        (ran(&[&common[..], &[" "]].concat()), "--provision-key is empty"),
+        (ran(&[&common[..], &["k", "--provision-secret", ""]].concat()), "--provision-secret is empty"),
         (ran(&["certs", "gen", "--name", " "]), "name is empty"),
     ];
     for (ran, said) in rows {

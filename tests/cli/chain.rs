@@ -1,6 +1,9 @@
 //! Registration at connect: `provision --ca-cert`, for a device profile with the strategy X.509 certificate chain.
 
-use tbprov::identity::read_certificates;
+use std::sync::Arc;
+
+use tbprov::identity::{Issue, Profile, SoftwareIdentity, Validity, X509Identity, issue, read_certificates};
+use tbprov::keys::{Exportable as _, KeyType, SoftwareKey};
 use tbprov::sim::{Config, Event, NamePattern, PreProvisioned, Release, Strategy};
 
 use crate::support::{KEY, NAME, Ran, Running, SECRET, Sandbox, Server, for_each_row, same};
@@ -241,7 +244,7 @@ fn common_names_that_no_certificate_can_have_are_refused() {
         let arguments = arguments.split_whitespace().chain(["--common-name", name]);
         let ran = sandbox.run_all(arguments);
         assert_eq!(ran.brief(), "2 usage/invalid-value plan", "{name:?}");
-        assert!(ran.help().contains("--common-name"), "{ran:?}");
+        assert!(format!("{} {}", ran.message(), ran.help()).contains("--common-name"), "{ran:?}");
     }
     assert!(!sandbox.path("devices").exists());
 }
@@ -302,16 +305,46 @@ fn a_gateway_of_the_configuration_gets_a_word() {
     assert!(ran.stderr.contains("'gateway' is not used"), "{ran:?}");
 }
 
+/// A new authority, signed by `above`.
+fn authority(name: &str, above: Option<&SoftwareIdentity>) -> SoftwareIdentity {
+    let key = SoftwareKey::generate(KeyType::EcP256).unwrap();
+    let issuer = above.cloned().map(X509Identity::from);
+    let wanted = Issue {
+        name,
+        profile: &Profile::Authority,
+        validity: Validity::days(30),
+        key: &key,
+        issuer: issuer.as_ref(),
+    };
+    let leaf = issue(&wanted).unwrap().leaf;
+    SoftwareIdentity { leaf, intermediates: Vec::new(), key: Arc::new(key) }
+}
+
+#[test]
+fn an_authority_that_the_next_certificate_did_not_sign_is_refused() {
+    let sandbox = factory();
+    let server = server(&sandbox, |_| {});
+    let (one, another) = (authority("one", None), authority("another", None));
+    sandbox.write("two.pem", one.leaf.to_pem() + &another.leaf.to_pem());
+    sandbox.write("one_key.pem", one.key.to_pem().expose());
+    let ran = sandbox.run(&line(&server, "--ca-cert two.pem --ca-key one_key.pem"));
+    assert_eq!(ran.failure().1, "file/bad-certificate");
+    assert!(ran.message().contains("is not signed by 'CN=another'"), "{ran:?}");
+    assert!(server.devices().is_empty());
+}
+
 #[test]
 fn other_certificates_above_the_authority_are_another_identity() {
     let sandbox = factory();
     let server = server(&sandbox, |_| {});
-    sandbox.run("certs ca --json --name another --out other").done();
-    sandbox.write("two.pem", sandbox.read("ca.pem") + &sandbox.read("other/ca.pem"));
-    let two = "--ca-cert two.pem --ca-key ca_key.pem";
-    let first = sandbox.run(&line(&server, two));
+    let root = authority("root", None);
+    let sub = authority("sub", Some(&root));
+    sandbox.write("one.pem", sub.leaf.to_pem());
+    sandbox.write("two.pem", sub.leaf.to_pem() + &root.leaf.to_pem());
+    sandbox.write("sub_key.pem", sub.key.to_pem().expose());
+    let first = sandbox.run(&line(&server, "--ca-cert two.pem --ca-key sub_key.pem"));
     let state = sandbox.record()["state"].clone();
-    let ran = provision(&sandbox, &server, "");
+    let ran = sandbox.run(&line(&server, "--ca-cert one.pem --ca-key sub_key.pem"));
     assert_eq!(ran.brief(), "5 store/exists stage", "{first:?}");
     assert!(ran.message().contains("above its authority's"), "{ran:?}");
     assert_eq!(ran.help().contains("devices remove"), state == "staged", "{state} {ran:?}");

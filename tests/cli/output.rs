@@ -36,6 +36,7 @@ fn provision_tells_what_was_done() {
         [
             "command",
             "credentials_id",
+            "credentials_type",
             "device",
             "directory",
             "key_type",
@@ -123,7 +124,7 @@ fn connect_devices_and_doctor_tell_what_they_saw() {
     let doctor = members(sandbox.run(&format!("doctor {NAME} --json")).stdout.trim_end());
     assert_eq!(doctor["healthy"], true);
     let checks: Vec<_> = doctor["checks"].as_array().unwrap().iter().map(|check| &check["check"]).collect();
-    let of_the_server = ["resolve", "tcp", "tls", "connect", "identity", "store", "device"];
+    let of_the_server = ["resolve", "tcp", "tls", "connect", "identity", "server-cert", "store", "device"];
     let of_the_firmware = ["toolchain", "toolchain", "toolchain", "emulator"];
     let (ports, others): (Vec<_>, Vec<_>) = checks.into_iter().partition(|check| *check == "port");
     assert_eq!(others, [&of_the_server[..], &of_the_firmware].concat());

@@ -420,7 +420,7 @@ fn what_contradicts_itself_is_refused_before_anything_is_sent() {
         (words("--send-telemetry="), invalid, "it is empty"),
         (words("--send-telemetry=t.jsonl"), invalid, "did you mean --send-telemetry=@t.jsonl"),
         (words("--send-telemetry=t.jsonl --skip-refused"), invalid, "did you mean --send-telemetry=@t.jsonl"),
-        (words("--send-telemetry=[1]"), invalid, "did you mean --send-telemetry=@[1]"),
+        (words("--send-telemetry=[1]"), invalid, "did you mean --send-telemetry='@[1]'"),
         (words("--send-telemetry=u.jsonl"), invalid, "expected one JSON object a message"),
     ];
     for (flags, brief, said) in rows {

@@ -4,7 +4,7 @@ use rustls::version::{TLS12, TLS13};
 use tbprov::sim::Release;
 
 use crate::broker::{Asks, Broker, answering_with, failure, listen_tls, server_config, success};
-use crate::support::{KEY, NAME, Ran, SECRET, Sandbox, Server};
+use crate::support::{KEY, NAME, Ran, SECRET, Sandbox, Server, for_each_row, same};
 
 /// A folder with a device that was proved.
 fn proved() -> Sandbox {
@@ -37,6 +37,61 @@ fn an_alert_of_anybody_says_nothing_about_the_certificate() {
         );
         is_only_a_handshake(&provision(&Sandbox::trusting("san"), port, ""), "tls");
     }
+}
+
+/// `(alert, what helps)`: RFC 8446 6.
+const ALERTS: &[(u8, &str)] = &[
+    (40, "ECDHE"),
+    (71, "ECDHE"),
+    (70, "TLS 1.2 or 1.3"),
+    (80, "balancer"),
+    (112, "SNI"),
+    (116, "demands a client certificate"),
+    (120, "ALPN"),
+    (10, "the log of the server"),
+    (47, "the log of the server"),
+    (90, "the log of the server"),
+    (255, "the log of the server"),
+];
+
+/// Who sends an alert speaks TLS, and `doctor` never sends anybody to `doctor`.
+#[test]
+fn each_alert_has_an_advice_and_none_is_about_the_plain_port() {
+    for_each_row(ALERTS, |(alert, says)| {
+        let sandbox = Sandbox::trusting("san");
+        let port = answering_with(vec![0x15, 3, 3, 0, 2, 2, *alert]);
+        let line = format!("doctor --json --host localhost --port {port} --server-cert server.pem");
+        let doctor = sandbox.run(&line).json();
+        let checks = doctor["checks"].as_array().unwrap();
+        let tls = checks.iter().find(|check| check["check"] == "tls").unwrap();
+        let help = tls["help"].as_str().unwrap();
+        let detail = tls["detail"].as_str().unwrap();
+        let right = help.contains(says) && detail.contains(&format!("alert {alert}"));
+        if !right || tls["code"] != "tls/handshake" || help.contains("1883") || help.contains("doctor") {
+            return Err(format!("{alert}: {tls}"));
+        }
+        let provisioned = provision(&sandbox, port, "");
+        same("provision", &provisioned.brief(), "3 tls/handshake tls")?;
+        same("provision", &provisioned.help(), help)
+    });
+}
+
+/// `(what answers to a ClientHello, how it ends, what helps)`
+const NO_TLS: &[(&[u8], &str, &str)] = &[
+    (b"HTTP/1.1 400 Bad Request\r\n\r\n", "3 tls/handshake tls", "1883 is its plain port"),
+    (b"SSH-2.0-OpenSSH_9.2\r\n", "3 tls/handshake tls", "1883 is its plain port"),
+    (&[0x20, 2, 0, 1], "3 tls/handshake tls", "1883 is its plain port"),
+    // ThingsBoard's plain port, and one that is blocked.
+    (b"", "3 network/closed tls", "the plain port (ThingsBoard's is 1883"),
+];
+
+#[test]
+fn where_no_tls_is_spoken_the_plain_port_is_named() {
+    for_each_row(NO_TLS, |(answer, promised, says)| {
+        let ran = provision(&Sandbox::trusting("san"), answering_with(answer.to_vec()), "");
+        same("ends", &ran.brief(), promised)?;
+        if ran.help().contains(says) { Ok(()) } else { Err(format!("{ran:?}")) }
+    });
 }
 
 #[test]

@@ -78,6 +78,47 @@ fn without_a_file_the_systems_roots_decide_and_the_help_says_how_to_get_the_file
     assert!(refused.help().contains("--server-cert"), "{refused:?}");
 }
 
+/// In the words of Linux: `(SSL_CERT_FILE, SSL_CERT_DIR, what the message says)`; `other.pem` holds an authority that did not sign.
+#[cfg(target_os = "linux")]
+const VARIABLES: &[(&str, &str, &str)] = &[
+    ("/nonexistent", "", "SSL_CERT_FILE ('/nonexistent'), and failed to read PEM from file: No such file"),
+    ("", "/nonexistent", "SSL_CERT_DIR ('/nonexistent'), and opening directory: No such file"),
+    ("/nonexistent", "/nonexistent", "SSL_CERT_FILE ('/nonexistent') and SSL_CERT_DIR ('/nonexistent'), and"),
+    ("empty.pem", "", "SSL_CERT_FILE ('empty.pem'), and no certificate is there"),
+    ("key.pem", "", "SSL_CERT_FILE ('key.pem'), and no certificate is there"),
+    ("damaged.pem", "", "SSL_CERT_FILE ('damaged.pem'), and failed to read PEM from file"),
+    (".", "", "SSL_CERT_FILE ('.'), and"),
+    ("", "empty", "SSL_CERT_DIR ('empty'), and no certificate is there"),
+    ("other.pem", "", "that this system trusts (they are taken from SSL_CERT_FILE ('other.pem'))"),
+    ("", "folder", "that this system trusts (they are taken from SSL_CERT_DIR ('folder'))"),
+    ("other.pem", "/nonexistent", "SSL_CERT_FILE ('other.pem') and SSL_CERT_DIR ('/nonexistent'))"),
+];
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_variable_that_says_whom_to_believe_is_named_where_it_decides() {
+    let server = Server::presenting("leaf", |_| {});
+    for_each_row(VARIABLES, |(file, folder, says)| {
+        let mut sandbox = Sandbox::new();
+        sandbox.write("empty.pem", "");
+        sandbox.write("key.pem", fixture_text("server/san_key.pem"));
+        sandbox.write("damaged.pem", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n");
+        sandbox.write("other.pem", fixture_text("server/esp32.pem"));
+        sandbox.write("folder/other.pem", fixture_text("server/esp32.pem"));
+        std::fs::create_dir(sandbox.path("empty")).unwrap();
+        for (name, value) in [("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)] {
+            if !value.is_empty() {
+                sandbox.set(name, value);
+            }
+        }
+        let doctor = sandbox.run(&format!("doctor --json --host localhost --port {}", server.port())).json();
+        let checks = doctor["checks"].as_array().unwrap().clone();
+        let failed = checks.iter().find(|check| check["code"] == "tls/untrusted").unwrap();
+        let detail = failed["detail"].as_str().unwrap();
+        if detail.contains(says) { Ok(()) } else { Err(format!("{file} {folder}: {failed}")) }
+    });
+}
+
 #[test]
 fn the_customary_file_is_trusted_without_a_flag() {
     let sandbox = Sandbox::new();

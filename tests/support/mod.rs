@@ -528,7 +528,7 @@ impl Server {
     }
 }
 
-fn server_identity(name: &str) -> ServerIdentity {
+pub(crate) fn server_identity(name: &str) -> ServerIdentity {
     identity_from(&format!("server/{name}"), fixture_text)
 }
 

@@ -53,11 +53,15 @@ impl Terminal {
 
     /// Types what must not be shown, once the terminal does not show it.
     pub(crate) fn answer_hidden(&mut self, line: &str) {
+        self.wait_until_hidden();
+        self.answer(line);
+    }
+
+    pub(crate) fn wait_until_hidden(&self) {
         until("the terminal to hide what is typed", || {
             let modes = tcgetattr(&self.master).unwrap().local_modes;
-            modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
+            !modes.contains(LocalModes::ECHO)
         });
-        self.answer(line);
     }
 
     pub(crate) fn press_control_c(&mut self) {

@@ -8,12 +8,14 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::shell::quoted_path;
 use super::NewCertificateArgs;
 use super::output_files::PairFiles;
 
 use tbprov::flow::{DEFAULT_DAYS, NewIdentity, new_identity};
 use tbprov::identity::Profile;
 use tbprov::keys::Exportable as _;
+use tbprov::text::shown_path;
 use tbprov::{DeviceName, Error, ErrorCode, Result, Step};
 
 /// Make an authority (ca_key.pem, ca.pem) that signs devices or servers: for ThingsBoard's X.509 certificate
@@ -75,8 +77,8 @@ struct CaResult {
 
 impl fmt::Display for CaResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "key             {}", self.key.display())?;
-        writeln!(formatter, "certificate     {}", self.certificate.display())?;
+        writeln!(formatter, "key             {}", shown_path(&self.key))?;
+        writeln!(formatter, "certificate     {}", shown_path(&self.certificate))?;
         writeln!(formatter, "subject         {}", self.subject)?;
         writeln!(formatter, "valid until     {}", self.not_after.date())?;
         writeln!(formatter, "SHA-256         {}", self.sha256)?;
@@ -84,8 +86,8 @@ impl fmt::Display for CaResult {
         writeln!(
             formatter,
             "sign a device   tbprov certs gen --name NAME --ca-cert {} --ca-key {}",
-            self.certificate.display(),
-            self.key.display()
+            quoted_path(&self.certificate),
+            quoted_path(&self.key)
         )
     }
 }

@@ -8,14 +8,15 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
-use super::super::prompt::Question;
+use super::super::shell::{operand, quoted_path};
 use super::output_files::PairFiles;
 use super::{NewCertificateArgs, SignerArgs};
 
 use tbprov::flow::{DEFAULT_DAYS, NewIdentity, new_identity};
 use tbprov::identity::{Profile, SoftwareIdentity};
 use tbprov::keys::{Exportable as _, KeyType, Signer as _};
-use tbprov::{DeviceName, Error, ErrorCode, Result, Secret, Step};
+use tbprov::text::shown_path;
+use tbprov::{DeviceName, Error, ErrorCode, Result, Step};
 
 /// Make a device's key and certificate (key.pem, cert.pem), and say what to paste in ThingsBoard's web form.
 #[derive(Debug, Args)]
@@ -30,13 +31,10 @@ pub(in crate::cli) struct GenArgs {
     new: NewCertificateArgs,
     #[command(flatten)]
     signer: SignerArgs,
-    /// Encrypt the key with a password: asked for, or in TBPROV_KEY_PASSWORD.
+    /// Encrypt the key with a password: asked for, in TBPROV_KEY_PASSWORD, or by --key-password-file.
     #[arg(long)]
     encrypt_key: bool,
 }
-
-const PASSWORD: Question =
-    Question { text: "Password of the key", otherwise: "TBPROV_KEY_PASSWORD, or leave out --encrypt-key" };
 
 impl GenArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
@@ -44,8 +42,12 @@ impl GenArgs {
             return Err(Error::new(ErrorCode::UsageInvalid, "the device name is empty"));
         };
         let files = PairFiles::new(&self.new.out, "key.pem", "cert.pem")?;
-        let authority = self.signer.authority(context, &Profile::Device)?;
-        let password = if self.encrypt_key { Some(password(context).await?) } else { None };
+        let authority = self.signer.authority(context, &Profile::Device).await?;
+        let password = if self.encrypt_key {
+            Some(self.signer.key_file.password.new_password(context).await?)
+        } else {
+            None
+        };
         let wanted = NewIdentity {
             name: name.as_str(),
             profile: &Profile::Device,
@@ -66,17 +68,6 @@ impl GenArgs {
         context.output.note(&result.advice());
         Ok(ExitCode::SUCCESS)
     }
-}
-
-async fn password(context: &Context) -> Result<Secret> {
-    let password = match std::env::var("TBPROV_KEY_PASSWORD") {
-        Ok(password) => Secret::new(password),
-        Err(_) => PASSWORD.ask_hidden(context, true).await?,
-    };
-    if password.expose().is_empty() {
-        return Err(Error::new(ErrorCode::UsageInvalid, "the password of the key is empty"));
-    }
-    Ok(password)
 }
 
 #[derive(Serialize)]
@@ -116,11 +107,11 @@ impl GenResult {
         format!(
             "\nTo register it by hand: ThingsBoard > Devices > your device > Manage credentials > X.509 Certificate, paste\n\n{}\n\
              and save; ThingsBoard then shows the credentialsId above. Afterwards:\n  \
-             tbprov devices add '{}' --cert {} --key {} --host HOST",
+             tbprov devices add --cert {} --key {} --host HOST {}",
             self.pem,
-            self.name,
-            self.certificate.display(),
-            self.key.display()
+            quoted_path(&self.certificate),
+            quoted_path(&self.key),
+            operand(&self.name)
         )
     }
 }
@@ -130,11 +121,11 @@ impl fmt::Display for GenResult {
         writeln!(
             formatter,
             "key             {} ({}{})",
-            self.key.display(),
+            shown_path(&self.key),
             self.key_type,
             if self.encrypted { ", encrypted" } else { "" }
         )?;
-        writeln!(formatter, "certificate     {}", self.certificate.display())?;
+        writeln!(formatter, "certificate     {}", shown_path(&self.certificate))?;
         writeln!(formatter, "subject         {}", self.subject)?;
         writeln!(formatter, "valid until     {}", self.not_after.date())?;
         writeln!(formatter, "SHA-256         {}", self.sha256)?;

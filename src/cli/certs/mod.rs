@@ -4,6 +4,7 @@ mod authority;
 mod generate;
 mod inspect;
 mod output_files;
+mod request;
 mod server;
 
 use std::path::PathBuf;
@@ -17,13 +18,15 @@ use tbprov::Result;
 use tbprov::flow::DEFAULT_KEY_TYPE;
 use tbprov::identity::{Profile, X509Identity, check_issuer};
 use tbprov::keys::KeyType;
+use tbprov::text::shown_path;
 
-/// Keys and certificates: a device's, a server's, an authority's; what is in a file or behind HOST:PORT.
+/// Make keys and certificates for a device, a server or an authority; show those of a file or of HOST:PORT.
 #[derive(Debug, Subcommand)]
 pub(super) enum CertsCommand {
     Gen(generate::GenArgs),
     Server(server::ServerArgs),
     Ca(authority::CaArgs),
+    Csr(request::CsrArgs),
     Inspect(inspect::InspectArgs),
 }
 
@@ -33,6 +36,7 @@ impl CertsCommand {
             Self::Gen(_) => "certs gen",
             Self::Server(_) => "certs server",
             Self::Ca(_) => "certs ca",
+            Self::Csr(_) => "certs csr",
             Self::Inspect(_) => "certs inspect",
         }
     }
@@ -42,6 +46,7 @@ impl CertsCommand {
             Self::Gen(args) => args.run(context).await,
             Self::Server(args) => args.run(context).await,
             Self::Ca(args) => args.run(context).await,
+            Self::Csr(args) => args.run(context).await,
             Self::Inspect(args) => args.run(context).await,
         }
     }
@@ -73,11 +78,11 @@ struct SignerArgs {
 
 impl SignerArgs {
     /// The authority, if there is one, which has to be able to sign what is for `profile`.
-    fn authority(&self, context: &Context, profile: &Profile) -> Result<Option<X509Identity>> {
+    async fn authority(&self, context: &Context, profile: &Profile) -> Result<Option<X509Identity>> {
         match (&self.ca_cert, &self.ca_key) {
             (Some(certificate), Some(key)) => {
-                let authority = self.key_file.read_pair(context, certificate, key)?;
-                authority.leaf.check_dates(&certificate.display().to_string())?;
+                let authority = self.key_file.read_pair(context, certificate, key).await?;
+                authority.leaf.check_dates(&shown_path(certificate))?;
                 let authority = authority.into();
                 check_issuer(&authority, profile)?;
                 Ok(Some(authority))

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tbprov::files::{self, Access};
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Where a pair goes.
@@ -22,7 +23,7 @@ impl PairFiles {
         };
         for path in [&files.key, &files.certificate] {
             if path.symlink_metadata().is_ok() {
-                let message = format!("{} exists already", path.display());
+                let message = format!("{} exists already", shown_path(path));
                 return Err(Error::new(ErrorCode::FileExists, message));
             }
         }

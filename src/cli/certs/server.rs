@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::super::server_args::clap_host;
+use super::super::shell::quoted_path;
 use super::output_files::PairFiles;
 use super::{NewCertificateArgs, SignerArgs};
 use tbprov::flow::{NewIdentity, new_identity};
 use tbprov::identity::Profile;
 use tbprov::keys::Exportable as _;
+use tbprov::text::shown_path;
 use tbprov::{Result, Step};
 
 /// Make ThingsBoard's own key and certificate (server_key.pem, server.pem), and print the lines for
@@ -43,7 +45,7 @@ impl ServerArgs {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<ExitCode> {
         let files = PairFiles::new(&self.new.out, "server_key.pem", "server.pem")?;
         let profile = Profile::Server(self.host.clone());
-        let authority = self.signer.authority(context, &profile)?;
+        let authority = self.signer.authority(context, &profile).await?;
         let name = self.host.first().cloned().unwrap_or_default();
         let wanted = NewIdentity {
             name: &name,
@@ -83,8 +85,8 @@ impl fmt::Display for ServerResult {
         writeln!(
             formatter,
             "# {} and {}, for {}",
-            self.certificate.display(),
-            self.key.display(),
+            shown_path(&self.certificate),
+            shown_path(&self.key),
             self.names.join(", ")
         )?;
         writeln!(formatter, "# valid until {}, SHA-256 {}", self.not_after.date(), self.sha256)?;
@@ -100,7 +102,7 @@ impl fmt::Display for ServerResult {
         writeln!(
             formatter,
             "# Devices trust it with: tbprov provision --server-cert {}",
-            self.certificate.display()
+            quoted_path(&self.certificate)
         )
     }
 }

@@ -13,9 +13,10 @@ use super::show::ShowResult;
 use tbprov::error::Hint;
 use tbprov::flow::{self, AdoptPlan, Prover};
 use tbprov::server::Host;
+use tbprov::text::shown_path;
 use tbprov::{DeviceName, Error, ErrorCode, Result};
 
-/// Take in a key and a certificate that were made elsewhere, for example after pasting the certificate in
+/// Add a key and a certificate that were made elsewhere, for example after pasting the certificate in
 /// ThingsBoard's web form.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AddArgs {
@@ -24,7 +25,7 @@ pub(in crate::cli) struct AddArgs {
     /// Its certificate, PEM, with any above it.
     #[arg(long, value_name = "FILE")]
     cert: PathBuf,
-    /// Its key, PEM, not encrypted.
+    /// Its key, PEM.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub(in crate::cli) struct AddArgs {
 
 impl AddArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
-        let plan = self.plan(context)?;
+        let plan = self.plan(context).await?;
         let Some(host) = host_if_named(self.host.as_ref(), context)? else {
             return Err(Error::new(ErrorCode::UsageMissing, "the server is needed").hint(Hint::GiveHost));
         };
@@ -55,12 +56,12 @@ impl AddArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn plan(&self, context: &Context) -> Result<AdoptPlan> {
+    async fn plan(&self, context: &Context) -> Result<AdoptPlan> {
         let Some(device_name) = DeviceName::parse(&self.name)? else {
             return Err(Error::new(ErrorCode::UsageInvalid, "the device name is empty"));
         };
-        let identity = self.key_file.read_pair(context, &self.cert, &self.key)?;
-        identity.leaf.check_dates(&self.cert.display().to_string())?;
+        let identity = self.key_file.read_pair_to_keep(context, &self.cert, &self.key).await?;
+        identity.leaf.check_dates(&shown_path(&self.cert))?;
         Ok(AdoptPlan { device_name, identity, verify_connect: !self.no_verify_connect })
     }
 }

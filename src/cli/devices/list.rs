@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::show::{Members, members};
 use tbprov::ledger::{Entry, Record};
+use tbprov::text::shown_path;
 use tbprov::{DeviceId, Result};
 
 pub(super) async fn run(context: &Context) -> Result<ExitCode> {
@@ -37,6 +38,12 @@ struct Row {
 }
 
 impl Row {
+    /// The device's name; that of its folder where it has none, or none that can be read.
+    fn name(&self) -> &str {
+        let name = self.record.as_ref().and_then(|record| record.device.as_deref());
+        name.unwrap_or_else(|| self.folder.as_str())
+    }
+
     fn new(folder: DeviceId, device: Result<Entry>) -> Result<Self> {
         Ok(match device {
             Ok(device) => {
@@ -51,20 +58,20 @@ impl Row {
 impl fmt::Display for ListResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.devices.is_empty() {
-            let store = self.store.display();
+            let store = shown_path(&self.store);
             return write!(formatter, "{store} has no device yet: make one with 'tbprov provision'");
         }
-        let lengths = self.devices.iter().map(|entry| entry.folder.as_str().chars().count());
+        let lengths = self.devices.iter().map(|entry| entry.name().chars().count());
         let width = lengths.max().unwrap_or(0).clamp(6, 40);
         writeln!(
             formatter,
             "{:<width$}  {:<8}  {:<10}  {:<28}  CREDENTIALSID",
             "DEVICE", "STATE", "EXPIRES", "SERVER"
         )?;
-        for Row { folder, record, error, .. } in &self.devices {
-            let folder = folder.as_str();
+        for row @ Row { record, error, .. } in &self.devices {
+            let name = row.name();
             let Some(record) = record else {
-                writeln!(formatter, "{folder:<width$}  damaged   {}", error.as_deref().unwrap_or_default())?;
+                writeln!(formatter, "{name:<width$}  damaged   {}", error.as_deref().unwrap_or_default())?;
                 continue;
             };
             let identity = &record.identity;
@@ -72,7 +79,7 @@ impl fmt::Display for ListResult {
             let server = record.host.with_port(record.port).to_string();
             let id = identity.credentials_id.as_deref().unwrap_or("-");
             let state = identity.state.as_str();
-            writeln!(formatter, "{folder:<width$}  {state:<8}  {end:<10}  {server:<28}  {id}")?;
+            writeln!(formatter, "{name:<width$}  {state:<8}  {end:<10}  {server:<28}  {id}")?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::super::context::Context;
 use super::super::prompt::Confirmation;
 use tbprov::flow;
 use tbprov::server::Host;
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result, Step};
 
 /// Take a device out of the store. Its folder is kept in .removed, and the server still knows the device.
@@ -30,7 +31,7 @@ impl RemoveArgs {
             "Take '{}' ({}, of {server}) out of {}?",
             device.shown_name(),
             device.record.state().as_str(),
-            context.store.display()
+            shown_path(&context.store)
         );
         if !self.yes && !(Confirmation { text: question, otherwise: "--yes" }).ask(context).await? {
             return Err(Error::new(ErrorCode::Interrupted, "nothing was removed"));

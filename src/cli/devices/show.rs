@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::super::context::Context;
 use tbprov::ledger::{Entry, NamedIdentity, Record};
+use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result};
 
 /// Show one device.
@@ -71,6 +72,12 @@ impl fmt::Display for ShowResult {
         writeln!(formatter, "device          {name}")?;
         writeln!(formatter, "state           {}", identity.state.as_str())?;
         writeln!(formatter, "server          {}", record.host.with_port(record.port))?;
+        if record.skip_name_check {
+            writeln!(
+                formatter,
+                "name check      skipped: a run without --skip-name-check takes that back if it can"
+            )?;
+        }
         writeln!(formatter, "credentials     {}", identity.credentials_type)?;
         if let Some(id) = &identity.credentials_id {
             writeln!(formatter, "credentialsId   {id}")?;
@@ -99,7 +106,7 @@ impl fmt::Display for ShowResult {
             )?;
         }
         match &self.directory {
-            Some(directory) => writeln!(formatter, "saved in        {}", directory.display()),
+            Some(directory) => writeln!(formatter, "saved in        {}", shown_path(directory)),
             None => Ok(()),
         }
     }

@@ -10,6 +10,7 @@ use super::super::key_file::KeyFileArgs;
 use tbprov::error::Hint;
 use tbprov::flow::RegistrationPlan;
 use tbprov::identity::{CredentialsType, LONGEST_COMMON_NAME, Profile, X509Identity, check_issuer};
+use tbprov::text::shown_path;
 use tbprov::{DeviceName, Error, ErrorCode, Result};
 
 /// Who issues the device's certificate, for a device profile with the strategy X.509 certificate chain.
@@ -52,7 +53,7 @@ impl AuthorityArgs {
     }
 
     /// The authority, if one was named.
-    pub(super) fn read(
+    pub(super) async fn read(
         &self,
         context: &Context,
         key_file: &KeyFileArgs,
@@ -63,8 +64,8 @@ impl AuthorityArgs {
             let message = format!("an authority issues certificates, and {credentials_type} is none");
             return Err(Error::new(ErrorCode::UsageConflict, message));
         }
-        let authority = key_file.read_pair(context, certificate, key)?;
-        authority.leaf.check_dates(&certificate.display().to_string())?;
+        let authority = key_file.read_pair(context, certificate, key).await?;
+        authority.leaf.check_dates(&shown_path(certificate))?;
         let authority = authority.into();
         check_issuer(&authority, &Profile::Device)?;
         Ok(Some(authority))

@@ -23,20 +23,22 @@ use result::{DryRun, ProvisionResult};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
 use tbprov::flow::{
-    self, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, Prover, ProvisionPlan, RegistrationPlan, Run,
+    self, DEFAULT_ANSWER_TIMEOUT, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, Prover, ProvisionPlan,
+    RegistrationPlan, Run,
 };
-use tbprov::identity::CredentialsType;
+use tbprov::identity::{CredentialsType, Validity};
 use tbprov::keys::KeyType;
 use tbprov::ledger::{Entry, Subject};
 use tbprov::server::{Host, Server};
 use tbprov::telemetry::{Readings, TelemetryPlan};
+use tbprov::text::shown_path;
 use tbprov::tls::Trust;
 use tbprov::{DeviceName, Error, ErrorCode, Result};
 
 /// Give a device its identity: make a key and a certificate, register them, prove them.
 ///
-/// Asks for what is missing. Safe to repeat: a rerun goes on where an earlier one stopped, and on a device that
-/// is done it only verifies.
+/// Asks for missing values. You can repeat the command: it continues where an earlier run stopped. If the device is
+/// done, it only verifies it.
 #[derive(Debug, Args)]
 pub(super) struct ProvisionArgs {
     /// The server.
@@ -47,7 +49,7 @@ pub(super) struct ProvisionArgs {
     port: Option<u16>,
     #[command(flatten)]
     profile: ProfileArgs,
-    /// The device's name; an empty one lets the server make one up, and the server never tells it.
+    /// The device's name; if it is empty, the server makes up a name, and tbprov does not learn it.
     #[arg(long, env = "TBPROV_DEVICE_NAME", value_name = "NAME")]
     device_name: Option<String>,
     #[command(flatten)]
@@ -87,33 +89,42 @@ pub(super) struct ProvisionArgs {
 impl ProvisionArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         let dry_run = self.dry_run;
-        let (plan, dialer) = self.plan(context).await?;
+        let belief = self.trust.belief.clone();
+        let mut doubts = Vec::new();
+        let (plan, dialer) = self.plan(context, &mut doubts).await?;
         if dry_run {
             context.output.result("provision", &DryRun::new(&plan, &dialer, &context.store));
             return Ok(ExitCode::SUCCESS);
         }
         let prover = Prover::new(Arc::new(dialer));
         let stop_telemetry = &context.interrupt_or_unread();
-        let provisioned = flow::provision(&plan, Run { stop_telemetry, ..context.run(&prover) }).await?;
+        let provisioned = flow::provision(&plan, Run { stop_telemetry, ..context.run(&prover) }).await;
+        let mut provisioned = provisioned.map_err(|error| match error.code {
+            ErrorCode::ServerNotFound if !doubts.is_empty() => error.hint(Hint::Doubtful(doubts)),
+            _ => error,
+        })?;
+        provisioned.entry = belief.check_name_again(context, provisioned.entry, &prover).await;
         context.output.result("provision", &ProvisionResult::new(&plan, &provisioned));
         Ok(exit_code(plan.telemetry.as_ref(), provisioned.telemetry))
     }
 
     /// Flags, environment, file and prompts, in the order of the questions.
-    async fn plan(self, context: &Context) -> Result<(ProvisionPlan, Dialer)> {
+    async fn plan(self, context: &Context, doubts: &mut Vec<String>) -> Result<(ProvisionPlan, Dialer)> {
         // What can be wrong without asking anybody comes first.
         let telemetry = self.telemetry.plan()?;
         self.one_reader_of_stdin(telemetry.as_ref())?;
-        let identity = self.identity(context)?;
-        let authority = self.authority.read(context, &self.key_file, identity.credentials_type())?;
+        let identity = self.identity(context).await?;
+        let authority = self.authority.read(context, &self.key_file, identity.credentials_type()).await?;
         let named_trust = self.trust.belief.named(context)?;
         let timeout = self.trust.timeout(context)?;
+        let answer_timeout = self.trust.named_timeout(context)?.unwrap_or(DEFAULT_ANSWER_TIMEOUT);
+        let proxy = self.trust.proxy.proxy(context)?;
         let host = self.host(context).await?;
         let port = self.port(context).await?;
         let (device_name, registration) = match authority {
             None => {
-                let provision_key = self.profile.key(context).await?;
-                let provision_secret = self.profile.secret(context).await?;
+                let provision_key = self.profile.key(context, doubts).await?;
+                let provision_secret = self.profile.secret(context, doubts).await?;
                 let gateway = self.gateway || context.config.gateway;
                 let registration = RegistrationPlan::ByRequest { provision_key, provision_secret, gateway };
                 (self.device_name(context).await?, registration)
@@ -133,24 +144,34 @@ impl ProvisionArgs {
                 self.saved_trust(context, subject, &host, port).await?
             }
         };
-        let dialer = Dialer::new(Server { host, port, trust: trust.into() }, timeout);
+        if let Some(end) = trust.ends_soon(tbprov::clock::now()) {
+            context.progress.warn(end);
+        }
+        let dialer = Dialer::new(Server { host, port, trust: trust.into() }, timeout).through(proxy);
         let verify_connect = !self.no_verify_connect;
-        Ok((ProvisionPlan { device_name, registration, identity, verify_connect, telemetry }, dialer))
+        let plan =
+            ProvisionPlan { device_name, registration, identity, verify_connect, answer_timeout, telemetry };
+        Ok((plan, dialer))
     }
 
     fn one_reader_of_stdin(&self, telemetry: Option<&TelemetryPlan>) -> Result<()> {
-        let secret = self.profile.reads_stdin();
-        if !(secret && telemetry.is_some_and(|telemetry| telemetry.readings == Readings::Stdin)) {
-            return Ok(());
-        }
-        let message = "stdin cannot give both the provision secret and the telemetry";
+        let readers: Vec<&str> = [
+            (self.profile.reads_stdin(), "the provision secret"),
+            (self.key_file.password.reads_stdin(), "the password of the key"),
+            (telemetry.is_some_and(|telemetry| telemetry.readings == Readings::Stdin), "the telemetry"),
+        ]
+        .into_iter()
+        .filter_map(|(reads, what)| reads.then_some(what))
+        .collect();
+        let [one, other, ..] = readers.as_slice() else { return Ok(()) };
+        let message = format!("stdin cannot give both {one} and {other}");
         Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::TwoReadersOfStdin))
     }
 
     async fn host(&self, context: &Context) -> Result<Host> {
         match host_if_named(self.host.as_ref(), context)? {
             Some(host) => Ok(host),
-            None => HOST.ask(context, Some(DEFAULT_HOST), parse_host).await,
+            None => HOST.ask_like(context, DEFAULT_HOST, parse_host).await,
         }
     }
 
@@ -195,12 +216,12 @@ impl ProvisionArgs {
         self.trust.belief.customary(context)
     }
 
-    fn identity(&self, context: &Context) -> Result<IdentityPlan> {
+    async fn identity(&self, context: &Context) -> Result<IdentityPlan> {
         let config = &context.config;
         let credentials_type = self.credentials_type.or(config.credentials_type).unwrap_or_default();
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
-            let identity = self.key_file.read_pair(context, certificate, key)?;
-            identity.leaf.check_dates(&certificate.display().to_string())?;
+            let identity = self.key_file.read_pair_to_keep(context, certificate, key).await?;
+            identity.leaf.check_dates(&shown_path(certificate))?;
             if credentials_type == CredentialsType::X509 {
                 return Ok(IdentityPlan::Given(Box::new(identity)));
             }
@@ -208,10 +229,11 @@ impl ProvisionArgs {
             return Err(Error::new(ErrorCode::UsageConflict, message));
         }
         Ok(match credentials_type {
-            CredentialsType::X509 => IdentityPlan::Generate {
-                key_type: self.key_type.or(config.key_type),
-                days: self.days.or(config.days.map(NonZeroU32::get)),
-            },
+            CredentialsType::X509 => {
+                let days = self.days.or(config.days.map(NonZeroU32::get));
+                days.map_or(Ok(()), Validity::check_days)?;
+                IdentityPlan::Generate { key_type: self.key_type.or(config.key_type), days }
+            }
             CredentialsType::AccessToken => IdentityPlan::AccessToken,
             CredentialsType::MqttBasic => IdentityPlan::MqttBasic,
         })

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::super::context::Context;
 use super::super::secret_file::{self, clap_secret};
+use super::super::values::{Given, Source, variable};
 use super::questions::{KEY, SECRET};
-use tbprov::{Error, ErrorCode, Result, Secret};
+use tbprov::{Result, Secret};
 
 /// The variables that hold them. Not read by clap, to which a variable beside a flag of another kind would be a
 /// conflict.
@@ -20,7 +21,8 @@ pub(super) struct ProfileArgs {
     /// The provision key of the device profile. [env: TBPROV_PROVISION_KEY]
     #[arg(long, value_name = "KEY")]
     provision_key: Option<String>,
-    /// The provision secret. Others can see a flag in the process list: better the variable, or the file.
+    /// The provision secret. Other users can see a flag in the process list. Use the variable or the file
+    /// instead.
     /// [env: TBPROV_PROVISION_SECRET]
     #[arg(long, value_name = "SECRET", value_parser = clap_secret, conflicts_with = "provision_secret_file")]
     provision_secret: Option<Secret>,
@@ -38,8 +40,9 @@ impl ProfileArgs {
     /// Says that the variable or the configuration names a profile that is not asked.
     pub(super) fn is_ignored(&self, context: &Context) {
         let config = &context.config;
-        let names_key = variable(KEY_VARIABLE).is_some() || config.provision_key.is_some();
-        let names_secret = variable(SECRET_VARIABLE).is_some()
+        let is_set = |name: &str| std::env::var_os(name).is_some();
+        let names_key = is_set(KEY_VARIABLE) || config.provision_key.is_some();
+        let names_secret = is_set(SECRET_VARIABLE)
             || config.provision_secret.is_some()
             || config.provision_secret_file.is_some();
         if names_key || names_secret {
@@ -52,50 +55,68 @@ impl ProfileArgs {
         }
     }
 
-    pub(super) async fn key(&self, context: &Context) -> Result<String> {
-        let named = self.provision_key.clone().or_else(|| variable(KEY_VARIABLE));
-        match named.as_ref().or(context.config.provision_key.as_ref()) {
-            Some(key) => not_blank(key),
-            None => KEY.ask(context, None, not_blank).await,
-        }
+    /// The provision key, without blanks around it; what is odd about it is added to `doubts`.
+    pub(super) async fn key(&self, context: &Context, doubts: &mut Vec<String>) -> Result<String> {
+        let named = match &self.provision_key {
+            Some(key) => Some(Given { source: Source::flag("--provision-key"), value: key.clone() }),
+            None => variable(KEY_VARIABLE)?,
+        };
+        let of_file = || {
+            let key = context.config.provision_key.clone();
+            key.map(|value| Given { source: Source::Line("provision-key"), value })
+        };
+        let Some(Given { source, value }) = named.or_else(of_file) else {
+            return KEY
+                .ask(context, None, |answer| key_of(&Source::Other("the answer".to_owned()), answer))
+                .await;
+        };
+        doubts.extend(source.doubt(&value));
+        key_of(&source, &value)
     }
 
-    pub(super) async fn secret(&self, context: &Context) -> Result<Secret> {
+    /// The provision secret, as it is; what is odd about it is a warning, and added to `doubts`.
+    pub(super) async fn secret(&self, context: &Context, doubts: &mut Vec<String>) -> Result<Secret> {
+        let Given { source, value } = self.given_secret(context).await?;
+        source.check_seen(value.expose())?;
+        if value.expose().trim().is_empty() {
+            return Err(source.is_empty());
+        }
+        if let Some(doubt) = source.doubt(value.expose()) {
+            context.progress.warn(doubt.clone());
+            doubts.push(doubt);
+        }
+        Ok(value)
+    }
+
+    async fn given_secret(&self, context: &Context) -> Result<Given<Secret>> {
         let config = &context.config;
         let what = "the provision secret";
-        let secret = if let Some(secret) = &self.provision_secret {
-            secret.clone()
-        } else if let Some(path) = &self.provision_secret_file {
-            secret_file::read(context, path, what).await?
-        } else if let Some(secret) =
-            variable(SECRET_VARIABLE).map(Secret::new).or_else(|| config.provision_secret.clone())
-        {
-            secret
-        } else if let Some(path) = &config.provision_secret_file {
-            secret_file::read(context, path, what).await?
-        } else {
-            SECRET.ask_hidden(context, false).await?
-        };
-        if secret.expose().chars().any(char::is_control) {
-            return Err(Error::new(
-                ErrorCode::UsageInvalid,
-                "the provision secret holds a control character",
-            ));
+        if let Some(secret) = &self.provision_secret {
+            return Ok(Given { source: Source::flag("--provision-secret"), value: secret.clone() });
         }
-        if secret.expose().trim().is_empty() {
-            return Err(Error::new(ErrorCode::UsageInvalid, "the provision secret is empty"));
+        if let Some(path) = &self.provision_secret_file {
+            let source = Source::Other("the file of --provision-secret-file".to_owned());
+            return Ok(Given { source, value: secret_file::read(context, path, what).await? });
         }
-        Ok(secret)
+        if let Some(Given { source, value }) = variable(SECRET_VARIABLE)? {
+            return Ok(Given { source, value: Secret::new(value) });
+        }
+        if let Some(secret) = &config.provision_secret {
+            return Ok(Given { source: Source::Line("provision-secret"), value: secret.clone() });
+        }
+        if let Some(path) = &config.provision_secret_file {
+            let source = Source::Other("the file of 'provision-secret-file' in tbprov.toml".to_owned());
+            return Ok(Given { source, value: secret_file::read(context, path, what).await? });
+        }
+        let value = SECRET.ask_hidden(context, false).await?;
+        Ok(Given { source: Source::Other("the answer".to_owned()), value })
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-fn not_blank(text: &str) -> Result<String> {
+fn key_of(source: &Source, text: &str) -> Result<String> {
+    source.check_seen(text)?;
     match text.trim() {
-        "" => Err(Error::new(ErrorCode::UsageInvalid, "the provision key is empty")),
+        "" => Err(source.is_empty()),
         key => Ok(key.to_owned()),
     }
 }

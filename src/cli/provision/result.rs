@@ -13,7 +13,9 @@ use tbprov::dial::Dialer;
 use tbprov::flow::{
     DEFAULT_DAYS, DEFAULT_KEY_TYPE, IdentityPlan, ProvisionPlan, Provisioned, RegistrationPlan,
 };
+use tbprov::identity::CredentialsType;
 use tbprov::keys::KeyType;
+use tbprov::text::shown_path;
 use tbprov::tls::TrustSource;
 use tbprov::{DeviceName, State};
 
@@ -39,6 +41,7 @@ struct TimingsResult {
 pub(super) struct ProvisionResult {
     outcome: &'static str,
     device: String,
+    credentials_type: CredentialsType,
     credentials_id: Option<String>,
     directory: PathBuf,
     server: ServerResult,
@@ -62,6 +65,7 @@ impl ProvisionResult {
         Self {
             outcome: done.outcome.as_str(),
             device: done.entry.shown_name().to_owned(),
+            credentials_type: identity.credentials_type,
             credentials_id: identity.credentials_id.clone(),
             directory: done.entry.directory.clone().unwrap_or_default(),
             server: ServerResult {
@@ -94,8 +98,9 @@ impl ProvisionResult {
 impl fmt::Display for ProvisionResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "device          {} ({})", self.device, self.outcome)?;
-        if let Some(id) = &self.credentials_id {
-            writeln!(formatter, "credentialsId   {id}")?;
+        match &self.credentials_id {
+            Some(id) => writeln!(formatter, "credentialsId   {id}")?,
+            None => writeln!(formatter, "credentials     {}, in credentials.json", self.credentials_type)?,
         }
         let server = self.server.host.with_port(self.server.port);
         match self.server.tls {
@@ -111,7 +116,7 @@ impl fmt::Display for ProvisionResult {
         if let Some(end) = self.not_after {
             writeln!(formatter, "valid until     {}", end.date())?;
         }
-        writeln!(formatter, "saved in        {}", self.directory.display())?;
+        writeln!(formatter, "saved in        {}", shown_path(&self.directory))?;
         if self.telemetry.is_any() {
             writeln!(formatter, "telemetry       {}", self.telemetry)?;
         }
@@ -141,6 +146,7 @@ impl DryRun {
             "trust": trust,
             "skip_name_check": server.trust.skip_name_check,
             "timeout_s": dialer.timeout.as_secs_f64(),
+            "answer_timeout_s": plan.answer_timeout.as_secs_f64(),
             "device": plan.device_name.as_ref().map(DeviceName::as_str),
             "credentials_type": plan.identity.credentials_type(),
             "identity": identity(&plan.identity),
@@ -148,6 +154,9 @@ impl DryRun {
             "send_telemetry": plan.telemetry.is_some(),
             "store": store,
         });
+        if let Some(proxy) = &dialer.proxy {
+            members["proxy"] = json!(proxy.to_string());
+        }
         match &plan.registration {
             RegistrationPlan::ByRequest { provision_key, gateway, .. } => {
                 members["provision_key"] = json!(provision_key);
