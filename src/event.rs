@@ -17,18 +17,18 @@ use crate::keys::KeyType;
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
-    /// A file that nobody named was found in the current folder, and is used.
+    /// A file in the current folder is used although no flag or variable names it.
     FileFound {
         /// `config` or `server-cert`.
         purpose: &'static str,
         /// The file.
         file: PathBuf,
     },
-    /// A step begins that may take a while (a key of this type, an answer of the server).
+    /// Work begins that may take some time (making a key of this type, an answer of the server).
     Started {
         /// The step.
         step: Step,
-        /// What is being waited for, in words.
+        /// What the run waits for, in words.
         what: String,
     },
     /// A new key and certificate exist in memory.
@@ -46,8 +46,8 @@ pub enum Event {
         /// The device's folder.
         directory: PathBuf,
     },
-    /// The device reached a state. It is in the record by then, but for `accepted` while the proving connect follows at
-    /// once: that is written with its outcome.
+    /// The device reached a state. The record says so already, except for `accepted` when the proving connect follows
+    /// at once. That state is written with the outcome of the connect.
     StateReached {
         /// The state.
         state: State,
@@ -56,8 +56,11 @@ pub enum Event {
     },
     /// TCP is connected.
     TcpConnected {
-        /// The server's address.
+        /// The server's address, or the proxy's.
         address: String,
+        /// The proxy that has connected to the server.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        proxy: Option<String>,
     },
     /// The server is authenticated.
     TlsEstablished {
@@ -73,7 +76,7 @@ pub enum Event {
     RequestSent,
     /// The server answered the provision request.
     AnswerReceived {
-        /// `SUCCESS`, `FAILURE`, `NOT_FOUND` or whatever the server said.
+        /// `SUCCESS`, `FAILURE`, `NOT_FOUND` or another status of the server.
         status: String,
     },
     /// The outcome is unknown or was refused: the staged identity is tried.
@@ -81,7 +84,7 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// The server refused credentials that nobody gave it, so that accepting the device's own means something.
+    /// The server refused credentials that it cannot know. So it proves something if it accepts the device's own.
     StrangerRefused,
     /// The saved identity was accepted by the server.
     Proved,
@@ -234,7 +237,7 @@ impl Progress {
         Self { observer, device: None, step: Arc::new(Mutex::new(Step::Plan)), held: false }
     }
 
-    /// A run that nobody follows.
+    /// A run without an observer.
     pub fn silent() -> Self {
         Self::new(Arc::new(()))
     }
@@ -251,7 +254,7 @@ impl Progress {
         Self { step: Arc::new(Mutex::new(Step::Plan)), held: false, ..self.clone() }
     }
 
-    /// The same run, whose events nobody hears.
+    /// The same run, without an observer for its events.
     #[must_use]
     pub fn unheard(&self) -> Self {
         Self { observer: Arc::new(()), ..self.clone() }

@@ -23,14 +23,14 @@ pub(super) fn malformed(error: PacketError, peer: &str) -> Error {
     Error::new(ErrorCode::NetworkProtocol, format!("{peer} sent something that is not MQTT 3.1.1: {what}"))
 }
 
-/// The connection is closed; `client` is what became of the client certificate on it.
+/// The connection is closed. `client` says whether the client certificate was asked for and presented on it.
 pub(super) fn closed(error: io::Error, peer: &str, client: ClientCertificate) -> Error {
     tls::translate(&error, peer, client).unwrap_or_else(|| broken(error, peer))
 }
 
 /// A connection that was open has broken.
 pub(super) fn broken(error: io::Error, peer: &str) -> Error {
-    // rustls explains a missing close_notify at length; to people it is just the end.
+    // rustls explains a missing close_notify in a long text. For people it only means that the connection ended.
     let why =
         if error.kind() == io::ErrorKind::UnexpectedEof { String::new() } else { format!(" ({error})") };
     Error::new(ErrorCode::NetworkClosed, format!("{peer} closed the connection{why}")).source(error)

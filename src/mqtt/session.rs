@@ -32,8 +32,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// Who connects.
 #[derive(Debug, Clone, Copy)]
 pub enum Login<'a> {
-    /// Nobody yet: a provisioning session. Never with a client certificate, which ThingsBoard up to 3.4
-    /// refuses before it is registered.
+    /// A provisioning session, without an identity. It never has a client certificate: ThingsBoard up to 3.4
+    /// refuses one that is not registered yet.
     Provision,
     /// A device.
     Device(&'a Credentials),
@@ -80,7 +80,7 @@ impl Session {
         };
         let link = dialer.dial(identity, progress).await?;
         progress.begin(Step::Connect);
-        // Whether it lets a device in or not: without its certificate the server speaks of nobody.
+        // If the server did not ask for the certificate, its answer says nothing about this device.
         let nobody = identity.and_then(|_| nobody(link.client_certificate));
         let session = match (Self::over(link, dialer, login).await, nobody) {
             (Err(error), Some(why)) if error.code == ErrorCode::ServerNotAuthorized => {
@@ -169,7 +169,7 @@ impl Session {
         Ok(packet_id)
     }
 
-    /// Waits for what arrives next, and sends meanwhile what is to be sent. May be dropped and called again without
+    /// Waits for what arrives next, and meanwhile sends what is queued. May be dropped and called again without
     /// losing anything.
     ///
     /// # Errors
@@ -199,8 +199,8 @@ impl Session {
         Ok(())
     }
 
-    /// Says DISCONNECT and closes, without waiting for what the server still owes, such as the SUBACK that old
-    /// releases never send.
+    /// Sends DISCONNECT and closes. It does not wait for packets that the server still has to send, such as the SUBACK
+    /// that old releases never send.
     pub async fn close(mut self) {
         if self.queue(&Packet::Disconnect).is_ok() {
             let _ = tokio::time::timeout(GOODBYE, self.wire.close()).await;
@@ -211,7 +211,7 @@ impl Session {
         self.wire.queue(packet).map_err(|error| self.malformed(error))
     }
 
-    /// What of a packet matters to the caller.
+    /// The part of a packet that matters to the caller.
     fn take_in(&mut self, packet: Packet) -> Result<Option<Incoming>> {
         match packet {
             Packet::Publish(message) => {
@@ -221,7 +221,7 @@ impl Session {
                 let topic = String::from_utf8_lossy(&message.topic).into_owned();
                 Ok(Some(Incoming::Message { topic, payload: message.payload }))
             }
-            // One that is repeated says nothing new.
+            // A repeated PUBACK is ignored.
             Packet::PubAck(ack) => {
                 Ok(self.packet_ids.give_back(ack.pkid).then_some(Incoming::Acknowledged(ack.pkid)))
             }

@@ -39,7 +39,7 @@ pub(super) struct Wire {
     broken: Option<(io::Error, Instant)>,
 }
 
-/// What is queued may hold a token, a password or the provision secret.
+/// The queued bytes may hold a token, a password or the provision secret.
 impl fmt::Debug for Wire {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let queued = self.outgoing.len();
@@ -85,7 +85,7 @@ impl Wire {
     pub(super) fn connack(&mut self) -> Result<Option<u8>, PacketError> {
         let known = self.incoming.len().min(CONNACK.len());
         if self.incoming[..known] != CONNACK[..known] {
-            // Whatever it is, it is no answer to CONNECT.
+            // This is not an answer to CONNECT.
             return Err(PacketError::IncorrectPacketFormat);
         }
         let Some(&[_, _, _flags, code]) = self.incoming.first_chunk() else { return Ok(None) };
@@ -102,7 +102,7 @@ impl Wire {
             if self.outgoing.len() > MOST_UNREAD {
                 return Err(io::Error::other("it sends messages, and reads none"));
             }
-            // Neither waits for the other, whatever the server does.
+            // Reading and writing never wait for each other.
             tokio::select! {
                 read = self.reader.read_buf(&mut self.incoming) => return self.arrived(read),
                 written = write(&mut self.writer, &mut self.outgoing, &mut self.unflushed),

@@ -137,8 +137,8 @@ impl<'a> Governor<'a> {
         self.pace.acknowledged(Instant::now());
     }
 
-    /// The connection ended by `error` with so many messages in flight. With none, or with one that is suspected itself,
-    /// its end says nothing about the pace.
+    /// The connection ended by `error` with `in_flight` messages in flight. If none was in flight, or only one that is
+    /// suspected to be the cause, the end says nothing about the pace.
     pub(super) fn closed(&mut self, error: &Error, in_flight: usize, has_suspect: bool) {
         let now = Instant::now();
         self.end_wait(now);
@@ -171,7 +171,7 @@ impl<'a> Governor<'a> {
         }
     }
 
-    /// Says why messages wait, each reason once.
+    /// Tells why messages wait. Each reason is told once.
     fn tell(&mut self, is_announced: bool) {
         let told = if is_announced { &mut self.told_announced } else { &mut self.told_learnt };
         if std::mem::replace(told, true) {

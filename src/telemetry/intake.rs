@@ -19,7 +19,7 @@ use crate::event::{Event, Progress};
 /// How long a reading waits for others that go with it.
 const BATCH_WAIT: Duration = Duration::from_secs(1);
 
-/// Refused readings that are named; the rest are counted.
+/// How many refused readings are named. The others are only counted.
 const NAMED: u64 = 100;
 
 /// How readings become messages.
@@ -62,7 +62,7 @@ pub(super) struct Intake<'a> {
 /// The messages of a reading, or of several.
 pub(super) type Ready = Vec<Message>;
 
-/// What was said, and is said once.
+/// Warnings that were given. Each is given once.
 #[derive(Debug, Default)]
 struct Told {
     remarks: Remarks,
@@ -101,7 +101,7 @@ impl<'a> Intake<'a> {
     /// The next messages: one, or all of a reading that does not fit into one. `None` at the end.
     ///
     /// # Errors
-    /// What was wrong with a reading, after all before it; what the source says.
+    /// The error of a reading, after all readings before it; the error of the source.
     pub(super) async fn next(&mut self) -> Result<Option<Ready>> {
         loop {
             if let Some(ready) = self.ready.pop_front() {
@@ -292,12 +292,12 @@ impl<'a> Intake<'a> {
         self.remaining = self.remaining.map(|remaining| remaining - 1);
     }
 
-    /// Whether the run goes on without a reading that is refused: the next one is another.
+    /// Whether the run continues without a refused reading. Only a stream gives another reading next.
     pub(super) const fn may_skip(&self) -> bool {
         self.skips_refused && self.source.is_stream()
     }
 
-    /// A reading that was taken is refused all the same: it counts as none.
+    /// Refuses a reading that was already taken. It is no longer counted as taken.
     pub(super) fn give_back(&mut self, line: u64, why: &str) {
         self.taken -= 1;
         self.remaining = self.remaining.map(|remaining| remaining + 1);
@@ -319,7 +319,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// What is stored otherwise than it looks, once a kind.
+    /// Warns of values that ThingsBoard stores in another form, once per kind.
     fn remark(&mut self, line: u64, remarks: Remarks) {
         for remark in remarks.iter().filter(|remark| !self.told.remarks.has(*remark)) {
             self.progress.warn(format!("{}: {}", self.source.place(line), remark.text()));

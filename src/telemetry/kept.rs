@@ -1,4 +1,4 @@
-//! What was taken from the source and is not acknowledged: in which order it leaves, and what is on its way.
+//! Messages that were taken from the source and are not acknowledged: their order, and which are in flight.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -14,10 +14,10 @@ pub(super) const ATTRIBUTES: Key = (0, 0);
 pub(super) struct Kept {
     /// In the order of the source.
     messages: BTreeMap<Key, Message>,
-    /// What of it has to leave, and what is on its way on this connection.
+    /// The messages that must still be sent, and those in flight on this connection.
     to_send: VecDeque<Key>,
     in_flight: HashMap<u16, Key>,
-    /// When each left, the oldest first; some are acknowledged by now.
+    /// When each message was sent, the oldest first. Some may be acknowledged already.
     departures: VecDeque<(u16, Instant)>,
     /// Readings that were numbered.
     readings: u64,
@@ -88,25 +88,25 @@ impl Kept {
         self.messages.remove_entry(&self.in_flight.remove(&packet_id)?)
     }
 
-    /// The connection is gone: everything has to leave again.
+    /// The connection was lost: every message must be sent again.
     pub(super) fn start_over(&mut self) {
         self.in_flight.clear();
         self.departures.clear();
         self.to_send = self.messages.keys().copied().collect();
     }
 
-    /// The message that is alone on its way.
+    /// The message that is in flight alone.
     pub(super) fn alone(&self) -> Option<Key> {
         let mut keys = self.in_flight.values();
         keys.next().copied().filter(|_| keys.next().is_none())
     }
 
-    /// What is kept of a reading: in parts, where it did not fit into one message.
+    /// The kept messages of a reading: several parts if it did not fit into one message.
     pub(super) fn parts(&self, (number, _): Key) -> impl Iterator<Item = &Message> {
         self.messages.range((number, 0)..=(number, u32::MAX)).map(|(_, message)| message)
     }
 
-    /// Readings that go together go alone, one after the other; false where there is one only.
+    /// Splits a message into one message per reading. False if it has only one reading.
     pub(super) fn split(&mut self, key: Key) -> bool {
         if self.messages.get(&key).is_none_or(|message| message.carried.len() <= 1) {
             return false;
@@ -123,13 +123,13 @@ impl Kept {
         true
     }
 
-    /// A reading is not sent, in none of its parts.
+    /// Removes all parts of a reading, so that it is not sent.
     pub(super) fn leave_out(&mut self, (number, _): Key) {
         self.messages.retain(|key, _| key.0 != number);
         self.to_send.retain(|key| key.0 != number);
     }
 
-    /// Nothing after a reading is sent; how many readings that were.
+    /// Removes everything after a reading, and returns how many readings that were.
     pub(super) fn leave_out_after(&mut self, (number, _): Key) -> u64 {
         self.to_send.retain(|key| key.0 <= number);
         let mut after = self.messages.split_off(&(number + 1, 0));

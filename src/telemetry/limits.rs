@@ -59,14 +59,14 @@ struct Rates<'a> {
 }
 
 impl Limits {
-    /// Reads an answer; nothing where it is none.
+    /// Reads an answer; `None` if it is not an answer.
     pub(super) fn read(answer: &[u8], now: Instant) -> Option<Self> {
         let answer: Answer<'_> = serde_json::from_slice(answer).ok()?;
         let limit = |text: Option<&RawValue>, name| {
             let text = text.and_then(|text| serde_json::from_str::<String>(text.get()).ok());
             text.and_then(|text| Limit::parse(name, &text, now)).unwrap_or_default()
         };
-        // What one member says counts, whatever another one is.
+        // An unusable member does not affect the others.
         let rates = answer.rate_limits.and_then(|rates| serde_json::from_str::<Rates<'_>>(rates.get()).ok());
         let rates = rates.as_ref();
         let size = |size: Option<&RawValue>| size.and_then(|size| size.get().parse::<usize>().ok());
@@ -101,14 +101,14 @@ impl Limits {
         self.points.spend(f64::from(points), now);
     }
 
-    /// When a connect may be tried; it is spent.
+    /// When a connect may be tried. The connect is counted.
     pub(super) fn connect_at(&mut self, now: Instant) -> Instant {
         let at = self.connects.ready_at(1.0, now);
         self.connects.spend(1.0, at);
         at
     }
 
-    /// The connection was closed: nobody knows what is left, so nothing is.
+    /// The connection was closed. It is unknown what is left of the limits, so they count as used up.
     pub(super) fn closed(&mut self, now: Instant) {
         for bucket in self.messages.buckets.iter_mut().chain(&mut self.points.buckets) {
             bucket.refill(now);
@@ -133,7 +133,7 @@ impl Limits {
         self.largest.filter(|largest| size > *largest).map(too_large)
     }
 
-    /// What is announced about telemetry, for people.
+    /// The announced limits of telemetry, for people.
     pub(super) fn shown(&self) -> String {
         let shown = [&self.messages, &self.points].map(Limit::shown);
         shown.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", ")
@@ -186,7 +186,7 @@ impl Limit {
 struct Bucket {
     /// As announced.
     whole: u32,
-    /// What is used of it.
+    /// The part of the rate that is used.
     capacity: f64,
     per_second: f64,
     level: f64,
@@ -205,7 +205,7 @@ impl Bucket {
         Some(Self { whole, capacity, per_second: per_second * USED, level: capacity, at: now })
     }
 
-    /// What is in it now.
+    /// The current content.
     fn level(&self, now: Instant) -> f64 {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         (self.level + since * self.per_second).min(self.capacity)

@@ -65,7 +65,7 @@ pub(super) struct Outgoing {
     /// Its elements: one, or those of an array.
     pub(super) parts: Vec<Part>,
     pub(super) is_array: bool,
-    /// Whether it has a time, so that it can go with others.
+    /// Whether it has a time, so that it can be in one message with others.
     pub(super) is_timed: bool,
     /// The whole of it, where nothing was added.
     pub(super) unchanged: Option<Bytes>,
@@ -83,7 +83,7 @@ pub(super) struct Part {
 }
 
 impl Outgoing {
-    /// One message, or for an array as many as it takes; nothing where a part is larger than `largest` bytes.
+    /// One message, or several for a long array. `None` if a part is larger than `largest` bytes.
     pub(super) fn messages(self, largest: usize) -> Option<Vec<Message>> {
         let whole = self
             .unchanged

@@ -70,7 +70,7 @@ impl Outage {
         self.waits_since?.checked_add(self.give_up_after?)
     }
 
-    /// A connection broke, with PUBACKs or not; `alone` is the message that was alone on its way.
+    /// A connection broke, with or without PUBACKs. `alone` is the message that was in flight alone.
     pub(super) fn broke(&mut self, had_progress: bool, alone: Option<Key>, now: Instant) {
         self.failed = 0;
         if had_progress {
@@ -112,14 +112,15 @@ impl Outage {
     }
 }
 
-/// A network may come back, and a server that starts; a refusal or an untrusted server stays.
+/// Whether the error may pass: a network may come back, and a server may start. A refusal or an untrusted server stays.
 fn passes(error: &Error) -> bool {
     match error.code {
         ErrorCode::ServerUnavailable => true,
         ErrorCode::TlsUntrusted
         | ErrorCode::TlsExpired
         | ErrorCode::TlsName
-        | ErrorCode::TlsClientCertificate => false,
+        | ErrorCode::TlsClientCertificate
+        | ErrorCode::NetworkProxy => false,
         code => code.kind() == ErrorKind::Network,
     }
 }

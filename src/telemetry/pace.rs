@@ -1,8 +1,9 @@
-//! How fast a server takes messages that announces no limit, learnt from the connections that it closes.
+//! How fast a server without an announced limit takes messages, learnt from the connections that it closes.
 //!
-//! A tenant's limit is never announced. Over it ThingsBoard closes the connection, and the PUBACKs of what it accepted
-//! just before never leave: so neither the limit nor its cause can be read off a close. What can be: how many messages
-//! were acknowledged between two closes. A bucket that was empty at both has been refilled as often.
+//! A tenant's limit is never announced. Over the limit, ThingsBoard closes the connection. It never sends the PUBACKs
+//! of what it accepted just before. So a close shows neither the limit nor its cause. But the messages that were
+//! acknowledged between two closes can be counted. The bucket was empty at both closes, so it was refilled by about
+//! that number in between.
 
 use std::time::Duration;
 
@@ -11,42 +12,42 @@ use tokio::time::Instant;
 /// The first guess, in messages a second: what hosted plans have.
 const FIRST_GUESS: f64 = 10.0;
 
-/// Part of what was measured that is used then.
+/// The part of a measured rate that is used.
 const USED: f64 = 0.95;
 
-/// So many acknowledged messages make a measurement.
+/// How many acknowledged messages are needed for a measurement.
 const MEASURABLE: u32 = 5;
 
-/// No faster again until so long after a close.
+/// How long after a close the pace does not grow.
 const REST: Duration = Duration::from_secs(5);
 
-/// Growth a second near a pace that was too fast, and where none is known.
+/// Growth per second: near a pace that was too fast, and if no such pace is known.
 const CAREFUL: f64 = 1.02;
 const BOLD: f64 = 2.0;
 
-/// How far beyond a pace that was too fast another one has to do well, for the limit to be another one now.
+/// When the pace is this many times one that was too fast, and nothing was closed, the limit must have changed.
 const BEYOND: f64 = 1.3;
 
 /// The slowest: one message in half a minute.
 const SLOWEST: f64 = 1.0 / 30.0;
 
-/// A pause is made up for within this time, and not beyond.
+/// A pause is made up for up to this time.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// So many closes in a row at a pace that was lowered, and that came no later for it, have another reason than the pace:
-/// a server that counts messages, or that is restarted again and again.
+/// After this many closes in a row at a lowered pace, if they came no later than before, the pace is not their reason:
+/// the server counts messages, or is restarted again and again.
 const ANOTHER_REASON: u32 = 2;
 
-/// A pace that is lower by so much than another one is lower.
+/// A pace counts as lower than another one if it is at most this part of it.
 const LOWER: f64 = 0.8;
 
-/// After so long without a close that reason is gone.
+/// After this time without a close, such another reason is assumed to have ended.
 const FORGOTTEN: Duration = Duration::from_secs(20);
 
 /// The learnt pace.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Messages a second; none as long as nothing was closed.
+    /// Messages per second; `None` until the first close.
     rate: Option<f64>,
     /// A pace that was too fast.
     too_fast: Option<f64>,
@@ -54,7 +55,7 @@ pub(super) struct Pace {
     is_measured: bool,
     /// Messages that were acknowledged before the last close.
     before: u32,
-    /// Closes in a row that it did not prevent.
+    /// How many closes in a row the pace did not prevent.
     in_vain: u32,
     /// When the next message may leave.
     next: Instant,
@@ -164,7 +165,7 @@ impl Pace {
                 self.is_measured = is_measured;
                 slower
             }
-            // What was acknowledged at once was so in a second, or in a minute.
+            // The limit may be per second or per minute: the first guess is the average so far.
             _ => {
                 let so_far = now.saturating_duration_since(self.started).as_secs_f64().max(2.0);
                 self.grown = now;
@@ -184,11 +185,11 @@ impl Pace {
             return;
         }
         self.grown = now;
-        // Where the source is slower than the pace, nothing is learnt.
+        // If the source is slower than the pace, nothing is learnt.
         if !std::mem::take(&mut self.is_felt) {
             return;
         }
-        // Much slower than what was too fast is no careful guess, but one that was halved.
+        // A pace that is far below the one that was too fast was halved several times. It may grow fast.
         let is_near = self.too_fast.is_some_and(|too_fast| rate > too_fast / 3.0);
         let growth: f64 = if is_near { CAREFUL.powf(since.min(30.0)) } else { BOLD.powf(since.min(2.0)) };
         let grown = rate * growth;
@@ -199,8 +200,8 @@ impl Pace {
     }
 }
 
-/// The next pace after one that was too fast, and whether it is what was measured: as many as were acknowledged since the
-/// last close.
+/// The next pace after one that was too fast, and whether it was measured from the messages that were acknowledged
+/// since the last close.
 fn slower(rate: f64, acknowledged: u32, since: Duration) -> (f64, bool) {
     if acknowledged < MEASURABLE {
         return (rate / 2.0, false);

@@ -1,4 +1,4 @@
-//! What deserves a warning in a reading that is sent all the same.
+//! Warnings of a reading that is nevertheless sent.
 
 /// A kind of remark. `Remark as usize` is its place in [`Remark::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

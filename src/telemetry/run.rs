@@ -1,4 +1,4 @@
-//! The sending loop: what is not acknowledged is kept, and sent again over the next connection.
+//! The sending loop. Messages that are not acknowledged are kept, and sent again over the next connection.
 
 use std::time::Duration;
 
@@ -28,13 +28,13 @@ const OVERDUE: u32 = 4;
 const FEW: u64 = 10;
 
 /// Sends telemetry until the source ends, `plan.count` is reached, or `interrupt` is cancelled, and waits for
-/// every PUBACK. A lost connection is made again: for ever where the source is a stream or has no end, else a few
-/// times.
+/// every PUBACK. After a lost connection it connects again: without end if the source is a stream or has no end, else a
+/// few times.
 ///
 /// # Errors
-/// The first connection's; what is wrong with a reading; a refusal by the server; the last connection's error where
-/// the run gives up. What was acknowledged until then was told to the observer and is in the message. `interrupted`
-/// when that came before the first connection.
+/// The first connection's error; the error of a reading; a refusal by the server; the last connection's error if the
+/// run gives up. The observer was told what was acknowledged until then, and the message says it too. `interrupted` if
+/// the interrupt came before the first connection.
 pub async fn run(
     dialer: &Dialer,
     credentials: &Credentials,
@@ -205,7 +205,7 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// What was not acknowledged has to leave again; and the server is asked for its limits.
+    /// Queues what was not acknowledged again, and asks the server for its limits.
     fn begin(&mut self, session: &mut Session) -> Result<()> {
         self.kept.start_over();
         self.had_progress = false;
@@ -216,8 +216,8 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// Waits for what happens next. Deadlines come first, whatever a server sends. Reading from the source comes before the
-    /// connection, so that what is there leaves in one go.
+    /// Waits for what happens next. Deadlines come first, also if the server sends without a pause. The source is read
+    /// before the connection, so that all available messages are sent in one write.
     async fn happens(
         &mut self,
         session: &mut Session,
@@ -317,7 +317,7 @@ impl<'a> Sender<'a> {
         });
     }
 
-    /// The connection ended by `error`: what that says about the pace, and about a message that was alone on its way.
+    /// The connection ended by `error`. Updates the pace, and what is known of a message that was in flight alone.
     fn broke(&mut self, error: &Error) -> Result<()> {
         let (now, in_flight) = (Instant::now(), self.kept.in_flight());
         let is_one_reading =
@@ -358,7 +358,7 @@ impl<'a> Sender<'a> {
             self.intake.taken -= self.kept.leave_out_after(key);
         }
         self.intake.give_back(line, why);
-        // Where that is the end, the intake says so next.
+        // If that is the end of the source, the intake says so next.
         self.source_ended = false;
     }
 

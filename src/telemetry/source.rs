@@ -52,7 +52,7 @@ impl Source {
             Readings::Json(json) => Kind::Json(Bytes::from(json.clone())),
             Readings::File(path) => {
                 let file = BufReader::new(open(path).await?);
-                Kind::Lines(Lines::new(Box::new(file), path.display().to_string(), trims))
+                Kind::Lines(Lines::new(Box::new(file), crate::text::shown_path(path), trims))
             }
             Readings::Stdin => {
                 let stdin = BufReader::new(tokio::io::stdin());
@@ -63,8 +63,8 @@ impl Source {
         Ok(Self { kind, taken: 0, interval, due: Instant::now() })
     }
 
-    /// Whether it gives one reading after the other. Those of a stream are not shown, since their author knows them; what
-    /// is no stream gives the same again and again.
+    /// Whether it gives one reading after the other. Readings of a stream are not shown, because their author knows
+    /// them. Any other source gives the same reading again and again.
     pub(super) const fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Lines(_))
     }
@@ -107,7 +107,7 @@ async fn open(path: &Path) -> Result<File> {
             std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
             _ => ErrorCode::FileIo,
         };
-        Error::new(code, format!("cannot read {}: {error}", path.display())).source(error)
+        Error::new(code, format!("cannot read {}: {error}", crate::text::shown_path(path))).source(error)
     };
     let file = File::open(path).await.map_err(failed)?;
     if file.metadata().await.map_err(failed)?.is_dir() {
@@ -133,7 +133,7 @@ impl Lines {
         Self { reader, origin, trims, number: 0, partial: Vec::new(), discards: false }
     }
 
-    /// The next line that is not blank. One that is too long is refused before it fills the memory.
+    /// The next line that is not blank. A line that is too long is refused before all of it is in memory.
     async fn next(&mut self) -> Result<Taken> {
         loop {
             let buffer = self.reader.fill_buf().await.map_err(|error| {
@@ -169,7 +169,7 @@ impl Lines {
         }
     }
 
-    /// Why the line is refused that is being read, if it is too long already.
+    /// Why the line that is being read is refused, if it is already too long.
     fn too_long(&self) -> Option<String> {
         let is_array = after_mark(&self.partial, self.number + 1).trim_ascii_start().first() == Some(&b'[');
         if self.partial.len() > LONGEST_LINE {
@@ -178,7 +178,7 @@ impl Lines {
         (self.partial.len() > LARGEST_PACKET && !is_array).then(|| super::TOO_LARGE.to_owned())
     }
 
-    /// What of a line is the reading; nothing of a blank one.
+    /// The reading in a line; `None` for a blank line.
     fn text(&self, line: &[u8]) -> Option<Bytes> {
         let text = after_mark(line, self.number);
         let trimmed = text.trim_ascii();

@@ -1,7 +1,7 @@
 //! The time of each reading, in milliseconds since 1970, UTC.
 //!
 //! ThingsBoard keeps one value for a key and a millisecond, and gives a reading without a time the millisecond in which
-//! it arrives. So each reading that has none is given one, and no two of a run the same.
+//! it arrives. So each reading without a time gets one, and no two readings of a run get the same.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ const LATEST: i64 = super::reading::value::LATEST;
 /// How far times may run ahead of the clock, in milliseconds.
 const AHEAD: i64 = 100;
 
-/// A clock that goes back by less, in milliseconds, is being adjusted, and not worth a word.
+/// When the clock goes back by less, in milliseconds, it is being adjusted, and there is no warning.
 const SMALL_STEP: i64 = 1000;
 
 /// Gives each reading its own time.
@@ -80,7 +80,7 @@ impl Times {
         milliseconds(self.left + 1 - self.clock.now(Instant::now(), wall()))
     }
 
-    /// By how much the machine's clock was set back, where that was much; once.
+    /// By how much the machine's clock was set back, if that was much. Given once.
     pub(super) fn set_back(&mut self) -> Option<Duration> {
         self.clock.set_back.take().map(milliseconds)
     }
@@ -112,7 +112,7 @@ impl Clock {
     }
 }
 
-/// What this machine's clock says; before 1970, 0.
+/// The time of this machine's clock; 0 before 1970.
 fn wall() -> i64 {
     whole_milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

@@ -6,7 +6,7 @@ const TELEMETRY: [&str; 3] = [super::TELEMETRY_TOPIC, "v2/t", "v2/t/j"];
 /// How ThingsBoard's own topics begin. A device profile may name others for telemetry and attributes.
 const OWN: [&str; 3] = ["v1/", "v2/", "/provision/"];
 
-/// Whether what is published on `topic` are readings.
+/// Whether messages on `topic` are readings.
 pub fn is_telemetry(topic: &str) -> bool {
     TELEMETRY.contains(&topic) || !is_own(topic)
 }

@@ -55,14 +55,18 @@ pub(super) fn not_json(text: &str, error: &serde_json::Error) -> String {
         return format!("is not strict JSON ({place}): {lenient}");
     }
     if error.is_eof() {
-        return format!("is not JSON: it ends too early ({place})");
+        // The first line of a text that an editor or a program has spread over several.
+        let goes_on = text.trim_end().ends_with(['{', '[', ',']);
+        let several =
+            if goes_on { "; JSON over several lines has to be put on one ('jq -c .' does)" } else { "" };
+        return format!("is not JSON: it ends too early ({place}){several}");
     }
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
     format!("is not JSON ({place}): {message}")
 }
 
-/// What only a lenient parser reads in `text`; the first of it.
+/// The first part of `text` that only a lenient parser reads.
 fn lenient(text: &str) -> Option<&'static str> {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -125,4 +129,19 @@ fn lenient_word(word: &str, after: &str) -> Option<&'static str> {
         return Some("a number is not written as in JSON");
     }
     Some("a text is not in double quotes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::no_object;
+
+    #[test]
+    fn json_over_several_lines_is_told_from_json_that_was_cut_off() {
+        for first in ["{", "[", "{ ", "{\"a\":1,", "[{"] {
+            assert!(no_object(first).contains("has to be put on one"), "{first}");
+        }
+        for cut in ["{\"a\":", "{\"a\":1", "[1"] {
+            assert!(no_object(cut).ends_with(')'), "{cut}: {}", no_object(cut));
+        }
+    }
 }

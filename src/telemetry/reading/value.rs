@@ -12,7 +12,7 @@ const MILLISECONDS_FROM: i64 = 100_000_000_000;
 /// Digits after the point with which a number stays one.
 const LONGEST_FRACTION: i64 = 15;
 
-/// Whether ThingsBoard stores `json` as a value; `null` it does not. The error names what it cannot read.
+/// Whether ThingsBoard stores `json` as a value. It does not store `null`. The error names what it cannot read.
 pub(super) fn check(json: &str, remarks: &mut Remarks) -> Result<bool, &'static str> {
     match json.as_bytes().first() {
         Some(b'n') => {
@@ -80,7 +80,7 @@ fn whole_milliseconds(json: &str) -> Option<i64> {
     (whole != i64::MIN).then_some(whole)
 }
 
-/// What the JSON string `json` says; `None` where it has half of a surrogate pair.
+/// The text of the JSON string `json`; `None` if it has half of a surrogate pair.
 pub(super) fn decoded(json: &str) -> Option<Cow<'_, str>> {
     if json.contains('\\') {
         return serde_json::from_str(json).ok().map(Cow::Owned);
