@@ -170,6 +170,7 @@ fn a_provisioning_and_a_connect_leave_nothing_behind() {
             },
             identity: IdentityPlan::Generate { key_type: None, days: None },
             verify_connect: true,
+            answer_timeout: flow::DEFAULT_ANSWER_TIMEOUT,
             telemetry: None,
         };
         // A runtime of its own, whose threads end with it.

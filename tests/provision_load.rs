@@ -32,6 +32,7 @@ fn plan(number: usize) -> ProvisionPlan {
         },
         identity: IdentityPlan::Generate { key_type: None, days: None },
         verify_connect: true,
+        answer_timeout: flow::DEFAULT_ANSWER_TIMEOUT,
         telemetry: None,
     }
 }

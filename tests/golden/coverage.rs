@@ -12,6 +12,7 @@ const WITHOUT: &[(ErrorCode, &str)] = &[
     ),
     (ErrorCode::FirmwareFlash, "needs a board whose cable is pulled: tests/flash.rs"),
     (ErrorCode::FirmwareReadBack, "needs a board with a worn flash: tests/flash.rs"),
+    (ErrorCode::SystemLimit, "needs a system that gives no thread: tests/cli/limits.rs"),
     (ErrorCode::IdentityClock, "needs a clock that is wrong: tests/peers/issuing.rs"),
     (ErrorCode::Bug, "nothing from outside leads to a defect, or it would be mended"),
 ];

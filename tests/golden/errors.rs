@@ -145,6 +145,14 @@ fn file() {
     ] {
         snapshot.both(title, &format!("{pair} {file}"), || place().fixture(file));
     }
+    snapshot.both("file/wrong-password", &format!("{pair} encrypted-traditional_key.pem"), || {
+        place().fixture("encrypted-traditional_key.pem").set("TBPROV_KEY_PASSWORD", "wrong")
+    });
+    let root_first = "provision --dry-run --cert chain.pem --key device_key.pem";
+    snapshot.both("file/key-mismatch: the root first", root_first, || {
+        let chain = fixture_text("files/other.pem") + &fixture_text("files/device.pem");
+        place().file("chain.pem", chain)
+    });
     snapshot.both("file/not-found", &format!("{pair} no-such-file.pem"), place);
     snapshot.both("file/io", &format!("{pair} ."), place);
     for (title, file) in [
@@ -167,6 +175,19 @@ fn file() {
         let line = format!("provision --dry-run --cert {certificate} --key {key}");
         snapshot.both(title, &line, || place().fixture(&certificate).fixture(&key));
     }
+    let one_line = fixture_text("files/device_key.pem").replace('\n', "\\n");
+    let indented = fixture_text("files/device_key.pem").replace('\n', "\n    ");
+    for (title, content) in [
+        ("file/not-pem: line ends as two characters", one_line.as_bytes()),
+        ("file/not-pem: indented", indented.as_bytes()),
+        ("file/not-pem: PKCS#12", b"\x30\x80\x02\x01\x03\x30\x80"),
+        ("file/not-pem: a Java key store", b"\xFE\xED\xFE\xED\x00\x00\x00\x02"),
+    ] {
+        snapshot.both(title, &format!("{pair} given_key.pem"), || place().file("given_key.pem", content));
+    }
+    snapshot.both("file/encrypted-key: another password", &format!("{pair} encrypted-pkcs8_key.pem"), || {
+        place().fixture("encrypted-pkcs8_key.pem").set("TBPROV_KEY_PASSWORD", "another")
+    });
     let sign = "certs gen --name d --out new --ca-cert device.pem --ca-key device_key.pem";
     snapshot.both("file/bad-certificate: no authority", sign, place);
     snapshot.both("file/exists", "certs gen --name d", || Place::empty().file("key.pem", "precious"));
@@ -195,6 +216,12 @@ fn store() {
     snapshot.both("store/not-found: none at all", "connect", Place::empty);
     snapshot.both("store/not-found", "connect nobody", Place::empty);
     snapshot.both("store/not-found: to show", "devices show nobody", made);
+    snapshot.both("tls/untrusted: to be believed", &format!("devices trust {NAME} --add new.pem"), || {
+        made().file("new.pem", fixture_text("server/impostor.pem"))
+    });
+    snapshot.both("usage/missing-value: of which server", "devices trust --all --remove-old", || {
+        made().pair().after("devices add other --cert device.pem --key device_key.pem --host other.example --no-verify-connect")
+    });
     snapshot.both("store/exists: another type of key", "provision --key-type ec-p384", made);
     snapshot.both(
         "store/exists: another type of credentials",
@@ -302,6 +329,20 @@ fn network() {
         snapshot.both(title, &format!("provision {flags}"), || Place::with_fault(fault));
     }
     snapshot.both("network/connect at connect", "connect --port 1", || Place::served().after("provision"));
+    snapshot.both(
+        "network/proxy: it speaks TLS",
+        "provision --proxy http://u:secret@localhost:$PORT",
+        Place::served,
+    );
+    snapshot.both(
+        "network/connect: no proxy",
+        "provision --proxy socks5h://localhost:$PORT",
+        Place::unserved,
+    );
+    snapshot.both("usage/invalid-value: a proxy", "provision --proxy https://u:secret@h:1", Place::unserved);
+    snapshot.both("network/connect: the proxy of others", "provision", || {
+        Place::unserved().set("HTTPS_PROXY", "http://u:secret@proxy.invalid:3128")
+    });
     snapshot.both("network/connect at inspect", "certs inspect localhost:$PORT", Place::unserved);
     snapshot.both("network/timeout at inspect", "certs inspect localhost:$PORT --timeout 1s", || {
         Place::with_fault("stall-tls")
@@ -322,6 +363,9 @@ fn tls() {
     ] {
         snapshot.both(title, "provision", || Place::presenting(presented, believed, |_| {}));
     }
+    snapshot.both("tls/untrusted: variables", "doctor --host localhost", || {
+        Place::empty().set("SSL_CERT_FILE", "no-such-file")
+    });
     snapshot.both("tls/name-mismatch", "provision --host 127.0.0.1", || {
         Place::presenting("leaf", "leaf", |_| {})
     });
@@ -378,12 +422,13 @@ fn answer() {
     snapshot.both("network/protocol: an answer that is too large", "provision", || {
         Place::with_fault("oversize,refuse=2")
     });
-    snapshot.both("answer/other-type", "provision", || Place::with_fault("wrong-type"));
     snapshot.both("answer/other-certificate", "provision", || Place::with_fault("wrong-value"));
-    snapshot
-        .both("answer/other-credentials", &format!("provision {token}"), || Place::with_fault("wrong-value"));
+    snapshot.both("answer/other-credentials", &format!("provision {token}"), || {
+        Place::with_fault("wrong-value,refuse=1")
+    });
     let other = || HeldCredentials::certificate(&certificate_of("files/other.pem"));
     let held = || HeldCredentials::Token(Secret::new("a-token-of-the-web-form"));
+    snapshot.both("answer/other-type", &format!("provision {token}"), || Place::holding(other()));
     snapshot.both("the web form has another certificate", "provision", || Place::holding(other()));
     snapshot.both("the web form has a token", "provision", || Place::holding(held()));
     snapshot.both("the web form has a user name", "provision", || Place::holding(basic()));

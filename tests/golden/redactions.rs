@@ -30,6 +30,7 @@ const PATTERNS: &[(&str, &str)] = &[
     (r#"(\\"ts\\":)\d{13}\b"#, "$1[TIME]"),
     (r#""(key|exchange|verify|delay_ms|held_back_ms)":\d+(\.\d+)?"#, r#""$1":"[MS]""#),
     (r"\b\d+(\.\d+)? ?ms\b", "[MS] ms"),
+    (r"held back \(\d+\.\d s in all\)", "held back ([S] s in all)"),
     (r"connecting again in \d+(\.\d+)? s", "connecting again in [S] s"),
     (r"a packet of \d+ bytes", "a packet of [N] bytes"),
     // Keys, certificates and what is computed from them.
@@ -43,7 +44,7 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"demo-[a-z0-9]{6}\b", "demo-[RANDOM]"),
     (r#"("provision_(?:key|secret)": ?")[A-Za-z0-9]{20}""#, "$1[RANDOM]\""),
     (r"(?m)^(provision (?:key|secret) +)[A-Za-z0-9]{20}$", "$1[RANDOM]"),
-    (r"(TBPROV_PROVISION_SECRET=|--provision-key )[A-Za-z0-9]{20}\b", "$1[RANDOM]"),
+    (r"(TBPROV_PROVISION_SECRET=|--provision-key=)[A-Za-z0-9]{20}\b", "$1[RANDOM]"),
 ];
 
 /// `text` as it is for everybody, where it was said in the folder `root`.

@@ -11,6 +11,8 @@ const HEAD: &str = "\
 What `--help` says of every command, of the same binary that the tests run. Generated: do not edit this page, change the
 help in `src/cli` and run `SNAPSHOTS=overwrite cargo test --test golden`.
 
+| command | what it is for |
+|---|---|
 ";
 
 /// GitHub's own anchor of a heading.
@@ -29,8 +31,8 @@ fn reference() -> String {
     let mut page = HEAD.to_owned();
     for help in &every {
         let title = help.title();
-        let margin = "  ".repeat(help.command.len());
-        page.push_str(&format!("{margin}- [`{title}`](#{}): {}\n", anchor(&title), purpose(help)));
+        let purpose = purpose(help).replace('|', "\\|");
+        page.push_str(&format!("| [`{title}`](#{}) | {purpose} |\n", anchor(&title)));
     }
     for help in &every {
         page.push_str(&format!("\n## {}\n\n```text\n", help.title()));

@@ -175,6 +175,7 @@ fn certs() {
     snapshot.both("a device's, encrypted", "certs gen --name sensor-01 --encrypt-key", || {
         empty().set("TBPROV_KEY_PASSWORD", "a-password-of-some-length")
     });
+    snapshot.both("a request", "certs csr --name sensor-01 --out new", empty);
     snapshot.both("a server's", "certs server --host thingsboard.example 192.0.2.1", empty);
     snapshot.both(
         "a server's, by an authority",
@@ -182,6 +183,7 @@ fn certs() {
         || empty().after("certs ca --name factory --out ca"),
     );
     snapshot.both("an authority's", "certs ca --name factory", empty);
+    snapshot.both("a request", "certs csr --name sensor-01 --out new", empty);
     snapshot.check();
 }
 
@@ -241,6 +243,21 @@ fn devices() {
     });
     snapshot.both("add", &add, || holding_the_pair().pair());
     snapshot.both("add without a proof", &format!("{add} --no-verify-connect"), || Place::served().pair());
+    snapshot.both(
+        "add with an encrypted key",
+        &format!("devices add {NAME} --cert device.pem --key encrypted-pkcs8_key.pem --key-password-file password --no-verify-connect"),
+        || Place::served().pair().fixture("encrypted-pkcs8_key.pem").file("password", "test\n"),
+    );
+    let renewed = || made().file("new.pem", fixture_text("server/impostor.pem"));
+    let trust = format!("devices trust {NAME}");
+    snapshot.both("trust what the server has", &format!("{trust} --add server.pem"), made);
+    snapshot.both("trust what it has later", &format!("{trust} --add new.pem --untried"), renewed);
+    snapshot.both("trust what it has now alone", &format!("{trust} --remove-old"), || {
+        renewed().after(&format!("{trust} --add new.pem --untried"))
+    });
+    snapshot.both("trust, one of all damaged", "devices trust --all --add new.pem --untried", || {
+        renewed().after("provision --device-name second").file("devices/second/server.pem", "no certificate")
+    });
     snapshot.check();
 }
 
