@@ -1,8 +1,10 @@
-//! Embeds the firmware's sources, so that who has only the binary can write them out, change and build them.
+//! Embeds the firmware's sources, so that who has only the binary can write them out, change and build them. Has a
+//! release without tables for unwinding, where the linker can.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, io};
 
 use flate2::Compression;
@@ -19,13 +21,36 @@ fn main() -> io::Result<()> {
     for watched in [FIRMWARE, "Cargo.toml", "Cargo.lock"] {
         tell(&format!("cargo::rerun-if-changed={watched}"));
     }
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    leave_out_unwinding(&out)?;
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let mut files = Vec::new();
     collect(&root.join(FIRMWARE), &mut files)?;
     files.sort();
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let table = table(&root, &files, &out)?;
     write(&out.join("firmware_sources.rs"), table.as_bytes())
+}
+
+/// A release ends at a panic (`panic = "abort"`), so nothing reads the tables by which a stack is unwound: they are left
+/// out. Whether the linker takes the script, and what it links runs, is found out by trying.
+fn leave_out_unwinding(out: &Path) -> io::Result<()> {
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|text| text == value);
+    let is_native = env::var("HOST") == env::var("TARGET");
+    if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_OS", "linux") || !is_native {
+        return Ok(());
+    }
+    let (script, source, program) = (out.join("link.x"), out.join("tried.rs"), out.join("tried"));
+    write(&script, b"SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) } } INSERT AFTER .text;\n")?;
+    write(&source, b"fn main() { assert!(std::thread::spawn(|| true).join().is_ok_and(|done| done)) }\n")?;
+    let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let arguments = ["-Cpanic=abort", "-Clink-arg=-T", &format!("-Clink-arg={}", script.display()), "-o"];
+    let linked = Command::new(compiler).args(arguments).arg(&program).arg(&source).output()?;
+    let runs = || Command::new(&program).output().is_ok_and(|ran| ran.status.success());
+    if linked.status.success() && runs() {
+        tell("cargo::rustc-link-arg-bins=-T");
+        tell(&format!("cargo::rustc-link-arg-bins={}", script.display()));
+    }
+    Ok(())
 }
 
 /// The kinds of files that sources are. Whatever else lies in the folder is not embedded: it may be the key of a device
