@@ -106,6 +106,8 @@ error_codes! {
 
     /// The system gives no thread or no descriptor, so that nothing can be done.
     SystemLimit = "system/limit", Usage;
+    /// A board carries the identity that was to be replaced.
+    RotateOnABoard = "rotate/on-a-board", Usage;
     /// This machine's clock cannot be right, so no certificate is made.
     IdentityClock = "identity/clock", Usage;
 
@@ -135,6 +137,25 @@ error_codes! {
     /// The server refused the client certificate during TLS: how ThingsBoard up to 3.4 answers an unknown one.
     TlsClientCertificate = "tls/client-certificate-refused", Network;
 
+    /// The server's REST API does not know the account (401): a wrong user, password or API key.
+    RestUnauthorized = "rest/unauthorized", Refused;
+    /// The account needs a second factor to log in.
+    RestSecondFactor = "rest/second-factor", Refused;
+    /// The account may not do that (403).
+    RestForbidden = "rest/forbidden", Refused;
+    /// The server has no such device, device profile or call (404).
+    RestNotFound = "rest/not-found", Refused;
+    /// Somebody else changed it meanwhile (409).
+    RestConflict = "rest/conflict", Refused;
+    /// The server takes no more requests for now (429), and did not when it was asked again.
+    RestLimited = "rest/limited", Refused;
+    /// The server says no (another 4xx), and why.
+    RestRefused = "rest/refused", Refused;
+    /// The server failed (5xx).
+    RestServerError = "rest/server-error", Refused;
+
+    /// What answers is not ThingsBoard's REST API, or a part of its answer is missing.
+    RestNotThingsBoard = "rest/not-thingsboard", Verification;
     /// The answer is not JSON, is too large, or lacks a field.
     AnswerMalformed = "answer/malformed", Verification;
     /// The answer speaks of another type of credentials than was sent.
@@ -152,6 +173,9 @@ error_codes! {
     /// The certificate that was given is a device's on this server already.
     VerifyTaken = "verify/already-registered", Verification;
 
+    /// What was sent is not what the server holds.
+    VerifyNotStored = "verify/not-stored", Verification;
+
     /// The store has no such device.
     StoreNotFound = "store/not-found", Files;
     /// The device's folder belongs to something else already.
@@ -166,6 +190,8 @@ error_codes! {
     StoreReadableKey = "store/readable-key", Files;
     /// The device's identity was never proved by a connect.
     StoreNotProved = "store/not-proved", Files;
+    /// The server may have the device's new identity already, and must not be shown the old one.
+    RotateUnfinished = "rotate/unfinished", Files;
     /// A file of the store is damaged or missing.
     StoreCorrupt = "store/corrupt", Files;
     /// The store cannot be read or written.
@@ -247,6 +273,10 @@ pub enum Step {
     Verify,
     /// The identity is marked as proved.
     Promote,
+    /// A call of the server's REST API.
+    Rest,
+    /// An identity is replaced by its successor.
+    Rotate,
     /// Telemetry and its PUBACKs.
     Telemetry,
     /// A server is started (`sim`, `demo`).
@@ -277,6 +307,8 @@ impl Step {
             Self::Exchange => "exchange",
             Self::Verify => "verify",
             Self::Promote => "promote",
+            Self::Rest => "rest",
+            Self::Rotate => "rotate",
             Self::Telemetry => "telemetry",
             Self::Serve => "serve",
             Self::Build => "build",

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::device::{DeviceId, State};
 use crate::error::Step;
@@ -88,6 +89,23 @@ pub enum Event {
     StrangerRefused,
     /// The saved identity was accepted by the server.
     Proved,
+    /// A new certificate that somebody shall give the server.
+    NewCertificate {
+        /// ThingsBoard's id of it.
+        credentials_id: String,
+        /// The certificate, PEM.
+        certificate: String,
+    },
+    /// The server was told that this certificate is the device's.
+    ServerTold {
+        /// ThingsBoard's id of it.
+        credentials_id: String,
+    },
+    /// A new identity is the device's from now on.
+    Promoted {
+        /// ThingsBoard's id of its certificate.
+        credentials_id: String,
+    },
     /// Something was asked for that the device does not have, and that cannot be changed any more.
     Ignored {
         /// What.
@@ -103,6 +121,26 @@ pub enum Event {
         /// The times that were added to it.
         #[serde(skip_serializing_if = "Option::is_none")]
         ts: Option<GivenTimes>,
+    },
+    /// All values of an acknowledged message were read back from the server.
+    Confirmed {
+        /// How many readings so far.
+        confirmed: u64,
+        /// How long it took from sending the message, in milliseconds.
+        #[serde(rename = "seen_ms", serialize_with = "as_milliseconds")]
+        seen: Duration,
+        /// The times at which the values are; absent where the server gave the time.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ts: Option<GivenTimes>,
+    },
+    /// A value that the server has, where values are followed.
+    ValueSeen {
+        /// Its key.
+        key: String,
+        /// Its time, in milliseconds since 1970, UTC.
+        ts: i64,
+        /// The value, with its own type and all its digits.
+        value: Box<RawValue>,
     },
     /// A reading is left out: it is not what the server takes and stores.
     ReadingRefused {

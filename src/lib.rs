@@ -84,7 +84,7 @@
 //!
 //! Each module may use those above it, none below and none in its own row; `docs/architecture.md` says what each is for:
 //! `text` · [`error`] · [`secret`], [`clock`], `blocking` · [`device`] · [`files`] · [`keys`] · [`identity`] · [`event`] ·
-//! [`tls`] · [`server`] · [`dial`] · [`mqtt`], [`ledger`] · [`exchange`], [`telemetry`] · [`flow`] · [`firmware`],
+//! [`tls`] · [`server`] · [`dial`] · [`mqtt`], [`rest`], [`ledger`] · [`exchange`], [`telemetry`] · [`flow`] · [`firmware`],
 //! [`doctor`], [`sim`].
 
 pub mod blocking;
@@ -103,6 +103,7 @@ pub mod identity;
 pub mod keys;
 pub mod ledger;
 pub mod mqtt;
+pub mod rest;
 pub mod secret;
 pub mod server;
 pub mod sim;

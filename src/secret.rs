@@ -1,8 +1,12 @@
 //! Text that must never be shown: provision secrets, tokens, passwords.
 
+mod hidden;
+
 use std::fmt;
 
 use zeroize::Zeroizing;
+
+pub(crate) use hidden::hide;
 
 /// A secret string. Its memory is zeroed on drop, and neither `Debug` nor `Display` nor
 /// serialization ever shows it: the one way to the text is [`Secret::expose`].

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -28,6 +29,14 @@ use crate::tls::{self, ClientCertificate, Prepared, Recorder, Trust};
 
 /// Where ThingsBoard listens for MQTT without TLS (`transport.mqtt.bind_port` of its `thingsboard.yml`).
 const PLAIN_PORT: u16 = 1883;
+
+/// A connection of whatever kind: what is spoken over it is compiled once.
+pub type AnyStream = Box<dyn Wire>;
+
+/// What bytes come from and go to.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// An authenticated connection.
 #[derive(Debug)]
@@ -107,24 +116,33 @@ impl Dialer {
     /// # Errors
     /// Those of the steps.
     pub async fn dial(&self, identity: Option<&X509Identity>, progress: &Progress) -> Result<Link> {
-        let stream = self.connect(progress).await?;
-        if let Ok(address) = stream.peer_addr() {
-            let proxy = self.proxy.as_ref().map(Proxy::to_string);
-            progress.event(&Event::TcpConnected { address: address.to_string(), proxy });
-        }
+        let stream = self.dial_without_tls(progress).await?;
+        progress.begin(Step::Tls);
         let link = self.start_tls(stream, identity).await?;
         progress.event(&Event::TlsEstablished { version: link.tls_version });
         Ok(link)
     }
 
-    /// Resolves and connects; the next step is TLS.
+    /// Resolves and connects, for what is spoken without TLS: the server is not authenticated, and everybody on the way
+    /// hears what is sent.
+    ///
+    /// # Errors
+    /// Those of the steps.
+    pub async fn dial_without_tls(&self, progress: &Progress) -> Result<TcpStream> {
+        let stream = self.connect(progress).await?;
+        if let Ok(address) = stream.peer_addr() {
+            let proxy = self.proxy.as_ref().map(Proxy::to_string);
+            progress.event(&Event::TcpConnected { address: address.to_string(), proxy });
+        }
+        Ok(stream)
+    }
+
+    /// Resolves and connects.
     async fn connect(&self, progress: &Progress) -> Result<TcpStream> {
         progress.begin(Step::Resolve);
         let addresses = self.resolve().await?;
         progress.begin(Step::Tcp);
-        let stream = self.open_tcp(&addresses).await?;
-        progress.begin(Step::Tls);
-        Ok(stream)
+        self.open_tcp(&addresses).await
     }
 
     /// The addresses, at least one, of the server, or of the proxy where there is one: that resolves the server's name
@@ -270,6 +288,7 @@ impl Dialer {
     /// Those of the steps, and `tls/handshake`.
     pub async fn peer_certificates(&self, progress: &Progress) -> Result<Presented> {
         let stream = self.connect(progress).await?;
+        progress.begin(Step::Tls);
         let seen = Recorder::new();
         let stream = self.handshake(stream, tls::inspecting(Arc::clone(&seen))?, false).await?;
         let chain = seen.presented();

@@ -24,6 +24,20 @@ pub enum Hint {
     BareHost,
     /// The proxy was reached, and the server behind it was not.
     BeyondProxy,
+    /// The names of the device profiles can be listed.
+    ListProfiles,
+    /// Key and secret of a device profile can be read from the server.
+    ShowProfile,
+    /// Another configuration file, for another device profile.
+    OtherConfigFile,
+    /// No account at the REST API was named.
+    GiveAccount,
+    /// The URL of a REST API and its secret come from different sources.
+    ApiSameSource,
+    /// What is secret would go over plain HTTP.
+    InsecureHttp,
+    /// How the URL of a REST API is written.
+    ApiUrlForm,
     /// The serial port went away.
     BoardGone,
     /// Flashing was interrupted.
@@ -32,6 +46,12 @@ pub enum Hint {
     DeviceChanged,
     /// The board has the identity, and only the record does not say so.
     BoardIsAhead,
+    /// A reading that was acknowledged is not where the REST API looks for it.
+    ReadingNotStored,
+    /// A reading can be sent, and not be read back.
+    WithoutConfirming,
+    /// To read back what a device sends, its name at the server has to be known.
+    ConfirmedDevice,
     /// The connection breaks each time at the same message.
     BreaksAtSameMessage,
     /// What stands before the server failed, and not the server.
@@ -60,6 +80,22 @@ pub enum Hint {
     FirmwareKeyTypes,
     /// The board has no firmware that takes an identity.
     FlashFirmwareFirst,
+    /// The rotation of this device has to be finished.
+    FinishRotation(String),
+    /// The server has another certificate for this device than the store.
+    RegisterAgain(String),
+    /// This device has no certificate that could be rotated.
+    OnlyCertificates(String),
+    /// A device that registers at connect needs its authority.
+    GiveAuthority,
+    /// The new certificate has to be pasted in the server's web form; then the same command goes on.
+    PasteCertificate(String),
+    /// A board has the old certificate, with which it would take the device back.
+    BoardTakesBack,
+    /// Only an identity that was proved can be a device's again.
+    OnlyProvedBefore,
+    /// The device has to be proved before its identity is replaced.
+    ProveBefore(String),
     /// No device name was given.
     GiveDeviceName,
     /// No server was named.
@@ -76,6 +112,26 @@ pub enum Hint {
     NamesOfHosts,
     /// The server does not know the name of the host.
     NameUnknownToServer,
+    /// A release of the server has no API keys, or has another one.
+    RestApiKey,
+    /// The REST API's answer did not come, or not all of it: the change may have been made.
+    RestAnswerLost,
+    /// A part of the REST API's answer is missing.
+    RestCutOff,
+    /// Another device at the server has the certificate.
+    CertificateElsewhere,
+    /// A device has a candidate, whose change has to be finished first.
+    FinishCandidate,
+    /// The REST API may be another server's than the one that the device connects to.
+    OtherServerThanApi,
+    /// The store's device of this name cannot be registered; without it, a new identity can.
+    RegisterAnew(String),
+    /// An account can give the server's device of this name the store's certificate.
+    RegisterAtServer(String),
+    /// A proxy in front of the REST API answers in its place.
+    RestGateway,
+    /// The REST API is at another URL.
+    RestRedirect,
     /// The server demands a client certificate where none is given.
     CertificateDemanded,
     /// Server and client have no way to encrypt in common.
@@ -178,6 +234,8 @@ pub enum Hint {
     TelemetryForm,
     /// This variable names a proxy to other programs, and was not used.
     UnusedProxy(&'static str),
+    /// It was the REST API that was dialled, and not MQTT.
+    OfRest,
     /// Two values were to come from standard input.
     TwoReadersOfStdin,
     /// The firmware's sources could not be written.

@@ -7,11 +7,11 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::hidden::hide;
 use crate::error::{Error, ErrorCode, Result};
 use crate::identity::{Credentials, CredentialsType};
 use crate::mqtt::LARGEST_PACKET;
 use crate::secret::Secret;
+use crate::secret::hide;
 
 /// A provision request.
 #[derive(Debug, Clone, Copy)]

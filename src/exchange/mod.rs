@@ -1,6 +1,5 @@
 //! The provisioning conversation: one request, one answer, over one connection without a client certificate.
 
-mod hidden;
 mod message;
 mod run;
 

@@ -1,8 +1,12 @@
-//! Takes the request's secrets out of what a server says.
+//! Takes secrets out of what a server says.
 
 use std::borrow::Cow;
 
-use crate::secret::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use percent_encoding::percent_decode_str;
+
+use super::Secret;
 
 /// What is shown instead of a secret.
 const HIDDEN: &str = "[hidden]";
@@ -12,7 +16,7 @@ const DEEPEST: usize = 4;
 
 /// `text` without `secrets`, also where they were escaped for JSON. Where that was done in an unusual way, nothing of
 /// the text is left.
-pub(super) fn hide(text: &str, secrets: &[&Secret]) -> String {
+pub(crate) fn hide(text: &str, secrets: &[&Secret]) -> String {
     let mut wanted: Vec<&str> =
         secrets.iter().map(|secret| secret.expose()).filter(|secret| !secret.is_empty()).collect();
     // One may be a part of another.
@@ -20,6 +24,10 @@ pub(super) fn hide(text: &str, secrets: &[&Secret]) -> String {
     let mut shown = text.to_owned();
     for secret in &wanted {
         shown = shown.replace(&escaped(secret), HIDDEN).replace(secret, HIDDEN);
+    }
+    let mut forms = in_another_form(&shown).into_iter();
+    if forms.any(|form| wanted.iter().any(|secret| form.contains(secret))) {
+        return HIDDEN.to_owned();
     }
     let mut layer = Cow::Borrowed(shown.as_str());
     for _ in 0..DEEPEST {
@@ -29,6 +37,23 @@ pub(super) fn hide(text: &str, secrets: &[&Secret]) -> String {
         }
     }
     shown
+}
+
+/// The text without percent-encoding, without HTML's escapes, and what stands in it in base64.
+fn in_another_form(text: &str) -> Vec<String> {
+    const SHORTEST: usize = 8;
+    const HTML: [(&str, &str); 6] =
+        [("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+    let mut forms = vec![percent_decode_str(text).decode_utf8_lossy().into_owned()];
+    forms.push(HTML.iter().fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain)));
+    let is_base64 = |character: char| character.is_ascii_alphanumeric() || "+/-_".contains(character);
+    for piece in text.split(|character| !is_base64(character)).filter(|piece| piece.len() >= SHORTEST) {
+        let piece = piece.replace('-', "+").replace('_', "/");
+        let whole = piece.get(..piece.len() / 4 * 4).unwrap_or_default();
+        let decoded = STANDARD_NO_PAD.decode(&piece).or_else(|_| STANDARD_NO_PAD.decode(whole));
+        forms.extend(decoded.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    forms
 }
 
 /// The secret as the request holds it.
@@ -97,6 +122,19 @@ mod tests {
             (r"no escapes: \x \u12 \ud83d", r"no escapes: \x \u12 \ud83d"),
         ] {
             assert_eq!(hide(text, &[&secret]), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_another_form_leaves_nothing() {
+        let secret = Secret::new("hunter2-Pass\"w");
+        for text in [
+            "no: Basic aHVudGVyMi1QYXNzInc=",
+            "no: aHVudGVyMi1QYXNzInc",
+            "no: hunter2-Pass&quot;w",
+            "https://e/hunter2-Pass%22w",
+        ] {
+            assert_eq!(hide(text, &[&secret]), "[hidden]", "{text}");
         }
     }
 
