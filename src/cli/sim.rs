@@ -43,6 +43,15 @@ pub(super) struct SimArgs {
     /// Also listen for plain MQTT on this port; 0 takes any free one.
     #[arg(long, value_name = "PORT")]
     plain_port: Option<u16>,
+    /// Also listen for ThingsBoard's REST API on this port, over TLS and plain HTTP; 0 takes any free one.
+    #[arg(long, value_name = "PORT")]
+    rest_port: Option<u16>,
+    /// The name of the tenant's administrator at the REST API [default: tenant@thingsboard.org].
+    #[arg(long, value_name = "NAME", requires = "rest_port")]
+    api_user: Option<String>,
+    /// The password at the REST API, of every user [default: made up].
+    #[arg(long, env = "TBPROV_SIM_API_PASSWORD", value_name = "PASSWORD", value_parser = clap_secret, hide_env_values = true)]
+    api_password: Option<Secret>,
     /// The ThingsBoard release to behave as: 3.2, 3.4, 3.6, 3.8, 4.0 or 4.3.
     #[arg(long, value_name = "RELEASE", default_value_t = Release::default())]
     release: Release,
@@ -147,9 +156,13 @@ impl SimArgs {
         let certificate = ServerIdentity::certificate_file(&self.dir);
         let ready =
             Ready::new(&key, &secret, &certificate, self.release, self.ca.as_deref(), self.name_pattern);
+        let defaults = Config::new(key, secret);
         let config = Config {
+            api_user: self.api_user.unwrap_or(defaults.api_user),
             bind: SocketAddr::new(self.bind, self.port),
             plain: self.plain_port.map(|port| SocketAddr::new(self.bind, port)),
+            rest: self.rest_port.map(|port| SocketAddr::new(self.bind, port)),
+            api_password: self.api_password,
             release: self.release,
             faults: self.fault,
             strategy,
@@ -162,7 +175,7 @@ impl SimArgs {
             device_point_limit: self.device_point_limit,
             tenant_point_limit: self.tenant_point_limit,
             device_connect_limit: self.device_connect_limit,
-            ..Config::new(key, secret)
+            ..defaults
         };
         config.check()?;
         Ok(SimPlan { config, ready, ready_file: self.ready_file })
@@ -225,9 +238,34 @@ struct Ready {
     plain_port: Option<u16>,
     #[serde(flatten)]
     registration: Registration,
+    #[serde(flatten)]
+    api: Option<Api>,
     server_cert: PathBuf,
     release: &'static str,
     process: u32,
+}
+
+/// Where the REST API is, and what opens it.
+#[derive(Serialize)]
+struct Api {
+    api_url: String,
+    api_user: String,
+    api_password: String,
+    /// Where the release has API keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<String>,
+}
+
+impl Api {
+    fn of(simulator: &Simulator, host: &Host) -> Option<Self> {
+        let (address, user) = (simulator.rest_address()?, simulator.api_user()?);
+        Some(Self {
+            api_url: format!("https://{}", host.with_port(address.port())),
+            api_user: user.to_owned(),
+            api_password: simulator.api_password()?.expose().to_owned(),
+            api_key: simulator.api_key().map(|key| key.expose().to_owned()),
+        })
+    }
 }
 
 /// What registers a device.
@@ -263,6 +301,7 @@ impl Ready {
             port: 0,
             plain_port: None,
             registration,
+            api: None,
             server_cert,
             release,
             process,
@@ -270,8 +309,10 @@ impl Ready {
     }
 
     fn at(self, simulator: &Simulator) -> Self {
+        let host = host_to_connect_to(simulator.address().ip());
         Self {
-            host: host_to_connect_to(simulator.address().ip()),
+            api: Api::of(simulator, &host),
+            host,
             port: simulator.address().port(),
             plain_port: simulator.plain_address().map(|address| address.port()),
             ..self
@@ -303,6 +344,14 @@ impl fmt::Display for Ready {
             Registration::Chain { ca_cert, name_pattern } => {
                 writeln!(formatter, "authority         {}", shown_path(ca_cert))?;
                 writeln!(formatter, "name pattern      {name_pattern}")?;
+            }
+        }
+        if let Some(api) = &self.api {
+            writeln!(formatter, "REST API          {}", api.api_url)?;
+            writeln!(formatter, "API user          {}", api.api_user)?;
+            writeln!(formatter, "API password      {}", api.api_password)?;
+            if let Some(key) = &api.api_key {
+                writeln!(formatter, "API key           {key}")?;
             }
         }
         let server = quoted_path(&self.server_cert);

@@ -9,19 +9,24 @@ use super::value;
 /// How many attributes of a device are kept.
 const MOST: usize = 1_000;
 
-/// The client attributes of a device: of each the last value, as JSON.
+/// Attributes of a device: of each the last value, as JSON, and when it came, in milliseconds since 1970.
 #[derive(Debug, Default)]
-pub(super) struct Attributes(BTreeMap<Box<str>, Box<str>>);
+pub(super) struct Attributes(BTreeMap<Box<str>, (i64, Box<str>)>);
 
 impl Attributes {
     /// Keeps the attributes of a message that was accepted. One that is null changes nothing.
-    pub(super) fn add(&mut self, payload: &str) {
+    pub(super) fn add(&mut self, payload: &str, arrived: i64) {
         let Some(Json::Object(members)) = read(payload) else { return };
         for (name, value) in members.iter().filter(|(_, value)| *value != Json::Null) {
             if self.0.len() < MOST || self.0.contains_key(name.as_ref()) {
-                self.0.insert(name.as_ref().into(), value::stored_json(value).into());
+                self.0.insert(name.as_ref().into(), (arrived, value::stored_json(value).into()));
             }
         }
+    }
+
+    /// Each with its name, the time when it came, and its value as JSON.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64, &str)> {
+        self.0.iter().map(|(name, (arrived, value))| (name.as_ref(), *arrived, value.as_ref()))
     }
 
     /// Those with these names, or all, as one JSON object. ThingsBoard leaves out an empty one.
@@ -31,7 +36,7 @@ impl Attributes {
             Wanted::Names(names) => names.contains(&name),
         };
         let mut text = String::new();
-        for (name, value) in self.0.iter().filter(|(name, _)| is_wanted(name)) {
+        for (name, _, value) in self.iter().filter(|(name, ..)| is_wanted(name)) {
             text.push_str(if text.is_empty() { "" } else { "," });
             write_text(name, &mut text);
             text.push(':');
@@ -83,8 +88,8 @@ mod tests {
     fn asked(request: &str) -> Option<String> {
         let held = HeldCredentials::Token(Secret::new("T"));
         let device = RegisteredDevice::new("d".to_owned(), held, false, true);
-        device.record_attributes(r#"{"b":"x","a":1,"n":null,"t":"007","o":{"z":[1,"y"]}}"#);
-        device.record_attributes(r#"{"a":2.50}"#);
+        device.record_attributes(r#"{"b":"x","a":1,"n":null,"t":"007","o":{"z":[1,"y"]}}"#, 1);
+        device.record_attributes(r#"{"a":2.50}"#, 2);
         answer(&device, request).map(|answer| String::from_utf8(answer).unwrap())
     }
 

@@ -7,13 +7,12 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::asn1_rs::oid;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::config::Strategy;
 use super::credentials::HeldCredentials;
 use super::device::RegisteredDevice;
 use super::name_pattern::NamePattern;
-use super::provisioning::{DeviceProfile, checked_name, made_name};
+use super::profile::{DeviceProfile, Provisioning};
+use super::provisioning::{checked_name, made_name};
 use super::registry::Registry;
-use super::release::Release;
 use crate::identity::credentials_id;
 
 /// What became of a client's certificates.
@@ -30,22 +29,21 @@ pub(super) enum Registration {
 }
 
 /// Goes through the certificates in the order sent, leaf first: one that a device has ends it, and so does the
-/// profile's authority, for which the leaf is registered.
-pub(super) fn register(
-    profile: &DeviceProfile,
-    registry: &mut Registry,
-    sent: &[CertificateDer<'_>],
-) -> Registration {
-    let (Strategy::Chain { name_pattern, allow_create, .. }, [leaf, ..]) = (&profile.strategy, sent) else {
+/// authority of a profile, for which the leaf is registered.
+pub(super) fn register(registry: &mut Registry, sent: &[CertificateDer<'_>]) -> Registration {
+    let [leaf, ..] = sent else { return Registration::Unchanged };
+    if !registry.profiles.have_chain() {
         return Registration::Unchanged;
-    };
+    }
     for certificate in sent {
         let id = credentials_id(certificate);
         if registry.with_certificate(&id).is_some() {
             return Registration::Unchanged;
         }
-        if id == profile.key {
-            let registered = register_leaf(name_pattern, *allow_create, registry, leaf, profile.release);
+        if let Some(profile) = registry.profiles.with_key(&id).cloned()
+            && let Provisioning::Chain { name_pattern, allow_create } = &profile.provisioning
+        {
+            let registered = register_leaf(&profile, name_pattern, *allow_create, registry, leaf);
             return registered.unwrap_or_else(Registration::Refused);
         }
     }
@@ -56,17 +54,17 @@ pub(super) fn register(
 
 /// `DeviceProvisionServiceImpl.provisionDeviceViaX509Chain`.
 fn register_leaf(
+    profile: &DeviceProfile,
     pattern: &NamePattern,
     allow_create: bool,
     registry: &mut Registry,
     leaf: &CertificateDer<'_>,
-    release: Release,
 ) -> Result<Registration, String> {
     let common_name = common_name(leaf).ok_or("the certificate has no common name")?;
     let name = pattern.name_in(&common_name)?;
     let credentials = HeldCredentials::certificate_der(leaf);
-    let known =
-        name.as_deref().and_then(|name| registry.named(name)).filter(|known| !known.is_of_other_profile);
+    let known = name.as_deref().and_then(|name| registry.named(name));
+    let known = known.filter(|known| known.profile == profile.id);
     if let Some(known) = known {
         if !matches!(known.credentials, HeldCredentials::Certificate(_)) {
             return Err(format!("the device '{}' has other credentials than a certificate", known.name));
@@ -77,8 +75,9 @@ fn register_leaf(
     if !allow_create {
         return Err(format!("no device has the name of '{common_name}', and creating is off"));
     }
-    let name = name.map_or_else(made_name, |name| checked_name(&name, release))?;
-    let device = registry.create(RegisteredDevice::new(name, credentials, false, true));
+    let name = name.map_or_else(made_name, |name| checked_name(&name, profile.release))?;
+    let device = RegisteredDevice::new(name, credentials, false, true).of_profile(profile.id);
+    let device = registry.create(device);
     device.map(Registration::Created).map_err(|why| why.reason())
 }
 

@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::identity::Certificate;
 use crate::secret::Secret;
 
+/// The administrator of the tenant that a ThingsBoard with demonstration data has.
+const DEFAULT_API_USER: &str = "tenant@thingsboard.org";
+
 /// How devices are registered: the strategy of the device profile.
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::large_enum_variant, reason = "a simulator has one of them")]
@@ -76,6 +79,14 @@ pub struct Config {
     pub bind: SocketAddr,
     /// Where plain MQTT listens, if at all.
     pub plain: Option<SocketAddr>,
+    /// Where the REST API listens, if at all: over TLS and plain.
+    pub rest: Option<SocketAddr>,
+    /// The name of the tenant's administrator at the REST API.
+    pub api_user: String,
+    /// The password of the users of the REST API; when absent, that of the state file, else one is made.
+    pub api_password: Option<Secret>,
+    /// How long a token of the REST API lives. ThingsBoard: 9,000 s (`security.jwt.tokenExpirationTime`).
+    pub token_lifetime: Duration,
     /// The release to behave as.
     pub release: Release,
     /// What to do wrong.
@@ -125,11 +136,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// On loopback, any port, as the newest release, without faults, limits and state file.
+    /// On loopback, any port, as the newest release, without the REST API, faults, limits and state file.
     pub fn new(provision_key: impl Into<String>, provision_secret: Secret) -> Self {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             plain: None,
+            rest: None,
+            api_user: DEFAULT_API_USER.to_owned(),
+            api_password: None,
+            token_lifetime: Duration::from_secs(9_000),
             release: Release::default(),
             faults: Vec::new(),
             strategy: Strategy::default(),

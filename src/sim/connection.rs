@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::chain::Registration;
+use super::device::{Doing, RegisteredDevice};
 use super::device_session::DeviceSession;
 use super::ending::Ending;
 use super::event::{Event, Mode};
@@ -225,12 +226,27 @@ impl<S: Transport> Visit<'_, S> {
         }
         match device {
             None => ProvisionSession::new(peer, wire).serve().await,
-            Some(device) => {
-                let place = peer.server.sessions.enter(peer, &device.name);
-                DeviceSession::new(peer, wire, Arc::clone(&device)).serve(place, early).await
-            }
+            Some(device) => serve_device(peer, wire, &device, early).await,
         }
     }
+}
+
+async fn serve_device<S: Transport>(
+    peer: &Peer,
+    wire: &mut Wire<S>,
+    device: &Arc<RegisteredDevice>,
+    early: Vec<Packet>,
+) -> Ending {
+    let place = peer.server.sessions.enter(peer, &device.name);
+    // They may have changed since they were looked up.
+    if !peer.server.registry().still_has(device) {
+        return Ending::close("the device has other credentials");
+    }
+    peer.note(device, Doing::Connecting);
+    peer.note(device, Doing::Sending);
+    let ending = DeviceSession::new(peer, wire, Arc::clone(device)).serve(place, early).await;
+    peer.note(device, Doing::Disconnecting);
+    ending
 }
 
 /// What a client sends while the core looks it up waits in a queue, which has an end; at 3.2 it ends the connection.

@@ -60,6 +60,23 @@ impl HeldCredentials {
         }
     }
 
+    /// What the REST API shows as the value of the credentials (`DeviceCredentials.credentialsValue`).
+    pub(super) fn value(&self) -> Option<String> {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        match self {
+            Self::Certificate(text) => Some(text.clone()),
+            Self::Token(_) => None,
+            Self::Basic(basic) => Some(
+                serde_json::json!({
+                    "clientId": given(&basic.client_id),
+                    "userName": given(&basic.user_name),
+                    "password": given(basic.password.expose()),
+                })
+                .to_string(),
+            ),
+        }
+    }
+
     /// The credentialsId of a certificate. Nothing for the others: there it is, or holds, the secret.
     pub fn public_id(&self) -> Option<String> {
         match self {

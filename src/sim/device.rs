@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::attributes::{Attributes, Wanted};
 use super::credentials::HeldCredentials;
 use super::limit::Meter;
-use super::state::StoredDevice;
-use super::storage::{Store, StoredValue};
+use super::state::{StoredDevice, first_versions};
+use super::storage::{Keep, Store, StoredValue};
 use super::telemetry::Reading;
+use super::uuid::Uuid;
 use crate::identity::CredentialsType;
 
 /// How much of the last telemetry message is kept, in bytes.
@@ -47,8 +48,13 @@ pub(super) struct RegisteredDevice {
     pub(super) name: Arc<str>,
     pub(super) credentials: HeldCredentials,
     pub(super) gateway: bool,
-    /// Whether it belongs to another device profile than the one that provisions.
-    pub(super) is_of_other_profile: bool,
+    /// Given by the registry that it is added to.
+    pub(super) id: Uuid,
+    /// Its device profile.
+    pub(super) profile: Uuid,
+    /// Of the device and of its credentials: counted from 1 (`HasVersion`).
+    pub(super) versions: [u32; 2],
+    pub(super) label: Option<Box<str>>,
     /// Kept apart from the registry's lock: the answer of a pre-provisioned device depends on it.
     pub(super) provisioned: AtomicBool,
     /// Outlives the credentials.
@@ -64,12 +70,32 @@ struct Received {
     kept: Mutex<Option<Box<Kept>>>,
 }
 
+/// When the device last did something, in milliseconds since 1970; known where the REST API is on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Activity {
+    pub(super) connected: Option<i64>,
+    pub(super) disconnected: Option<i64>,
+    /// Sent something, or connected.
+    pub(super) active: Option<i64>,
+}
+
+/// What a device does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Doing {
+    Connecting,
+    Disconnecting,
+    Sending,
+}
+
 /// What is kept of it.
 #[derive(Debug, Default)]
-struct Kept {
+pub(super) struct Kept {
     last_telemetry: Option<String>,
-    store: Store,
-    attributes: Attributes,
+    pub(super) store: Store,
+    pub(super) attributes: Attributes,
+    /// Set over REST.
+    pub(super) server_attributes: Attributes,
+    pub(super) activity: Activity,
     /// What the device may send yet. Nothing where nothing is limited.
     meter: Option<Meter>,
 }
@@ -85,41 +111,70 @@ impl RegisteredDevice {
             name: name.into(),
             credentials,
             gateway,
-            is_of_other_profile: false,
+            id: Uuid::default(),
+            profile: Uuid::default(),
+            versions: first_versions(),
+            label: None,
             provisioned: AtomicBool::new(provisioned),
             received: Arc::default(),
         }
     }
 
-    /// The same device in another device profile, or in the one that provisions.
-    pub(super) fn of_other_profile(self, is_of_other_profile: bool) -> Self {
-        Self { is_of_other_profile, ..self }
+    /// The same device in this device profile.
+    pub(super) fn of_profile(self, profile: Uuid) -> Self {
+        Self { profile, ..self }
     }
 
-    /// The same device with other credentials.
-    pub(super) fn with_credentials(&self, credentials: HeldCredentials) -> Self {
+    /// The same device with this label.
+    pub(super) fn labelled(self, label: Option<Box<str>>) -> Self {
+        Self { label, ..self }
+    }
+
+    /// The same device, to be changed: what it has sent stays with it.
+    pub(super) fn copy(&self) -> Self {
         Self {
             name: Arc::clone(&self.name),
-            credentials,
+            credentials: self.credentials.clone(),
             gateway: self.gateway,
-            is_of_other_profile: self.is_of_other_profile,
+            id: self.id,
+            profile: self.profile,
+            versions: self.versions,
+            label: self.label.clone(),
             provisioned: AtomicBool::new(self.provisioned.load(Ordering::Relaxed)),
             received: Arc::clone(&self.received),
         }
     }
 
-    pub(super) fn restored(stored: StoredDevice) -> Self {
-        let device = Self::new(stored.name, stored.credentials.into(), stored.gateway, stored.provisioned);
-        device.of_other_profile(stored.other_profile)
+    /// The same device with other credentials.
+    pub(super) fn with_credentials(&self, credentials: HeldCredentials) -> Self {
+        let [device, version] = self.versions;
+        Self { credentials, versions: [device, version.saturating_add(1)], ..self.copy() }
     }
 
-    pub(super) fn stored(&self) -> StoredDevice {
+    /// The device that was `stored`, where these are ThingsBoard's own profile and the simulator's.
+    pub(super) fn restored(stored: StoredDevice, default: Uuid, own: Uuid) -> Self {
+        let profile = stored.profile.unwrap_or(if stored.other_profile { default } else { own });
+        Self {
+            id: stored.id.unwrap_or_default(),
+            versions: stored.versions,
+            label: stored.label,
+            ..Self::new(stored.name, stored.credentials.into(), stored.gateway, stored.provisioned)
+                .of_profile(profile)
+        }
+    }
+
+    /// What is kept of it, where this is the profile that the simulator is started with.
+    pub(super) fn stored(&self, own: Uuid) -> StoredDevice {
         StoredDevice {
             name: self.name.to_string(),
             credentials: self.credentials.stored(),
             gateway: self.gateway,
-            other_profile: self.is_of_other_profile,
+            other_profile: false,
             provisioned: self.provisioned.load(Ordering::Relaxed),
+            id: Some(self.id),
+            profile: Some(self.profile).filter(|profile| *profile != own),
+            versions: self.versions,
+            label: self.label.clone(),
         }
     }
 
@@ -135,8 +190,8 @@ impl RegisteredDevice {
     }
 
     /// Stores readings; how many values are new.
-    pub(super) fn store(&self, readings: &[Reading<'_>], keep_values: bool) -> u64 {
-        self.received.with(|all| all.store.add(readings, keep_values))
+    pub(super) fn store(&self, readings: &[Reading<'_>], keep: Keep) -> u64 {
+        self.received.with(|all| all.store.add(readings, keep))
     }
 
     /// The values that were kept.
@@ -149,10 +204,34 @@ impl RegisteredDevice {
         self.received.with(|all| take(all.meter.get_or_insert_with(full)))
     }
 
+    /// Whether it was created, or answered for, by provisioning.
+    pub(super) fn is_provisioned(&self) -> bool {
+        self.provisioned.load(Ordering::Relaxed)
+    }
+
     /// Counts one message of attributes, and keeps them.
-    pub(super) fn record_attributes(&self, payload: &str) {
+    pub(super) fn record_attributes(&self, payload: &str, arrived: i64) {
         self.received.attributes.fetch_add(1, Ordering::Relaxed);
-        self.received.with(|all| all.attributes.add(payload));
+        self.received.with(|all| all.attributes.add(payload, arrived));
+    }
+
+    /// Keeps attributes that somebody else gives it.
+    pub(super) fn set_server_attributes(&self, payload: &str, arrived: i64) {
+        self.received.with(|all| all.server_attributes.add(payload, arrived));
+    }
+
+    /// What is kept of what the device has sent, if anything is.
+    pub(super) fn kept<T>(&self, look: impl FnOnce(Option<&Kept>) -> T) -> T {
+        look(lock(&self.received.kept).as_deref())
+    }
+
+    /// Notes that the device does something at this millisecond.
+    pub(super) fn note(&self, what: Doing, at: i64) {
+        self.received.with(|all| match what {
+            Doing::Connecting => all.activity.connected = Some(at),
+            Doing::Disconnecting => all.activity.disconnected = Some(at),
+            Doing::Sending => all.activity.active = Some(at),
+        });
     }
 
     /// The answer to a request for these attributes.
@@ -195,6 +274,6 @@ mod tests {
     /// Beside its name and its certificate. A simulator may have 100,000 devices, of which few send anything.
     #[test]
     fn a_device_that_sends_nothing_is_small() {
-        assert!(size_of::<RegisteredDevice>() + size_of::<Received>() <= 192);
+        assert!(size_of::<RegisteredDevice>() + size_of::<Received>() <= 224);
     }
 }

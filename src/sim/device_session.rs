@@ -9,13 +9,13 @@ use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
 use tokio::time::Instant;
 
 use super::attributes;
-use super::device::RegisteredDevice;
+use super::device::{Doing, RegisteredDevice};
 use super::ending::Ending;
 use super::event::Event;
 use super::fault::Fault;
 use super::server::{Peer, Place};
 use super::session_limits::{self, DeviceRequest};
-use super::telemetry::{Telemetry, are_attributes};
+use super::telemetry::{Reading, Telemetry, are_attributes};
 use super::topic::{Asked, Topic, is_known_filter};
 use super::wire::{Broken, Transport, Wire};
 
@@ -69,6 +69,9 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
     }
 
     async fn packet(&mut self, packet: Packet) -> Result<(), Ending> {
+        if !matches!(packet, Packet::Disconnect) {
+            self.peer.note(&self.device, Doing::Sending);
+        }
         match packet {
             Packet::Publish(publish) => self.publish(&publish).await?,
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
@@ -133,7 +136,7 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         if let Err(why) = server.admission.telemetry(&self.device, points) {
             return Err(self.close_unacknowledged(why).await);
         }
-        let stored = self.device.store(&readings, server.keep_values);
+        let stored = self.store(&readings, payload);
         self.device.record_telemetry(payload);
         self.peer.emit(&Event::Telemetry {
             connection: self.peer.connection,
@@ -147,11 +150,30 @@ impl<'a, S: Transport> DeviceSession<'a, S> {
         Ok(Verdict::Accepted)
     }
 
+    /// Stores what was accepted, unless a fault says otherwise; how many values are new by now.
+    fn store(&self, readings: &[Reading<'_>], payload: &str) -> u64 {
+        let (release, keep) = (self.peer.server.release, self.peer.server.keep);
+        let Some(fault) = self.peer.server.injector.storing() else {
+            return self.device.store(readings, keep);
+        };
+        self.peer.tell(fault);
+        if let Fault::StoredLate(delay) = fault {
+            let (device, payload, arrived) = (Arc::clone(&self.device), payload.to_owned(), arrival());
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                if let Telemetry::Readings(readings) = Telemetry::read(&payload, arrived, release) {
+                    device.store(&readings, keep);
+                }
+            });
+        }
+        0
+    }
+
     fn attributes(&mut self, payload: &str) -> Verdict {
         if !are_attributes(payload, self.peer.server.release) {
             return Verdict::Undecodable;
         }
-        self.device.record_attributes(payload);
+        self.device.record_attributes(payload, arrival());
         self.peer.emit(&Event::Attributes {
             connection: self.peer.connection,
             device: self.device.name.to_string(),
@@ -261,7 +283,7 @@ enum Verdict {
 }
 
 /// The millisecond in which this is asked, since 1970.
-fn arrival() -> i64 {
+pub(super) fn arrival() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -23,7 +23,13 @@ pub enum Mode {
 #[expect(missing_docs, reason = "the fields are named after what they hold")]
 pub enum Event {
     /// The simulator accepts connections.
-    Listening { address: SocketAddr, plain: Option<SocketAddr>, release: &'static str },
+    Listening {
+        address: SocketAddr,
+        plain: Option<SocketAddr>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rest: Option<SocketAddr>,
+        release: &'static str,
+    },
     /// A TCP connection was accepted.
     ConnectionOpened { connection: u64, peer: SocketAddr },
     /// TLS is established; `credentials_id` is that of the client certificate, if one was sent.
@@ -50,6 +56,9 @@ pub enum Event {
     },
     /// An attributes message was accepted.
     Attributes { connection: u64, device: String, credentials_id: Option<String>, payload: String },
+    /// A call to the REST API was answered; `path` is without its query, `status` is absent where the connection was
+    /// closed without an answer.
+    RestCall { connection: u64, method: String, path: String, status: Option<u16> },
     /// A fault was applied.
     Fault { connection: u64, name: &'static str },
     /// A client tried what ThingsBoard has and the simulator has not; `what` names it.

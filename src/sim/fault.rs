@@ -33,6 +33,9 @@ pub enum Fault {
     NoAnswer,
     /// CONNECT is never answered.
     NoConnack,
+    /// This telemetry message, counted over the whole run, is acknowledged and not stored, as by a rule chain that
+    /// leaves it out.
+    NotStored(u64),
     /// The answer is larger than 64 KiB.
     Oversize,
     /// Each PUBACK of a device leaves this much later; what it acknowledges is stored at once.
@@ -51,8 +54,38 @@ pub enum Fault {
     Reset(u64),
     /// As [`Fault::Reset`], on every connection.
     ResetAlways(u64),
+    /// The first changes over REST, this many, are answered with 409 (version conflict), and not made.
+    RestConflict(u64),
+    /// The first answers of REST that have a body, this many, break off in the middle.
+    RestCut(u64),
+    /// The first tokens of REST, this many, are over as soon as they are given.
+    RestExpiredToken(u64),
+    /// A login wants a second factor to be set up.
+    RestFactorSetup,
+    /// Every call over REST gets a proxy's page, with 502.
+    RestHtml,
+    /// The first calls over REST, this many, get 429 with `Retry-After`.
+    RestLimited(u64),
+    /// As [`Fault::RestLimited`], without `Retry-After`.
+    RestLimitedBare(u64),
+    /// The first logins, this many, fail with 500.
+    RestLoginError(u64),
+    /// The first changes over REST, this many, are made, and their connection is closed without an answer.
+    RestLost(u64),
+    /// Credentials saved over REST are answered as if they were saved, and are not.
+    RestNotApplied,
+    /// Every call over REST is sent to a login page, with 302.
+    RestRedirect,
+    /// A login wants a second factor.
+    RestSecondFactor,
+    /// Each answer of REST comes this much later.
+    RestSlow(Duration),
+    /// The first calls over REST, logins included, this many, get 503.
+    RestUnavailable(u64),
     /// TCP is accepted, and TLS never answered.
     StallTls,
+    /// What a device sends is acknowledged at once, and stored this much later.
+    StoredLate(Duration),
     /// TLS is refused with the fatal alert handshake_failure (40).
     TlsAlert,
     /// The first devices to connect, this many, get CONNACK 3 (server unavailable).
@@ -94,6 +127,7 @@ impl Fault {
         help("garbage-mqtt", "answer CONNECT with bytes that are not MQTT"),
         help("no-answer", "ignore provision requests: no PUBACK, no answer, no device"),
         help("no-connack", "never answer CONNECT"),
+        help("not-stored=N", "acknowledge the Nth telemetry message, and do not store it"),
         help("oversize", "send an answer larger than 64 KiB"),
         help(
             "puback-late=DURATION",
@@ -108,7 +142,22 @@ impl Fault {
         help("refuse=N", "answer the first N device connections with CONNACK 5 (not authorized)"),
         help("reset=N", "once: reset TCP when the Nth telemetry message was accepted, without its PUBACK"),
         help("reset-always=N", "as reset=N, on every connection"),
+        help("rest-conflict=N", "answer the first N changes over REST with 409 (version conflict)"),
+        help("rest-cut=N", "break off the first N answers of REST in the middle"),
+        help("rest-expired-token=N", "give N tokens for REST that have expired already"),
+        help("rest-factor-setup", "let a login over REST want a second factor to be set up"),
+        help("rest-html", "answer every call over REST with a proxy's page (502, HTML)"),
+        help("rest-limited=N", "answer the first N calls over REST with 429 and Retry-After: 1"),
+        help("rest-limited-bare=N", "as rest-limited=N, without Retry-After"),
+        help("rest-login-error=N", "answer the first N logins with 500"),
+        help("rest-lost=N", "make the first N changes over REST, then close without an answer"),
+        help("rest-not-applied", "answer as if credentials were saved over REST, and save none"),
+        help("rest-redirect", "send every call over REST to /login (302)"),
+        help("rest-second-factor", "let a login over REST want a second factor"),
+        help("rest-slow=DURATION", "answer each call over REST this much later"),
+        help("rest-unavailable=N", "answer the first N calls over REST with 503"),
         help("stall-tls", "accept TCP, then never answer"),
+        help("stored-late=DURATION", "acknowledge telemetry at once, and store it this much later"),
         help("tls-alert", "refuse TLS with the fatal alert handshake_failure"),
         help("unavailable=N", "answer the first N device connections with CONNACK 3 (server unavailable)"),
         help("wrong-type", "give the device a token, whatever was asked for, and answer SUCCESS"),
@@ -130,6 +179,7 @@ impl Fault {
             Self::GarbageMqtt => "garbage-mqtt",
             Self::NoAnswer => "no-answer",
             Self::NoConnack => "no-connack",
+            Self::NotStored(_) => "not-stored",
             Self::Oversize => "oversize",
             Self::PubackLate(_) => "puback-late",
             Self::PubackShuffled => "puback-shuffled",
@@ -138,11 +188,48 @@ impl Fault {
             Self::Refuse(_) => "refuse",
             Self::Reset(_) => "reset",
             Self::ResetAlways(_) => "reset-always",
+            Self::RestConflict(_) => "rest-conflict",
+            Self::RestCut(_) => "rest-cut",
+            Self::RestExpiredToken(_) => "rest-expired-token",
+            Self::RestFactorSetup => "rest-factor-setup",
+            Self::RestHtml => "rest-html",
+            Self::RestLimited(_) => "rest-limited",
+            Self::RestLimitedBare(_) => "rest-limited-bare",
+            Self::RestLoginError(_) => "rest-login-error",
+            Self::RestLost(_) => "rest-lost",
+            Self::RestNotApplied => "rest-not-applied",
+            Self::RestRedirect => "rest-redirect",
+            Self::RestSecondFactor => "rest-second-factor",
+            Self::RestSlow(_) => "rest-slow",
+            Self::RestUnavailable(_) => "rest-unavailable",
             Self::StallTls => "stall-tls",
+            Self::StoredLate(_) => "stored-late",
             Self::TlsAlert => "tls-alert",
             Self::Unavailable(_) => "unavailable",
             Self::WrongType => "wrong-type",
             Self::WrongValue => "wrong-value",
+        }
+    }
+
+    /// The number of a fault that has one.
+    pub(super) const fn count(self) -> Option<u64> {
+        match self {
+            Self::CloseEvery(count)
+            | Self::NotStored(count)
+            | Self::RateLimit(count)
+            | Self::Refuse(count)
+            | Self::Reset(count)
+            | Self::ResetAlways(count)
+            | Self::RestConflict(count)
+            | Self::RestCut(count)
+            | Self::RestExpiredToken(count)
+            | Self::RestLimited(count)
+            | Self::RestLimitedBare(count)
+            | Self::RestLoginError(count)
+            | Self::RestLost(count)
+            | Self::RestUnavailable(count)
+            | Self::Unavailable(count) => Some(count),
+            _ => None,
         }
     }
 }
@@ -150,17 +237,18 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
-        match self {
-            Self::Delay(delay) | Self::PubackLate(delay) => {
+        match (*self, self.count()) {
+            (
+                Self::Delay(delay)
+                | Self::PubackLate(delay)
+                | Self::RestSlow(delay)
+                | Self::StoredLate(delay),
+                _,
+            ) => {
                 write!(formatter, "{name}={}ms", delay.as_millis())
             }
-            Self::CloseEvery(count)
-            | Self::RateLimit(count)
-            | Self::Refuse(count)
-            | Self::Reset(count)
-            | Self::ResetAlways(count)
-            | Self::Unavailable(count) => write!(formatter, "{name}={count}"),
-            _ => formatter.write_str(name),
+            (_, Some(count)) => write!(formatter, "{name}={count}"),
+            (_, None) => formatter.write_str(name),
         }
     }
 }
@@ -180,11 +268,22 @@ fn with_value(name: &str, value: &str) -> Result<Fault, String> {
     match name {
         "close-every" => count(value).map(Fault::CloseEvery),
         "delay" => duration(value).map(Fault::Delay),
+        "not-stored" => count(value).map(Fault::NotStored),
         "puback-late" => duration(value).map(Fault::PubackLate),
         "rate-limit" => count(value).map(Fault::RateLimit),
         "refuse" => count(value).map(Fault::Refuse),
         "reset" => count(value).map(Fault::Reset),
         "reset-always" => count(value).map(Fault::ResetAlways),
+        "rest-conflict" => count(value).map(Fault::RestConflict),
+        "rest-cut" => count(value).map(Fault::RestCut),
+        "rest-expired-token" => count(value).map(Fault::RestExpiredToken),
+        "rest-limited" => count(value).map(Fault::RestLimited),
+        "rest-limited-bare" => count(value).map(Fault::RestLimitedBare),
+        "rest-login-error" => count(value).map(Fault::RestLoginError),
+        "rest-lost" => count(value).map(Fault::RestLost),
+        "rest-unavailable" => count(value).map(Fault::RestUnavailable),
+        "rest-slow" => duration(value).map(Fault::RestSlow),
+        "stored-late" => duration(value).map(Fault::StoredLate),
         "unavailable" => count(value).map(Fault::Unavailable),
         _ if plain(name).is_ok() => Err(format!("the fault '{name}' takes no value")),
         _ => Err(unknown(name)),
@@ -206,14 +305,21 @@ fn plain(name: &str) -> Result<Fault, String> {
         "oversize" => Fault::Oversize,
         "puback-shuffled" => Fault::PubackShuffled,
         "puback-twice" => Fault::PubackTwice,
+        "rest-factor-setup" => Fault::RestFactorSetup,
+        "rest-html" => Fault::RestHtml,
+        "rest-not-applied" => Fault::RestNotApplied,
+        "rest-redirect" => Fault::RestRedirect,
+        "rest-second-factor" => Fault::RestSecondFactor,
         "stall-tls" => Fault::StallTls,
         "tls-alert" => Fault::TlsAlert,
         "wrong-type" => Fault::WrongType,
         "wrong-value" => Fault::WrongValue,
-        "delay" | "puback-late" => {
+        "delay" | "puback-late" | "rest-slow" | "stored-late" => {
             return Err(format!("the fault '{name}' takes a duration, such as {name}=500ms"));
         }
-        "close-every" | "rate-limit" | "refuse" | "reset" | "reset-always" | "unavailable" => {
+        "close-every" | "not-stored" | "rate-limit" | "refuse" | "reset" | "reset-always"
+        | "rest-conflict" | "rest-cut" | "rest-expired-token" | "rest-limited" | "rest-limited-bare"
+        | "rest-login-error" | "rest-lost" | "rest-unavailable" | "unavailable" => {
             return Err(format!("the fault '{name}' takes a number, such as {name}=3"));
         }
         _ => return Err(unknown(name)),

@@ -12,6 +12,8 @@ use super::pubacks::Pubacks;
 #[derive(Debug)]
 pub(super) struct Injector {
     faults: Vec<Fault>,
+    /// How often each of them was asked for, of those that [`Injector::counted`] counts.
+    asked: Vec<AtomicU64>,
     refused: AtomicU64,
     unavailable: AtomicU64,
     telemetry: AtomicU64,
@@ -21,6 +23,7 @@ pub(super) struct Injector {
 impl Injector {
     pub(super) fn new(faults: Vec<Fault>) -> Self {
         Self {
+            asked: faults.iter().map(|_| AtomicU64::new(0)).collect(),
             faults,
             refused: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
@@ -82,9 +85,47 @@ impl Injector {
         })
     }
 
+    /// Called for each telemetry message accepted: whether it is not stored, or later.
+    pub(super) fn storing(&self) -> Option<Fault> {
+        let is_never = |(fault, asked): (&Fault, &AtomicU64)| match fault {
+            Fault::NotStored(nth) => (asked.fetch_add(1, Ordering::Relaxed) + 1 == *nth).then_some(*fault),
+            _ => None,
+        };
+        let never = self.faults.iter().zip(&self.asked).find_map(is_never);
+        never.or_else(|| self.find(|fault| matches!(fault, Fault::StoredLate(_)).then_some(fault)))
+    }
+
     /// Called for each telemetry message accepted, the `nth` of its connection: whether it closes the connection.
     pub(super) fn close(&self, nth: u64) -> Option<Fault> {
         self.find(|fault| (fault == Fault::CloseEvery(nth)).then_some(fault))
+    }
+
+    /// Called for each occasion of a fault that happens the first N times: the fault, if it happens now.
+    pub(super) fn counted(&self, wanted: fn(u64) -> Fault) -> Option<Fault> {
+        let kind = std::mem::discriminant(&wanted(0));
+        let mut known = self.faults.iter().zip(&self.asked);
+        let (fault, asked) = known.find(|(fault, _)| std::mem::discriminant(*fault) == kind)?;
+        let is_due = asked.fetch_add(1, Ordering::Relaxed) < fault.count()?;
+        is_due.then_some(*fault)
+    }
+
+    /// Called for each call over REST: whether it is over a limit, and whether it is told how long to wait.
+    pub(super) fn rest_limit(&self) -> Option<(Fault, bool)> {
+        let told = self.counted(Fault::RestLimited).map(|fault| (fault, true));
+        told.or_else(|| self.counted(Fault::RestLimitedBare).map(|fault| (fault, false)))
+    }
+
+    pub(super) fn rest_delay(&self) -> Option<Duration> {
+        self.find(|fault| if let Fault::RestSlow(delay) = fault { Some(delay) } else { None })
+    }
+
+    /// What a login wants beside the password, as ThingsBoard calls it.
+    pub(super) fn second_factor(&self) -> Option<(Fault, &'static str)> {
+        self.find(|fault| match fault {
+            Fault::RestSecondFactor => Some((fault, "PRE_VERIFICATION_TOKEN")),
+            Fault::RestFactorSetup => Some((fault, "MFA_CONFIGURATION_TOKEN")),
+            _ => None,
+        })
     }
 
     /// How the PUBACKs of a device leave, and the faults that make them do so.
@@ -127,6 +168,16 @@ mod tests {
         let injector = Injector::new(vec![Fault::ResetAlways(2)]);
         let resets: Vec<_> = [1, 2, 1, 2].map(|nth| injector.reset(nth).is_some()).into();
         assert_eq!(resets, [false, true, false, true]);
+    }
+
+    #[test]
+    fn faults_of_rest_happen_the_first_times_each_by_itself() {
+        let injector = Injector::new(vec![Fault::RestCut(2), Fault::RestLost(1)]);
+        let cuts: Vec<_> = (0..3).map(|_| injector.counted(Fault::RestCut).is_some()).collect();
+        assert_eq!(cuts, [true, true, false]);
+        assert_eq!(injector.counted(Fault::RestLost), Some(Fault::RestLost(1)));
+        assert_eq!(injector.counted(Fault::RestLost), None);
+        assert_eq!(injector.counted(Fault::RestConflict), None);
     }
 
     #[test]

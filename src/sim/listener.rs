@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{serve_plain, serve_tls};
 use super::event::Event;
+use super::rest::serve_rest;
 use super::server::{Peer, Server};
 use crate::error::{Error, ErrorCode, Hint, Result};
 
@@ -20,8 +21,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// One listening socket and what is spoken on it.
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
-    /// Nothing for plain MQTT.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) speaks: Speaks,
+}
+
+/// What is spoken on a socket.
+#[derive(Clone)]
+pub(super) enum Speaks {
+    PlainMqtt,
+    Mqtt(TlsAcceptor),
+    /// The REST API, over TLS and plain.
+    Rest(TlsAcceptor),
 }
 
 /// Listens on `address`.
@@ -70,9 +79,10 @@ impl Listener {
             return peer.emit(&Event::Closed { connection, device: None, reason, is_news: true });
         }
         let _ = stream.set_nodelay(true);
-        match &self.tls {
-            Some(acceptor) => connections.spawn(serve_tls(peer, stream, acceptor.clone())),
-            None => connections.spawn(serve_plain(peer, stream)),
+        match &self.speaks {
+            Speaks::PlainMqtt => connections.spawn(serve_plain(peer, stream)),
+            Speaks::Mqtt(acceptor) => connections.spawn(serve_tls(peer, stream, acceptor.clone())),
+            Speaks::Rest(acceptor) => connections.spawn(serve_rest(peer, stream, acceptor.clone())),
         };
     }
 }

@@ -70,6 +70,9 @@ pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientC
         None => by_password(peer, &connect.client_id, user_name, password.as_deref()),
     };
     match login {
+        Login::Device(device) if !peer.server.registry().takes_mqtt(&device) => {
+            Login::refused(UNAVAILABLE, "its device profile has another transport type")
+        }
         Login::Device(device) if !peer.server.admission.connect(&device) => {
             Login::refused(UNAVAILABLE, "over the device's limit of connects")
         }

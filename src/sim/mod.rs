@@ -5,7 +5,8 @@
 //! any, provisions devices by all three strategies, acknowledges telemetry and attributes, and stores (or
 //! drops) telemetry by ThingsBoard's rules. It is one process's toy, not a platform: values are counted and
 //! not kept, no rule engine, no RPC but `getSessionLimits`, no OTA, no devices behind gateways, no MQTT 3.1 or 5,
-//! JSON payloads only. `docs/simulator.md` lists what it leaves out.
+//! JSON payloads only. Of the REST API it has what belongs to accounts, device profiles, devices, credentials and
+//! what devices have sent. `docs/simulator.md` lists what it leaves out.
 //!
 //! Facts about the protocol are ThingsBoard's, read in its source at v3.2, v3.4, v3.6.4, v3.7 and
 //! v4.3.1.3 (which is meant where no release is named; the classes are named where a fact is used), and seen
@@ -46,12 +47,15 @@ mod listener;
 mod login;
 mod name_pattern;
 mod packets;
+mod profile;
+mod profiles;
 mod provision_session;
 mod provisioning;
 mod pubacks;
 mod registry;
 mod release;
 mod request;
+mod rest;
 mod server;
 mod server_identity;
 mod session_limits;
@@ -60,6 +64,7 @@ mod storage;
 mod telemetry;
 mod tls;
 mod topic;
+mod uuid;
 mod value;
 mod wire;
 
@@ -81,11 +86,13 @@ pub use release::Release;
 pub use server_identity::ServerIdentity;
 pub use storage::StoredValue;
 
-use self::listener::{Listener, bind};
+use self::listener::{Listener, Speaks, bind};
 use self::registry::Registry;
+use self::rest::Accounts;
 use self::server::Server;
 use crate::error::Result;
 use crate::identity::Certificate;
+use crate::secret::Secret;
 
 fn server_identity(config: &mut Config) -> Result<ServerIdentity> {
     match (config.server.take(), &config.directory) {
@@ -95,10 +102,51 @@ fn server_identity(config: &mut Config) -> Result<ServerIdentity> {
     }
 }
 
+/// Those who may use the REST API, where it is on; they are kept for the next run.
+fn accounts(config: &Config, registry: &mut Registry) -> Result<Option<Accounts>> {
+    if config.rest.is_none() {
+        return Ok(None);
+    }
+    let accounts = Accounts::new(config, registry.account(), registry.profiles.default().id)?;
+    registry.set_account(accounts.stored())?;
+    Ok(Some(accounts))
+}
+
+/// Where a simulator listens.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    tls: SocketAddr,
+    plain: Option<SocketAddr>,
+    rest: Option<SocketAddr>,
+}
+
+async fn listen(
+    config: &Config,
+    identity: &ServerIdentity,
+    registry: &Arc<Mutex<Registry>>,
+) -> Result<(Vec<Listener>, Addresses)> {
+    let acceptor = |config: rustls::ServerConfig| TlsAcceptor::from(Arc::new(config));
+    let speaks = Speaks::Mqtt(acceptor(tls::server_config(identity, config.release, registry)?));
+    let (socket, tls) = bind(config.bind).await?;
+    let mut listeners = vec![Listener { socket, speaks }];
+    let mut addresses = Addresses { tls, plain: None, rest: None };
+    if let Some(plain) = config.plain {
+        let (socket, address) = bind(plain).await?;
+        listeners.push(Listener { socket, speaks: Speaks::PlainMqtt });
+        addresses.plain = Some(address);
+    }
+    if let Some(rest) = config.rest {
+        let speaks = Speaks::Rest(acceptor(tls::rest_config(identity)?));
+        let (socket, address) = bind(rest).await?;
+        listeners.push(Listener { socket, speaks });
+        addresses.rest = Some(address);
+    }
+    Ok((listeners, addresses))
+}
+
 /// A running simulator. It serves until it is stopped or dropped.
 pub struct Simulator {
-    address: SocketAddr,
-    plain_address: Option<SocketAddr>,
+    addresses: Addresses,
     certificate: Certificate,
     server: Arc<Server>,
     stop: watch::Sender<()>,
@@ -116,36 +164,50 @@ impl Simulator {
     /// `file/unsupported-key` and `file/key-mismatch` for the server's identity; `usage/conflict` for a strategy that the release does not have.
     pub async fn start(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self> {
         config.check()?;
-        let pre_provisioned = std::mem::take(&mut config.pre_provisioned);
-        let registry = Arc::new(Mutex::new(Registry::open(config.state.clone(), pre_provisioned)?));
+        let mut registry = Registry::open(&config)?;
+        let accounts = accounts(&config, &mut registry)?;
+        let registry = Arc::new(Mutex::new(registry));
         let identity = server_identity(&mut config)?;
-        let tls = tls::server_config(&identity, config.release, &registry)?;
+        let (listeners, addresses) = listen(&config, &identity, &registry).await?;
         let certificate = identity.chain.into_iter().next().ok_or_else(tls::no_certificate)?;
-        let (socket, address) = bind(config.bind).await?;
-        let mut listeners = vec![Listener { socket, tls: Some(TlsAcceptor::from(Arc::new(tls))) }];
-        let mut plain_address = None;
-        if let Some(plain) = config.plain {
-            let (socket, address) = bind(plain).await?;
-            listeners.push(Listener { socket, tls: None });
-            plain_address = Some(address);
-        }
-        let release = config.release.as_str();
-        observer.event(&Event::Listening { address, plain: plain_address, release });
-        let server = Arc::new(Server::new(config, registry, observer));
+        let Addresses { tls: address, plain, rest } = addresses;
+        observer.event(&Event::Listening { address, plain, rest, release: config.release.as_str() });
+        let server = Arc::new(Server::new(config, registry, accounts, &certificate, observer));
         let (stop, stopped) = watch::channel(());
         let serve = |listener: Listener| tokio::spawn(listener.serve(Arc::clone(&server), stopped.clone()));
         let listeners = listeners.into_iter().map(serve).collect();
-        Ok(Self { address, plain_address, certificate, server, stop, listeners })
+        Ok(Self { addresses, certificate, server, stop, listeners })
     }
 
     /// Where MQTT over TLS listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.tls
     }
 
     /// Where plain MQTT listens, if it does.
     pub fn plain_address(&self) -> Option<SocketAddr> {
-        self.plain_address
+        self.addresses.plain
+    }
+
+    /// Where the REST API listens, over TLS and plain HTTP, if it does.
+    pub fn rest_address(&self) -> Option<SocketAddr> {
+        self.addresses.rest
+    }
+
+    /// The name of the tenant's administrator at the REST API, if that listens.
+    pub fn api_user(&self) -> Option<&str> {
+        self.server.accounts.as_ref().map(Accounts::administrator)
+    }
+
+    /// The password of the users of the REST API, if there is one.
+    pub fn api_password(&self) -> Option<&Secret> {
+        self.server.accounts.as_ref().map(Accounts::password)
+    }
+
+    /// An API key of the tenant's administrator, where the REST API listens and the release has API keys.
+    pub fn api_key(&self) -> Option<&Secret> {
+        let accounts = self.server.accounts.as_ref().filter(|_| self.server.release.has_api_keys());
+        accounts.map(Accounts::first_key)
     }
 
     /// The server's own certificate (the leaf): what clients pin.

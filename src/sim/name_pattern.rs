@@ -5,7 +5,10 @@ use fancy_regex::Regex;
 /// `certificateRegExPattern` of a device profile. As in ThingsBoard, any text is one; what is no regular expression
 /// refuses every device.
 #[derive(Debug, Clone)]
-pub struct NamePattern(Result<Regex, String>);
+pub struct NamePattern {
+    text: String,
+    pattern: Result<Regex, String>,
+}
 
 impl NamePattern {
     /// The pattern with this text.
@@ -14,12 +17,18 @@ impl NamePattern {
     /// back-references, possessive quantifiers. Not there: `\Q…\E`, `\p{…}` of Unicode. `\w`, `\d` and `\s` mean
     /// those of every script, where Java means ASCII.
     pub fn new(text: &str) -> Self {
-        Self(Regex::new(text).map_err(|error| format!("the name pattern cannot be used: {error}")))
+        let pattern = Regex::new(text).map_err(|error| format!("the name pattern cannot be used: {error}"));
+        Self { text: text.to_owned(), pattern }
+    }
+
+    /// The pattern as it was given.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Why no device will ever get its name by this pattern.
     pub fn problem(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.pattern {
             Ok(pattern) if pattern.captures_len() < 2 => Some(NO_GROUP),
             Ok(_) => None,
             Err(why) => Some(why),
@@ -29,7 +38,7 @@ impl NamePattern {
     /// Group 1 where the pattern is first found; nothing when the group is empty or took no part
     /// (`DeviceProvisionServiceImpl.extractDeviceNameFromCNByRegEx`).
     pub(super) fn name_in(&self, common_name: &str) -> Result<Option<String>, String> {
-        let pattern = self.0.as_ref().map_err(Clone::clone)?;
+        let pattern = self.pattern.as_ref().map_err(Clone::clone)?;
         let found =
             pattern.captures(common_name).map_err(|error| format!("the name pattern fails: {error}"))?;
         let found =

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use tbprov_contract::identity::{LONGEST_NAME, name_length};
 
-use super::config::{Config, Strategy};
 use super::credentials::HeldCredentials;
 use super::device::RegisteredDevice;
+use super::profile::{DeviceProfile, Provisioning};
 use super::registry::Registry;
 use super::release::Release;
 use super::request::{ProvisionRequest, RequestedType};
@@ -47,15 +47,6 @@ impl Decision {
     }
 }
 
-/// The device profile, as far as provisioning is concerned.
-#[derive(Debug, Clone)]
-pub(super) struct DeviceProfile {
-    pub(super) key: String,
-    pub(super) secret: Secret,
-    pub(super) strategy: Strategy,
-    pub(super) release: Release,
-}
-
 /// What the device is given instead of what it asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Substitute {
@@ -65,41 +56,44 @@ pub(super) enum Substitute {
     Other,
 }
 
-impl DeviceProfile {
-    /// That of `config`.
-    pub(super) fn new(config: &Config) -> Self {
-        let key = match &config.strategy {
-            Strategy::Chain { authority, .. } => authority.credentials_id(),
-            _ => config.provision_key.clone(),
-        };
-        let (secret, strategy) = (config.provision_secret.clone(), config.strategy.clone());
-        Self { key, secret, strategy, release: config.release }
+/// Decides as `DeviceProvisionServiceImpl.provisionDevice` does, in its order: a blank name, then key and secret, then
+/// the strategy of the device profile with this key.
+///
+/// Nothing where the core fails over its own error, and nobody ever answers: for the key of a chain profile,
+/// whatever the secret (`ResponseStatus.valueOf` of a text that is none), and for what the database alone refuses.
+pub(super) fn decide(
+    registry: &mut Registry,
+    request: &ProvisionRequest,
+    substitute: Option<Substitute>,
+) -> Option<Decision> {
+    let name = request.device_name.trim();
+    if name.is_empty() && !request.device_name.is_empty() {
+        return Some(Decision::Failure("the device name is blank".to_owned()));
     }
+    if request.key.is_empty() || request.secret.expose().is_empty() {
+        return Some(Decision::NotFound);
+    }
+    match registry.profiles.with_key(&request.key).cloned() {
+        Some(profile) => profile.decide(registry, name, request, substitute),
+        None => Some(Decision::NotFound),
+    }
+}
 
-    /// Decides as `DeviceProvisionServiceImpl.provisionDevice` does, in its order: a blank name, then key
-    /// and secret, then the strategy.
-    ///
-    /// Nothing where the core fails over its own error, and nobody ever answers: for the key of a chain profile,
-    /// whatever the secret (`ResponseStatus.valueOf` of a text that is none), and for what the database alone refuses.
-    pub(super) fn decide(
+impl DeviceProfile {
+    fn decide(
         &self,
         registry: &mut Registry,
+        name: &str,
         request: &ProvisionRequest,
         substitute: Option<Substitute>,
     ) -> Option<Decision> {
-        let name = request.device_name.trim();
-        if name.is_empty() && !request.device_name.is_empty() {
-            return Some(Decision::Failure("the device name is blank".to_owned()));
-        }
-        if request.key.is_empty() || request.secret.expose().is_empty() || request.key != self.key {
-            return Some(Decision::NotFound);
-        }
-        let decided = match self.strategy {
-            Strategy::Chain { .. } => return None,
-            _ if request.secret != self.secret => return Some(Decision::NotFound),
+        let decided = match self.provisioning {
+            Provisioning::Chain { .. } => return None,
+            _ if Some(&request.secret) != self.secret.as_ref() => return Some(Decision::NotFound),
+            Provisioning::Disabled => return Some(Decision::NotFound),
             _ if self.fails_in_the_database(name, request) => return None,
-            Strategy::AllowCreate => self.create(registry, name, request, substitute),
-            Strategy::PreProvisioned => self.check_pre_provisioned(registry, name),
+            Provisioning::AllowCreate => self.create(registry, name, request, substitute),
+            Provisioning::PreProvisioned => self.check_pre_provisioned(registry, name),
         };
         Some(decided.map_or_else(Decision::Failure, Decision::Success))
     }
@@ -127,7 +121,8 @@ impl DeviceProfile {
             Some(Substitute::Token) => random_token()?,
             Some(Substitute::Other) => other(&asked).map_err(|error| error.message)?,
         };
-        registry.create(RegisteredDevice::new(name, given, request.gateway, true)).map_err(|why| why.reason())
+        let device = RegisteredDevice::new(name, given, request.gateway, true).of_profile(self.id);
+        registry.create(device).map_err(|why| why.reason())
     }
 
     /// `CHECK_PRE_PROVISIONED_DEVICES`: what was sent is ignored, the device's own credentials are the answer.
@@ -136,7 +131,7 @@ impl DeviceProfile {
         registry: &Registry,
         name: &str,
     ) -> Result<Arc<RegisteredDevice>, String> {
-        let device = registry.named(name).filter(|device| !device.is_of_other_profile);
+        let device = registry.named(name).filter(|device| device.profile == self.id);
         let device = device.ok_or("no device with this name")?;
         if device.provisioned.load(Ordering::Relaxed) && !self.release.repeats_pre_provisioned() {
             return Err("the device was provisioned before".to_owned());
@@ -190,15 +185,20 @@ pub(super) fn checked_name(name: &str, release: Release) -> Result<String, Strin
     if name.contains('\0') {
         return Err("the device name holds a NUL".to_owned());
     }
-    // A comment and the end of an element are taken out by AntiSamy, and not told.
-    let begins_element =
-        |(_, behind): (&str, &str)| behind.starts_with(|next: char| next.is_ascii_alphabetic());
-    let has_element = name.match_indices('<').any(|(at, _)| begins_element(name.split_at(at + 1)));
-    let has_template = name.find("{{").is_some_and(|start| name[start..].contains("}}"));
-    if has_element || (has_template && release.refuses_templates()) {
+    if has_markup(name, release) {
         return Err("the device name holds markup".to_owned());
     }
     Ok(name.to_owned())
+}
+
+/// What `@NoXss` refuses, approximately.
+pub(super) fn has_markup(text: &str, release: Release) -> bool {
+    // A comment and the end of an element are taken out by AntiSamy, and not told.
+    let begins_element =
+        |(_, behind): (&str, &str)| behind.starts_with(|next: char| next.is_ascii_alphabetic());
+    let has_element = text.match_indices('<').any(|(at, _)| begins_element(text.split_at(at + 1)));
+    let has_template = text.find("{{").is_some_and(|start| text[start..].contains("}}"));
+    has_element || (has_template && release.refuses_templates())
 }
 
 fn basic(request: &ProvisionRequest, release: Release) -> Result<HeldCredentials, String> {
@@ -257,27 +257,25 @@ fn other(asked: &HeldCredentials) -> Result<HeldCredentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::config::PreProvisioned;
+    use crate::sim::config::{Config, PreProvisioned, Strategy};
 
-    fn profile(strategy: Strategy, release: Release) -> DeviceProfile {
-        DeviceProfile { key: "k".to_owned(), secret: Secret::new("s"), strategy, release }
+    /// A registry with this strategy.
+    fn of(strategy: Strategy, release: Release) -> Registry {
+        Registry::new(&Config { strategy, release, ..Config::new("k", Secret::new("s")) })
     }
 
-    fn decide(profile: &DeviceProfile, registry: &mut Registry, extra: &str) -> Decision {
-        decide_raw(
-            profile,
-            registry,
-            &format!(r#"{{"provisionDeviceKey":"k","provisionDeviceSecret":"s"{extra}}}"#),
-        )
+    fn ask(registry: &mut Registry, extra: &str) -> Decision {
+        ask_raw(registry, &format!(r#"{{"provisionDeviceKey":"k","provisionDeviceSecret":"s"{extra}}}"#))
     }
 
-    fn decide_raw(profile: &DeviceProfile, registry: &mut Registry, json: &str) -> Decision {
-        let request = ProvisionRequest::parse(json.as_bytes(), profile.release).unwrap();
-        profile.decide(registry, &request, None).unwrap()
+    fn ask_raw(registry: &mut Registry, json: &str) -> Decision {
+        let release = registry.profiles.own().release;
+        let request = ProvisionRequest::parse(json.as_bytes(), release).unwrap();
+        decide(registry, &request, None).unwrap()
     }
 
     fn status(extra: &str) -> &'static str {
-        decide(&profile(Strategy::AllowCreate, Release::V4_3), &mut Registry::default(), extra).status()
+        ask(&mut of(Strategy::AllowCreate, Release::V4_3), extra).status()
     }
 
     fn device(decision: Decision) -> Arc<RegisteredDevice> {
@@ -289,13 +287,12 @@ mod tests {
 
     #[test]
     fn a_wrong_key_or_secret_is_not_found_and_a_blank_name_fails_first() {
-        let profile = profile(Strategy::AllowCreate, Release::V4_3);
-        let mut registry = Registry::default();
+        let mut registry = of(Strategy::AllowCreate, Release::V4_3);
         let mut ask = |key: &str, secret: &str, name: &str| {
             let json = format!(
                 r#"{{"provisionDeviceKey":"{key}","provisionDeviceSecret":"{secret}","deviceName":"{name}"}}"#
             );
-            decide_raw(&profile, &mut registry, &json).status()
+            ask_raw(&mut registry, &json).status()
         };
         assert_eq!(ask("x", "s", "a"), "NOT_FOUND");
         assert_eq!(ask("k", "x", "a"), "NOT_FOUND");
@@ -305,10 +302,9 @@ mod tests {
 
     #[test]
     fn names_are_trimmed_made_and_checked() {
-        let profile = profile(Strategy::AllowCreate, Release::V4_3);
-        let mut registry = Registry::default();
-        assert_eq!(&*device(decide(&profile, &mut registry, r#","deviceName":" a ""#)).name, "a");
-        assert_eq!(device(decide(&profile, &mut registry, "")).name.len(), 20);
+        let mut registry = of(Strategy::AllowCreate, Release::V4_3);
+        assert_eq!(&*device(ask(&mut registry, r#","deviceName":" a ""#)).name, "a");
+        assert_eq!(device(ask(&mut registry, "")).name.len(), 20);
         let name = |name: &str| status(&format!(r#","deviceName":"{name}""#));
         assert_eq!(name(&"x".repeat(255)), "SUCCESS");
         assert_eq!(name(&"x".repeat(256)), "FAILURE");
@@ -319,8 +315,8 @@ mod tests {
 
     #[test]
     fn a_type_without_its_field_gets_a_random_token() {
-        let profile = profile(Strategy::AllowCreate, Release::V4_3);
-        let decision = decide(&profile, &mut Registry::default(), r#","credentialsType":"X509_CERTIFICATE""#);
+        let mut registry = of(Strategy::AllowCreate, Release::V4_3);
+        let decision = ask(&mut registry, r#","credentialsType":"X509_CERTIFICATE""#);
         assert!(matches!(device(decision).credentials, HeldCredentials::Token(_)));
         assert_eq!(status(r#","credentialsType":"ACCESS_TOKEN","hash":"x""#), "FAILURE");
     }
@@ -338,21 +334,26 @@ mod tests {
     fn only_the_newest_release_refuses_control_characters() {
         let extra = r#","token":"a\u0001b""#;
         assert_eq!(status(extra), "FAILURE");
-        let older = profile(Strategy::AllowCreate, Release::V3_8);
-        assert_eq!(decide(&older, &mut Registry::default(), extra).status(), "SUCCESS");
+        let mut older = of(Strategy::AllowCreate, Release::V3_8);
+        assert_eq!(ask(&mut older, extra).status(), "SUCCESS");
     }
 
     #[test]
     fn a_pre_provisioned_device_answers_with_its_own_credentials() {
         for (release, second) in [(Release::V3_8, "SUCCESS"), (Release::V4_3, "FAILURE")] {
-            let profile = profile(Strategy::PreProvisioned, release);
-            let mut registry = Registry::open(None, vec![PreProvisioned::new("a")]).unwrap();
+            let mut registry = Registry::open(&Config {
+                strategy: Strategy::PreProvisioned,
+                release,
+                pre_provisioned: vec![PreProvisioned::new("a")],
+                ..Config::new("k", Secret::new("s"))
+            })
+            .unwrap();
             let extra = r#","deviceName":"a","credentialsType":"X509_CERTIFICATE","hash":"x""#;
-            let device = device(decide(&profile, &mut registry, extra));
+            let device = device(ask(&mut registry, extra));
             assert!(matches!(device.credentials, HeldCredentials::Token(_)));
-            assert_eq!(decide(&profile, &mut registry, extra).status(), second);
-            assert_eq!(decide(&profile, &mut registry, r#","deviceName":"b""#).status(), "FAILURE");
-            assert_eq!(decide(&profile, &mut registry, "").status(), "FAILURE");
+            assert_eq!(ask(&mut registry, extra).status(), second);
+            assert_eq!(ask(&mut registry, r#","deviceName":"b""#).status(), "FAILURE");
+            assert_eq!(ask(&mut registry, "").status(), "FAILURE");
         }
     }
 }

@@ -188,6 +188,116 @@ impl Release {
     pub fn grants_provision_topic_to_devices(self) -> bool {
         self <= Self::V3_8
     }
+
+    /// The newest version of those that it stands for, as `GET /api/system/info` tells it.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::V3_2 => "3.2.2",
+            Self::V3_4 => "3.4.4",
+            Self::V3_6 => "3.6.4",
+            Self::V3_8 => "3.8.1",
+            Self::V4_0 => "4.0.2",
+            Self::V4_3 => "4.3.1.3",
+        }
+    }
+
+    /// Whether the REST API has `GET /api/system/info`: from 3.3 on.
+    pub fn tells_its_version(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether the REST API takes tokens in `Authorization` too, and not in `X-Authorization` alone: from 3.3 on
+    /// (`JwtTokenAuthenticationProcessingFilter`).
+    pub fn takes_authorization_header(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether there are API keys: from 4.3 on (`ApiKeyController`).
+    pub fn has_api_keys(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    /// Whether a token with a wrong signature counts as expired (401/11): from 3.3 on. Before, it is unknown (401/10).
+    pub fn takes_bad_signature_for_expired(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether a pair of tokens has the member `scope`, null: from 3.3 to 3.6.4 (`JwtPair`).
+    pub fn shows_scope_of_tokens(self) -> bool {
+        matches!(self, Self::V3_4 | Self::V3_6)
+    }
+
+    /// Whether entities have a `version`, by which a change of somebody else is noticed (409/35): from 3.8 on
+    /// (`HasVersion`).
+    pub fn counts_versions(self) -> bool {
+        self >= Self::V3_8
+    }
+
+    /// Whether the time in an error of the REST API is text: up to 3.4.4. Later it is a number.
+    pub fn writes_times_as_text(self) -> bool {
+        self <= Self::V3_4
+    }
+
+    /// Whether bodies that cannot be read, and other methods than a path has, get Spring's own form of an error, with
+    /// an empty `message`: 3.2 alone. Later, ThingsBoard's form (`ThingsboardErrorResponseHandler`).
+    pub fn shows_errors_of_spring(self) -> bool {
+        self == Self::V3_2
+    }
+
+    /// Whether a path that is not there gets ThingsBoard's form of an error: from 3.5 on. Before, Spring's.
+    pub fn codes_unknown_paths(self) -> bool {
+        self >= Self::V3_6
+    }
+
+    /// Whether the texts and paths are those of Spring 6: from 3.7 on. A slash at the end of a path then counts.
+    pub fn speaks_spring_6(self) -> bool {
+        self >= Self::V3_8
+    }
+
+    /// Whether a controller is chosen by the path alone, and not by the parameters there are: from 4.3 on.
+    pub fn maps_by_path_alone(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    /// Whether 404 names the entity and its id: from 3.3 on (`BaseController.checkNotNull`).
+    pub fn names_what_is_not_found(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether a body without a member that must be there is told so: from 3.5 on (`ConstraintValidator`).
+    pub fn checks_missing_members(self) -> bool {
+        self >= Self::V3_6
+    }
+
+    /// Whether NUL in a device's name is refused before the database does it: from 3.5 on.
+    pub fn refuses_nul_in_names(self) -> bool {
+        self >= Self::V3_6
+    }
+
+    /// Whether there is `POST /api/device-with-credentials`: from 3.3 on.
+    pub fn makes_devices_with_credentials(self) -> bool {
+        self >= Self::V3_4
+    }
+
+    /// Whether that call, with a name that is taken, gives the device of this name the credentials: 3.3 to 3.4.4.
+    pub fn reuses_devices_of_the_name(self) -> bool {
+        self == Self::V3_4
+    }
+
+    /// Whether there is `GET /api/deviceProfile/names`: from 3.5 on.
+    pub fn lists_profile_names(self) -> bool {
+        self >= Self::V3_6
+    }
+
+    /// Whether there is `GET /api/device-connectivity/mqtts/certificate/download`: from 3.5 on.
+    pub fn gives_certificate(self) -> bool {
+        self >= Self::V3_6
+    }
+
+    /// Whether saving the credentials that a device has already closes its session: up to 4.2.1.
+    pub fn ends_sessions_of_the_same_credentials(self) -> bool {
+        self <= Self::V4_0
+    }
 }
 
 impl fmt::Display for Release {
@@ -251,16 +361,35 @@ mod tests {
                 release.ignores_user_of_client_only(),
                 release.escapes_html(),
                 release.grants_provision_topic_to_devices(),
+                release.tells_its_version(),
+                release.takes_authorization_header(),
+                release.has_api_keys(),
+                release.takes_bad_signature_for_expired(),
+                release.shows_scope_of_tokens(),
+                release.counts_versions(),
+                release.writes_times_as_text(),
+                release.shows_errors_of_spring(),
+                release.codes_unknown_paths(),
+                release.speaks_spring_6(),
+                release.maps_by_path_alone(),
+                release.names_what_is_not_found(),
+                release.checks_missing_members(),
+                release.refuses_nul_in_names(),
+                release.makes_devices_with_credentials(),
+                release.reuses_devices_of_the_name(),
+                release.lists_profile_names(),
+                release.gives_certificate(),
+                release.ends_sessions_of_the_same_credentials(),
             ]
             .map(|answer| if answer { '1' } else { '.' })
             .into_iter()
             .collect::<String>()
         };
-        assert_eq!(row(Release::V3_2), ".1..1.....1.............111");
-        assert_eq!(row(Release::V3_4), ".1..1.1....1...11..11.11..1");
-        assert_eq!(row(Release::V3_6), "..1.1111...1...111.11.11..1");
-        assert_eq!(row(Release::V3_8), "..11111111.11..111111.11..1");
-        assert_eq!(row(Release::V4_0), "1.11111111.11..111111.11...");
-        assert_eq!(row(Release::V4_3), "1.11.11111.1111111.11111...");
+        assert_eq!(row(Release::V3_2), ".1..1.....1.............111......11..........1");
+        assert_eq!(row(Release::V3_4), ".1..1.1....1...11..11.11..111.11.1....1..11..1");
+        assert_eq!(row(Release::V3_6), "..1.1111...1...111.11.11..111.11...1..1111.111");
+        assert_eq!(row(Release::V3_8), "..11111111.11..111111.11..111.1.1..11.1111.111");
+        assert_eq!(row(Release::V4_0), "1.11111111.11..111111.11...11.1.1..11.1111.111");
+        assert_eq!(row(Release::V4_3), "1.11.11111.1111111.11111...1111.1..1111111.11.");
     }
 }

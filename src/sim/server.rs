@@ -11,28 +11,35 @@ use tokio::sync::oneshot;
 use super::admission::Admission;
 use super::chain::{self, Registration};
 use super::config::Config;
-use super::device::RegisteredDevice;
+use super::device::{Doing, RegisteredDevice};
+use super::device_session::arrival;
 use super::event::{Event, Observer};
 use super::fault::Fault;
 use super::injector::Injector;
-use super::provisioning::{Decision, DeviceProfile, Substitute};
+use super::provisioning::{self, Decision, Substitute};
 use super::registry::Registry;
 use super::release::Release;
 use super::request::ProvisionRequest;
+use super::rest::Accounts;
+use super::storage::Keep;
+use crate::identity::Certificate;
 
 /// One simulator.
 pub(super) struct Server {
     pub(super) release: Release,
     pub(super) injector: Injector,
     pub(super) admission: Admission,
-    /// Whether stored values are kept.
-    pub(super) keep_values: bool,
-    profile: DeviceProfile,
+    /// Which stored values are kept.
+    pub(super) keep: Keep,
+    /// Those who may use the REST API, where it is on.
+    pub(super) accounts: Option<Accounts>,
     pub(super) provisioning_lifetime: Duration,
     pub(super) unanswered_lifetime: Duration,
     pub(super) unconnected_lifetime: Duration,
     /// Of one listening socket.
     pub(super) most_connections: usize,
+    /// Its own certificate, as PEM.
+    pub(super) certificate: String,
     registry: Arc<Mutex<Registry>>,
     /// Whether creating a device writes a file.
     persistent: bool,
@@ -43,17 +50,29 @@ pub(super) struct Server {
 
 impl Server {
     /// What the rest of `config` asks for, with the devices of `registry`.
-    pub(super) fn new(config: Config, registry: Arc<Mutex<Registry>>, observer: Arc<dyn Observer>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        registry: Arc<Mutex<Registry>>,
+        accounts: Option<Accounts>,
+        certificate: &Certificate,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let keep = match (config.keep_values, &accounts) {
+            (true, _) => Keep::All,
+            (false, Some(_)) => Keep::Newest,
+            (false, None) => Keep::Nothing,
+        };
         Self {
             release: config.release,
             admission: Admission::new(&config),
-            keep_values: config.keep_values,
-            profile: DeviceProfile::new(&config),
+            keep,
+            accounts,
             injector: Injector::new(config.faults),
             provisioning_lifetime: config.provisioning_lifetime,
             unanswered_lifetime: config.unanswered_lifetime,
             unconnected_lifetime: config.unconnected_lifetime,
             most_connections: config.most_connections,
+            certificate: certificate.to_pem(),
             registry,
             persistent: config.state.is_some(),
             observer,
@@ -72,35 +91,32 @@ impl Server {
         request: ProvisionRequest,
         substitute: Option<Substitute>,
     ) -> Option<Decision> {
-        let decide = move |profile: &DeviceProfile, registry: &mut Registry| {
-            profile.decide(registry, &request, substitute)
-        };
+        let decide = move |registry: &mut Registry| provisioning::decide(registry, &request, substitute);
         self.run(decide).await.unwrap_or_else(|why| Some(Decision::Failure(why)))
     }
 
     /// Registers the device with these certificates, leaf first, where the strategy says so.
     pub(super) async fn register(self: &Arc<Self>, sent: Vec<CertificateDer<'static>>) -> Registration {
-        let register =
-            move |profile: &DeviceProfile, registry: &mut Registry| chain::register(profile, registry, &sent);
+        let register = move |registry: &mut Registry| chain::register(registry, &sent);
         let registration = self.run(register).await.unwrap_or_else(Registration::Refused);
         if let Registration::Replaced(device) = &registration
             && self.release.ends_sessions_of_replaced_certificates()
         {
-            self.sessions.end(&device.name);
+            self.sessions.end(&device.name, "the device has another certificate");
         }
         registration
     }
 
     /// Does what may change the devices, away from the tasks that serve when that writes a file.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&DeviceProfile, &mut Registry) -> T + Send + 'static,
+        work: impl FnOnce(&mut Registry) -> T + Send + 'static,
     ) -> Result<T, String> {
         if !self.persistent {
-            return Ok(work(&self.profile, &mut self.registry()));
+            return Ok(work(&mut self.registry()));
         }
         let server = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || work(&server.profile, &mut server.registry()));
+        let done = tokio::task::spawn_blocking(move || work(&mut server.registry()));
         done.await.map_err(|error| error.to_string())
     }
 }
@@ -138,6 +154,13 @@ impl Peer {
         self.emit(&Event::NotSimulated { connection, device, what });
     }
 
+    /// Notes what a device does, where the REST API shows it.
+    pub(super) fn note(&self, device: &RegisteredDevice, what: Doing) {
+        if self.server.accounts.is_some() {
+            device.note(what, arrival());
+        }
+    }
+
     pub(super) fn tell(&self, fault: Fault) {
         self.emit(&Event::Fault { connection: self.connection, name: fault.name() });
     }
@@ -157,10 +180,10 @@ impl Sessions {
         Place { peer: peer.clone(), device: device.to_owned(), ended }
     }
 
-    /// Ends the session of a device whose credentials have changed.
-    fn end(&self, device: &str) {
+    /// Ends the session of a device that lost its right to it.
+    pub(super) fn end(&self, device: &str, why: &'static str) {
         if let Some((_, alive)) = self.lock().remove(device) {
-            let _ = alive.send("the device has another certificate");
+            let _ = alive.send(why);
         }
     }
 

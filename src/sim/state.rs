@@ -1,10 +1,11 @@
-//! The state file: the devices of the simulator, kept between runs.
+//! The state file: the devices of the simulator, its device profiles and its account, kept between runs.
 //!
-//! It is a journal. Its first line says what it is; each line after that is a device as it is from then on. Of a name
-//! that comes twice the last line counts. A device more costs one line, however many there are. The start of a run
-//! writes the file anew, with one line for each device.
+//! It is a journal. Its first line says what it is; each line after that is a device, a profile or the account as it is
+//! from then on, or tells that one was deleted. Of what comes twice the last line counts. A device more costs one line,
+//! however many there are. The start of a run writes the file anew, with one line for each thing.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -12,13 +13,18 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::profile::Document;
+use super::uuid::Uuid;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::files::{self, Access, Failure};
 
 /// What the file's `schema` says.
-const SCHEMA: &str = "tbprov-sim/2";
+const SCHEMA: &str = "tbprov-sim/3";
 
-/// What it said when the file was one JSON object, up to version 0.2.
+/// What it said when each line was a device, up to version 0.2.
+const DEVICES_SCHEMA: &str = "tbprov-sim/2";
+
+/// What it said when the file was one JSON object.
 const OLD_SCHEMA: &str = "tbprov-sim/1";
 
 /// The first line.
@@ -34,6 +40,31 @@ struct OldFile {
     devices: Vec<StoredDevice>,
 }
 
+/// One line after the first.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Line {
+    /// A device as it is from then on.
+    Device(StoredDevice),
+    /// The device of this name was deleted.
+    Removed(String),
+    /// A device profile as it is from then on.
+    Profile(StoredProfile),
+    /// The device profile of this id was deleted.
+    RemovedProfile(Uuid),
+    /// What opens the REST API from then on.
+    Account(StoredAccount),
+}
+
+/// What a state file holds.
+#[derive(Default)]
+pub(super) struct Stored {
+    /// Oldest first.
+    pub(super) devices: Vec<StoredDevice>,
+    pub(super) profiles: Vec<StoredProfile>,
+    pub(super) account: Option<StoredAccount>,
+}
+
 /// One device in the file.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct StoredDevice {
@@ -41,10 +72,66 @@ pub(super) struct StoredDevice {
     pub(super) credentials: StoredCredentials,
     #[serde(default)]
     pub(super) gateway: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Of files of the older schemas: whether it belongs to ThingsBoard's own profile.
+    #[serde(default, skip_serializing)]
     pub(super) other_profile: bool,
     #[serde(default)]
     pub(super) provisioned: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<Uuid>,
+    /// Nothing for the profile that the simulator is started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) profile: Option<Uuid>,
+    /// Of the device and of its credentials.
+    #[serde(default = "first_versions", skip_serializing_if = "are_first")]
+    pub(super) versions: [u32; 2],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) label: Option<Box<str>>,
+}
+
+/// The versions of what was never changed.
+pub(super) const fn first_versions() -> [u32; 2] {
+    [1, 1]
+}
+
+fn are_first(versions: &[u32; 2]) -> bool {
+    *versions == first_versions()
+}
+
+/// Where a device profile comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ProfileKind {
+    /// ThingsBoard's own.
+    Default,
+    /// The one that the simulator is started with.
+    Own,
+    /// One that was made over REST.
+    Made,
+}
+
+/// One device profile in the file; its secret is in clear text.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredProfile {
+    pub(super) id: Uuid,
+    pub(super) kind: ProfileKind,
+    #[serde(default)]
+    pub(super) version: u32,
+    #[serde(default)]
+    pub(super) document: Document,
+}
+
+/// What opens the REST API, in clear text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredAccount {
+    pub(super) password: String,
+    pub(super) api_key: String,
+}
+
+impl fmt::Debug for StoredAccount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[account]")
+    }
 }
 
 /// A device's credentials in the file, in clear text.
@@ -56,47 +143,83 @@ pub(super) enum StoredCredentials {
     MqttBasic { client_id: String, user_name: String, password: String },
 }
 
-/// Reads the devices of `path`, oldest first, each as it was at the end; none when there is no such file yet.
+/// Reads `path`: each thing as it was at the end; nothing when there is no such file yet.
 ///
 /// A last line that is not whole, which a killed run leaves, counts for nothing.
 ///
 /// # Errors
 /// `store/corrupt` when the file is not what the simulator wrote, `store/io` when it cannot be read.
-pub(super) fn load(path: &Path) -> Result<Vec<StoredDevice>> {
+pub(super) fn load(path: &Path) -> Result<Stored> {
     let text = match fs::read(path) {
         Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
         Err(error) => return Err(cannot("read", path, error)),
     };
     let (first, rest) = split_line(&text);
     match serde_json::from_slice::<Head>(first) {
-        Ok(head) if head.schema == SCHEMA => journal(path, rest),
+        Ok(head) if head.schema == SCHEMA => journal(path, rest, |line| serde_json::from_slice(line)),
+        Ok(head) if head.schema == DEVICES_SCHEMA => {
+            journal(path, rest, |line| serde_json::from_slice(line).map(Line::Device))
+        }
         _ => old(path, &text),
     }
 }
 
-fn journal(path: &Path, mut rest: &[u8]) -> Result<Vec<StoredDevice>> {
-    let mut devices: Vec<StoredDevice> = Vec::new();
-    let mut places = HashMap::new();
+fn journal(path: &Path, mut rest: &[u8], read: impl Fn(&[u8]) -> serde_json::Result<Line>) -> Result<Stored> {
+    let mut journal = Journal::default();
     let mut number = 1;
     while !rest.is_empty() {
         let (line, behind) = split_line(rest);
         number += 1;
-        match serde_json::from_slice::<StoredDevice>(line) {
-            Ok(device) => match places.get(&device.name) {
-                Some(place) => devices[*place] = device,
-                None => {
-                    places.insert(device.name.clone(), devices.len());
-                    devices.push(device);
-                }
-            },
+        match read(line) {
+            Ok(line) => journal.add(line),
             Err(_) if behind.is_empty() && !rest.ends_with(b"\n") => break,
             // serde_json's message may quote the file, which holds secrets: only the place is told.
             Err(error) => return Err(corrupt(path, &format!("line {number}, column {}", error.column()))),
         }
         rest = behind;
     }
-    Ok(devices)
+    Ok(journal.end())
+}
+
+/// The lines so far: what came last of each thing, in the order in which the things came.
+#[derive(Default)]
+struct Journal {
+    devices: Vec<Option<StoredDevice>>,
+    places: HashMap<String, usize>,
+    profiles: Vec<StoredProfile>,
+    account: Option<StoredAccount>,
+}
+
+impl Journal {
+    fn add(&mut self, line: Line) {
+        match line {
+            Line::Device(device) => {
+                let place = *self.places.entry(device.name.clone()).or_insert(self.devices.len());
+                match self.devices.get_mut(place) {
+                    Some(known) => *known = Some(device),
+                    None => self.devices.push(Some(device)),
+                }
+            }
+            Line::Removed(name) => {
+                let place = self.places.remove(&name);
+                if let Some(known) = place.and_then(|place| self.devices.get_mut(place)) {
+                    *known = None;
+                }
+            }
+            Line::Profile(profile) => {
+                self.profiles.retain(|known| known.id != profile.id);
+                self.profiles.push(profile);
+            }
+            Line::RemovedProfile(id) => self.profiles.retain(|known| known.id != id),
+            Line::Account(account) => self.account = Some(account),
+        }
+    }
+
+    fn end(self) -> Stored {
+        let devices = self.devices.into_iter().flatten().collect();
+        Stored { devices, profiles: self.profiles, account: self.account }
+    }
 }
 
 /// The first line without its end, and what is behind it.
@@ -107,34 +230,37 @@ fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn old(path: &Path, text: &[u8]) -> Result<Vec<StoredDevice>> {
+fn old(path: &Path, text: &[u8]) -> Result<Stored> {
     let file: OldFile = serde_json::from_slice(text)
         .map_err(|error| corrupt(path, &format!("line {}, column {}", error.line(), error.column())))?;
     if file.schema != OLD_SCHEMA {
-        return Err(corrupt(path, &format!("its schema is neither {SCHEMA} nor {OLD_SCHEMA}")));
+        return Err(corrupt(
+            path,
+            &format!("its schema is none of {SCHEMA}, {DEVICES_SCHEMA}, {OLD_SCHEMA}"),
+        ));
     }
-    Ok(file.devices)
+    Ok(Stored { devices: file.devices, ..Stored::default() })
 }
 
-/// Writes `path` anew with these devices, for its owner alone.
+/// Writes `path` anew with these lines, for its owner alone.
 ///
 /// # Errors
 /// `store/io`, and `path` is as it was.
-pub(super) fn save(path: &Path, devices: impl Iterator<Item = StoredDevice>) -> Result<()> {
+pub(super) fn save(path: &Path, lines: impl Iterator<Item = Line>) -> Result<()> {
     let mut text = Zeroizing::new(Vec::new());
     write_line(&mut text, &Head { schema: SCHEMA.to_owned() })?;
-    devices.into_iter().try_for_each(|device| write_line(&mut text, &device))?;
+    lines.into_iter().try_for_each(|line| write_line(&mut text, &line))?;
     files::replace(path, &text, Access::Owner).map_err(Failure::in_store)
 }
 
-/// Adds a device as it is now to the end of `path`, which [`save`] has written.
+/// Adds a line to the end of `path`, which [`save`] has written.
 ///
 /// # Errors
 /// `store/io`, and `path` is as it was.
-pub(super) fn add(path: &Path, device: &StoredDevice) -> Result<()> {
-    let mut line = Zeroizing::new(Vec::new());
-    write_line(&mut line, device)?;
-    files::append(path, &line).map_err(Failure::in_store)
+pub(super) fn add(path: &Path, line: &Line) -> Result<()> {
+    let mut text = Zeroizing::new(Vec::new());
+    write_line(&mut text, line)?;
+    files::append(path, &text).map_err(Failure::in_store)
 }
 
 fn write_line(text: &mut Vec<u8>, line: &impl Serialize) -> Result<()> {
@@ -168,28 +294,36 @@ mod tests {
             gateway: false,
             other_profile: false,
             provisioned: true,
+            id: None,
+            profile: None,
+            versions: first_versions(),
+            label: None,
         }
     }
 
     fn names(path: &Path) -> Vec<String> {
-        load(path).unwrap().into_iter().map(|device| device.name).collect()
+        load(path).unwrap().devices.into_iter().map(|device| device.name).collect()
     }
 
     fn save_these(path: &Path, names: &[&str]) {
-        save(path, names.iter().map(|name| device(name))).unwrap();
+        save(path, names.iter().map(|name| Line::Device(device(name)))).unwrap();
     }
 
     #[test]
     fn what_was_saved_and_added_is_loaded_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        assert!(load(&path).unwrap().is_empty());
+        assert!(names(&path).is_empty());
         save_these(&path, &["a"]);
         save_these(&path, &["a", "b"]);
-        add(&path, &device("c")).unwrap();
-        add(&path, &StoredDevice { gateway: true, ..device("a") }).unwrap();
+        add(&path, &Line::Device(device("c"))).unwrap();
+        add(&path, &Line::Device(StoredDevice { gateway: true, ..device("a") })).unwrap();
         assert_eq!(names(&path), ["a", "b", "c"]);
-        assert!(load(&path).unwrap()[0].gateway);
+        assert!(load(&path).unwrap().devices[0].gateway);
+        add(&path, &Line::Removed("a".to_owned())).unwrap();
+        assert_eq!(names(&path), ["b", "c"]);
+        add(&path, &Line::Device(device("a"))).unwrap();
+        assert_eq!(names(&path), ["b", "c", "a"]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -205,7 +339,7 @@ mod tests {
             files::replace(&path, &whole[..length], Access::Owner).unwrap();
             assert_eq!(names(&path), ["a"], "{length}");
         }
-        let torn_inside = [&whole[..begin], b"{\"name\":\"hunter2\n", &whole[begin..]].concat();
+        let torn_inside = [&whole[..begin], b"{\"device\":{\"name\":\"hunter2\n", &whole[begin..]].concat();
         files::replace(&path, &torn_inside, Access::Owner).unwrap();
         let error = load(&path).err().unwrap();
         assert_eq!(error.code, ErrorCode::StoreCorrupt);
@@ -222,6 +356,13 @@ mod tests {
             files::replace(&path, &text, Access::Owner).unwrap();
             assert_eq!(names(&path), ["a", "b"]);
         }
+        let lines = format!(
+            "{{\"schema\":\"{DEVICES_SCHEMA}\"}}\n{}\n{}\n",
+            serde_json::to_string(&device("a")).unwrap(),
+            serde_json::to_string(&device("b")).unwrap()
+        );
+        files::replace(&path, lines.as_bytes(), Access::Owner).unwrap();
+        assert_eq!(names(&path), ["a", "b"]);
     }
 
     #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! What a device has in ThingsBoard's store of time series: one value for each key and millisecond.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde::Serialize;
 
@@ -22,6 +22,19 @@ const REMEMBERED: usize = 1_000_000;
 /// How many keys of a device are remembered.
 const MOST_KEYS: usize = 10_000;
 
+/// How many values of a device are kept where the REST API is on, and how many bytes of them: the oldest make place.
+const MOST_VALUES: usize = 10_000;
+const MOST_BYTES: usize = 1_000_000;
+
+/// Which values are kept, and not only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    Nothing,
+    /// Of the newest times, as many as the bounds allow.
+    Newest,
+    All,
+}
+
 /// One stored value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StoredValue {
@@ -41,12 +54,15 @@ pub(super) struct Store {
     remembered: usize,
     stored: u64,
     is_lower_bound: bool,
-    values: BTreeMap<(i64, Box<str>), String>,
+    /// As JSON.
+    values: BTreeMap<(i64, Box<str>), Box<str>>,
+    /// Of keys and values together.
+    bytes: usize,
 }
 
 impl Store {
     /// Stores readings; how many values are new. Readings that the database refuses are dropped, each as a whole.
-    pub(super) fn add(&mut self, readings: &[Reading<'_>], keep_values: bool) -> u64 {
+    pub(super) fn add(&mut self, readings: &[Reading<'_>], keep: Keep) -> u64 {
         let before = self.stored;
         for reading in readings {
             let Some(ts) = reading.ts.filter(|ts| *ts <= LATEST) else { continue };
@@ -55,12 +71,23 @@ impl Store {
             }
             for (key, value) in &reading.values {
                 self.count(key, ts);
-                if keep_values {
-                    self.values.insert((ts, key.as_ref().into()), value::stored(value));
+                if keep != Keep::Nothing {
+                    self.keep(ts, key, value::stored_json(value));
                 }
             }
         }
+        while keep == Keep::Newest && (self.values.len() > MOST_VALUES || self.bytes > MOST_BYTES) {
+            let Some(((_, key), value)) = self.values.pop_first() else { break };
+            self.bytes -= key.len() + value.len();
+        }
         self.stored - before
+    }
+
+    fn keep(&mut self, ts: i64, key: &str, value: String) {
+        self.bytes += key.len() + value.len();
+        if let Some(before) = self.values.insert((ts, key.into()), value.into()) {
+            self.bytes -= key.len() + before.len();
+        }
     }
 
     fn count(&mut self, key: &str, ts: i64) {
@@ -94,12 +121,42 @@ impl Store {
 
     /// The values that were kept, in order of time, then key.
     pub(super) fn values(&self) -> Vec<StoredValue> {
-        let stored = |((ts, key), value): (&(i64, Box<str>), &String)| StoredValue {
-            ts: *ts,
-            key: key.to_string(),
-            value: value.clone(),
-        };
-        self.values.iter().map(stored).collect()
+        let mut all = Vec::with_capacity(self.values.len());
+        for ((ts, key), value) in &self.values {
+            all.push(StoredValue { ts: *ts, key: key.to_string(), value: as_text(value) });
+        }
+        all
+    }
+
+    /// The names of the keys of which values are kept.
+    pub(super) fn keys(&self) -> BTreeSet<&str> {
+        self.values.keys().map(|(_, key)| key.as_ref()).collect()
+    }
+
+    /// The value of the latest time of a key, as JSON.
+    pub(super) fn latest(&self, key: &str) -> Option<(i64, &str)> {
+        let mut newest = self.values.iter().rev();
+        newest.find(|((_, name), _)| name.as_ref() == key).map(|((ts, _), value)| (*ts, value.as_ref()))
+    }
+
+    /// The values of a key from one time to before another, as JSON, in order of time.
+    pub(super) fn range<'a>(
+        &'a self,
+        key: &'a str,
+        from: i64,
+        to: i64,
+    ) -> impl DoubleEndedIterator<Item = (i64, &'a str)> {
+        let within = (from < to).then(|| self.values.range((from, Box::default())..(to, Box::default())));
+        let of_key = within.into_iter().flatten().filter(move |((_, name), _)| name.as_ref() == key);
+        of_key.map(|((ts, _), value)| (*ts, value.as_ref()))
+    }
+}
+
+/// A kept value as text: JSON text without its quotes.
+pub(super) fn as_text(json: &str) -> String {
+    match json.starts_with('"') {
+        true => serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()),
+        false => json.to_owned(),
     }
 }
 
@@ -157,8 +214,8 @@ mod tests {
     #[test]
     fn a_key_has_one_value_a_millisecond() {
         let mut store = Store::default();
-        assert_eq!(store.add(&[reading(5, &["a", "b"]), reading(6, &["a"])], true), 3);
-        assert_eq!(store.add(&[reading(6, &["a"]), reading(5, &["a"]), reading(4, &["a"])], true), 1);
+        assert_eq!(store.add(&[reading(5, &["a", "b"]), reading(6, &["a"])], Keep::All), 3);
+        assert_eq!(store.add(&[reading(6, &["a"]), reading(5, &["a"]), reading(4, &["a"])], Keep::All), 1);
         assert_eq!((store.stored(), store.is_lower_bound()), (4, false));
         let values: Vec<_> = store.values().into_iter().map(|value| (value.ts, value.key)).collect();
         let expected = [(4, "a"), (5, "a"), (5, "b"), (6, "a")].map(|(ts, key)| (ts, key.to_owned()));
@@ -170,7 +227,7 @@ mod tests {
         let mut store = Store::default();
         for number in ["1", "2"] {
             let values = vec![(Cow::Borrowed("a"), Json::Number(number))];
-            store.add(&[Reading { ts: Some(5), values }], true);
+            store.add(&[Reading { ts: Some(5), values }], Keep::All);
         }
         assert_eq!(store.values(), [StoredValue { ts: 5, key: "a".to_owned(), value: "2".to_owned() }]);
     }
@@ -191,12 +248,12 @@ mod tests {
             (&["a\0b"], 0),
             (&["a", too_long], 0),
         ] {
-            assert_eq!(Store::default().add(&[reading(5, keys)], false), stored, "{keys:?}");
+            assert_eq!(Store::default().add(&[reading(5, keys)], Keep::Nothing), stored, "{keys:?}");
         }
         for (ts, stored) in [(LATEST, 1), (LATEST + 1, 0), (0, 1), (-1, 1)] {
-            assert_eq!(Store::default().add(&[reading(ts, &["a"])], false), stored, "{ts}");
+            assert_eq!(Store::default().add(&[reading(ts, &["a"])], Keep::Nothing), stored, "{ts}");
         }
-        assert_eq!(Store::default().add(&[Reading { ts: None, ..reading(0, &["a"]) }], false), 0);
+        assert_eq!(Store::default().add(&[Reading { ts: None, ..reading(0, &["a"]) }], Keep::Nothing), 0);
     }
 
     #[test]
@@ -215,12 +272,12 @@ mod tests {
         let mut store = Store::default();
         let most = i64::try_from(REMEMBERED_OF_A_KEY).unwrap();
         for ts in 0..=most {
-            store.add(&[reading(ts, &["a"])], false);
+            store.add(&[reading(ts, &["a"])], Keep::Nothing);
         }
         assert_eq!((store.stored(), store.is_lower_bound()), (REMEMBERED_OF_A_KEY as u64 + 1, false));
-        assert_eq!(store.add(&[reading(1, &["a"])], false), 0);
+        assert_eq!(store.add(&[reading(1, &["a"])], Keep::Nothing), 0);
         assert!(!store.is_lower_bound());
-        assert_eq!(store.add(&[reading(0, &["a"])], false), 0);
+        assert_eq!(store.add(&[reading(0, &["a"])], Keep::Nothing), 0);
         assert!(store.is_lower_bound());
         assert_eq!(store.remembered, REMEMBERED_OF_A_KEY);
     }
@@ -230,10 +287,12 @@ mod tests {
         let mut store = Store::default();
         for number in 0..=MOST_KEYS {
             let key = number.to_string();
-            store
-                .add(&[Reading { ts: Some(1), values: vec![(Cow::Owned(key), Json::Boolean(true))] }], false);
+            store.add(
+                &[Reading { ts: Some(1), values: vec![(Cow::Owned(key), Json::Boolean(true))] }],
+                Keep::Nothing,
+            );
         }
         assert_eq!((store.stored(), store.is_lower_bound()), (MOST_KEYS as u64, true));
-        assert_eq!(store.add(&[reading(2, &["7"])], false), 1);
+        assert_eq!(store.add(&[reading(2, &["7"])], Keep::Nothing), 1);
     }
 }

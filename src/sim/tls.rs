@@ -24,6 +24,22 @@ use crate::tls::verify_signature;
 /// How many sessions may be resumed; a test's worth, not a fleet's.
 const SESSIONS: usize = 256;
 
+/// TLS 1.2 and 1.3 for the REST API, which wants no client certificate.
+pub(super) fn rest_config(identity: &ServerIdentity) -> Result<ServerConfig> {
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(identity))));
+    Ok(config)
+}
+
+fn certified(identity: &ServerIdentity) -> CertifiedKey {
+    let chain = identity.chain.iter().map(|certificate| certificate.der().clone()).collect();
+    CertifiedKey::new(chain, tls_key(Arc::clone(&identity.key)))
+}
+
 /// TLS 1.2 and 1.3, a client certificate wanted and not needed, as `MqttSslHandlerProvider` sets it up.
 pub(super) fn server_config(
     identity: &ServerIdentity,
@@ -33,8 +49,6 @@ pub(super) fn server_config(
     let leaf = identity.chain.first().ok_or_else(no_certificate)?;
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let verifier = Verifier::new(leaf, &provider, release, registry)?;
-    let chain = identity.chain.iter().map(|certificate| certificate.der().clone()).collect();
-    let certified = CertifiedKey::new(chain, tls_key(Arc::clone(&identity.key)));
     // Not by rustls' keys_match, which cannot read version 1 certificates.
     if !leaf.is_for(&*identity.key) {
         let message = "the simulator's certificate belongs to another private key";
@@ -44,7 +58,7 @@ pub(super) fn server_config(
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(&error.to_string()))?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(identity))));
     // Resumption is left on where the release has it: clients that share a session cache between
     // identities then meet the real server's trap, the identity of the original session.
     config.session_storage = match release.resumes_tls_sessions() {

@@ -20,7 +20,7 @@ const RELEASES: [Release; 3] = [Release::V3_6, Release::V3_8, Release::V4_3];
 /// Takes the whole common name.
 const WHOLE: &str = "(.*)";
 
-fn authority(name: &str) -> Identity {
+pub(crate) fn authority(name: &str) -> Identity {
     made(&Profile::Authority, None, name, around(tbprov::clock::now(), 10))
 }
 
@@ -46,7 +46,7 @@ fn around(middle: OffsetDateTime, days: i64) -> Validity {
     Validity { not_before: middle - half, not_after: middle + half }
 }
 
-fn issued(authority: &Identity, name: &str) -> Identity {
+pub(crate) fn issued(authority: &Identity, name: &str) -> Identity {
     issued_as(&Profile::Device, authority, name, Validity::days(30))
 }
 
@@ -82,7 +82,7 @@ impl Fixture {
     }
 
     /// The session that they get, and the code of its CONNACK.
-    async fn connected(&self, leaf: &Identity, issuers: &[&Identity]) -> (Client<TlsStream>, u8) {
+    pub(crate) async fn connected(&self, leaf: &Identity, issuers: &[&Identity]) -> (Client<TlsStream>, u8) {
         let mut client = self.dial_with(leaf, issuers).await.unwrap();
         let (_, code) = client.connect(Connect::new("x")).await.unwrap();
         (client, code)

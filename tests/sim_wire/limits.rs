@@ -310,6 +310,23 @@ async fn late_and_shuffled_pubacks_come_twice() {
 }
 
 #[tokio::test]
+async fn what_is_acknowledged_is_stored_later_or_never() {
+    let fixture = faulty(&["not-stored=2"]).await;
+    let mut client = logged_in(&fixture, "T").await;
+    pipeline(&mut client, 1..=3, r#""a":1"#).await;
+    assert_eq!(acknowledged(&mut client, 3).await, [1, 2, 3]);
+    assert_eq!(stored(&fixture, "sensor"), 2);
+    let fixture = faulty(&["stored-late=40ms"]).await;
+    let mut client = logged_in(&fixture, "T").await;
+    pipeline(&mut client, 1..=3, r#""a":1"#).await;
+    assert_eq!(acknowledged(&mut client, 3).await, [1, 2, 3]);
+    assert_eq!(stored(&fixture, "sensor"), 0);
+    while stored(&fixture, "sensor") < 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn close_every_closes_in_order_and_forgets_pubacks() {
     let fixture = faulty(&["close-every=3"]).await;
     for round in 0..2 {

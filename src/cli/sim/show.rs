@@ -55,6 +55,11 @@ impl sim::Observer for Talk {
             Event::Attributes { device, payload, .. } => {
                 self.0.told(Mark::Passed, &format!("{device} attributes {payload}"))
             }
+            Event::RestCall { method, path, status, .. } => {
+                let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+                let mark = if status.starts_with('2') { Mark::Passed } else { Mark::Failed };
+                self.0.told(mark, &format!("REST: {method} {path}: {status}"));
+            }
             Event::Fault { name, .. } => self.0.told(Mark::Warning, &format!("fault: {name}")),
             Event::NotSimulated { device, what, .. } => {
                 let device = device.clone().unwrap_or_else(unnamed);
