@@ -1,9 +1,9 @@
 //! Takes a device in that was registered by other means.
 
-use super::find_same;
 use super::fresh::Fresh;
 use super::plan::AdoptPlan;
 use super::run::Run;
+use super::{check_presentable, find_same};
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::ledger::{Entry, NewDevice, NewIdentity, Subject, Wishes};
@@ -24,6 +24,7 @@ async fn take_in(plan: &AdoptPlan, run: Run<'_>) -> Result<Entry> {
         let message = format!("the store already has '{}' in {}", entry.shown_name(), entry.place());
         return Err(Error::new(ErrorCode::StoreExists, message));
     }
+    check_presentable(run, &plan.identity.leaf).await?;
     match find_same(run, &plan.identity.leaf).await {
         Err(same) if same.code == ErrorCode::StoreExists => {
             let message = format!("{}: two devices with one identity are one at the server", same.message);

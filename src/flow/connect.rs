@@ -1,12 +1,12 @@
 //! Connects with an identity, and sends what there is to send.
 
 use super::plan::ConnectPlan;
-use super::record_proof;
 use super::run::Run;
+use super::{check_presentable, hold, record_proof};
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::identity::Credentials;
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Lease};
 use crate::telemetry::{self, Report};
 
 /// What a connect came to.
@@ -31,6 +31,7 @@ pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
         None => run.progress.clone(),
     };
     let (run, dialer) = (Run { progress: &progress, ..run }, &run.prover.dialer);
+    let _held = run.stamped(may_present(plan, run)).await?;
     if let Some(entry) = plan.device.as_ref().filter(|entry| may_register(entry, &plan.credentials)) {
         let message = format!("'{}' is not registered yet, and a connect could do it", entry.shown_name());
         return Err(Error::new(ErrorCode::StoreNotProved, message)
@@ -60,6 +61,15 @@ pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
         reached.telemetry = Some(report);
     }
     Ok(reached)
+}
+
+/// Whether a rotation that is not finished lets the identity connect; none begins until the connection ends.
+async fn may_present(plan: &ConnectPlan, run: Run<'_>) -> Result<Option<Lease>> {
+    match (&plan.device, plan.credentials.x509()) {
+        (Some(entry), _) => hold(run.ledger, entry, run.progress).await,
+        (None, Some(identity)) => check_presentable(run, &identity.leaf).await.map(|()| None),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Whether the server could learn of the device by this connect, from the authority above its certificate: that is for

@@ -38,7 +38,26 @@ impl From<SoftwareIdentity> for Fresh {
 
 /// Makes what the plan asks for, for a device called `name`.
 pub(super) async fn make(plan: &ProvisionPlan, name: &str, progress: &Progress) -> Result<Fresh> {
-    match &plan.identity {
+    match &plan.registration {
+        RegistrationPlan::ByRequest { .. } => of_its_own(&plan.identity, name, progress).await,
+        RegistrationPlan::AtConnect { issuer, common_name } => {
+            made(&plan.identity, common_name, Some(issuer), progress).await
+        }
+    }
+}
+
+/// Makes an identity that no authority issues.
+pub(super) async fn of_its_own(plan: &IdentityPlan, name: &str, progress: &Progress) -> Result<Fresh> {
+    made(plan, name, None, progress).await
+}
+
+async fn made(
+    plan: &IdentityPlan,
+    name: &str,
+    issuer: Option<&X509Identity>,
+    progress: &Progress,
+) -> Result<Fresh> {
+    match plan {
         IdentityPlan::Given(identity) => Ok(Fresh::from((**identity).clone())),
         IdentityPlan::AccessToken => {
             let token = Secret::random(SECRET_LENGTH)?;
@@ -53,12 +72,6 @@ pub(super) async fn make(plan: &ProvisionPlan, name: &str, progress: &Progress) 
             Ok(Fresh { kept: Kept::MqttBasic(basic.clone()), credentials: Credentials::MqttBasic(basic) })
         }
         IdentityPlan::Generate { key_type, days } => {
-            let (name, issuer) = match &plan.registration {
-                RegistrationPlan::ByRequest { .. } => (name, None),
-                RegistrationPlan::AtConnect { issuer, common_name } => {
-                    (common_name.as_str(), Some(&**issuer))
-                }
-            };
             let wanted = NewIdentity {
                 name,
                 profile: &Profile::Device,

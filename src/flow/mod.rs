@@ -13,7 +13,9 @@ pub mod next;
 mod plan;
 mod prove;
 mod provision;
+mod register;
 mod remove;
+mod rotate;
 mod run;
 mod trust;
 mod walk;
@@ -25,14 +27,17 @@ pub use next::Outcome;
 pub use plan::*;
 pub use prove::{Proof, Prover, Unproved};
 pub use provision::{Provisioned, Timings, provision};
+pub use register::{Before, RegisterPlan, Registered, register};
 pub use remove::remove;
+pub use rotate::{Awaited, DEFAULT_PATIENCE, RotateOutcome, RotatePlan, Rotated, discard, roll_back, rotate};
 pub use run::Run;
 pub use trust::{Believed, TrustPlan, believe, check_name_again};
 
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Result};
+use crate::event::Progress;
 use crate::identity::Certificate;
-use crate::ledger::{Advance, Entry, Record, Subject, Which};
+use crate::ledger::{self, Advance, Entry, Lease, Ledger, Record, Subject, Which, changed};
 
 /// Fails when the ledger holds this certificate at the same server already: two devices with one identity would be one
 /// device there.
@@ -48,6 +53,63 @@ async fn find_same(run: Run<'_>, leaf: &Certificate) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Fails when the certificate is, or was before, that of a device of the ledger which must not present it now: see
+/// [`Entry::check_presentable`].
+async fn check_presentable(run: Run<'_>, leaf: &Certificate) -> Result<()> {
+    let id = leaf.credentials_id();
+    for (folder, entry) in run.ledger.list().await? {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let message = format!(
+                    "whether the certificate is that of {folder}, and may be used now, is not known: {}",
+                    error.message
+                );
+                run.progress.warn(message);
+                continue;
+            }
+        };
+        let Record { identity, previous, .. } = &entry.record;
+        let mut identities = [Some(identity), previous.as_ref().map(|named| &named.identity)].into_iter();
+        if identities.any(|one| one.is_some_and(|one| one.credentials_id.as_ref() == Some(&id))) {
+            entry.check_presentable()?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the ledger is one that this user can read only.
+fn cannot_be_written(error: &Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
+
+/// Keeps a device that registers at connect for this run alone, as long as it may connect: while another one replaces its
+/// identity, no connection may present the old one. Nothing for other devices, and in a ledger that cannot be written.
+///
+/// # Errors
+/// `rotate/unfinished` while its rotation is; `store/changed` when another run was faster; `store/locked`.
+pub async fn hold(ledger: &dyn Ledger, entry: &Entry, progress: &Progress) -> Result<Option<Lease>> {
+    entry.check_presentable()?;
+    if !entry.record.wishes.registers_at_connect || entry.record.state() != State::Proved {
+        return Ok(None);
+    }
+    let subject = Subject::Named(entry.shown_name());
+    let lease = match ledger::wait_for(ledger, subject, progress).await {
+        Err(error) if cannot_be_written(&error) => return Ok(None),
+        leased => leased?,
+    };
+    let found = ledger.find(subject).await?;
+    match found {
+        Some(found) if found.record.identity.credentials_id == entry.record.identity.credentials_id => {
+            found.check_presentable()?;
+            Ok(Some(lease))
+        }
+        _ => Err(changed(entry)),
+    }
 }
 
 /// Records that the device is proved, if that is news. What the run did is done either way, also after the user ended

@@ -29,11 +29,37 @@
 //! | any | any | ? not asked for, anonymous | | fail; after FAILURE with that |
 //!
 //! A candidate is an identity that will replace the current one. It goes through the same states, and is promoted where
-//! the first identity would be done. It is never tried before the server was told of it. After that, the old identity
-//! is never tried, because ThingsBoard's chain strategy would return to it.
+//! the first identity would be done. It is never tried before the server was told of it.
 //!
 //! Credentials that the server gave a device that it had before (`CHECK_PRE_PROVISIONED_DEVICES`) are such a candidate,
-//! `accepted` from the beginning.
+//! `accepted` from the beginning. They go the way of the table above.
+//!
+//! The candidate of a rotation goes the way of this table. 'Ask' looks first at what the server has, with an account,
+//! and tells it of the candidate if that is the current identity (`sent` before that).
+//!
+//! | state | switch | what was just learnt | becomes | next |
+//! |---|---|---|---|---|
+//! | staged, sent, accepted | account | the run begins | | ask |
+//! | staged | at connect | the run begins | sent | ?, which registers |
+//! | staged | by hand | the run begins | sent | show the certificate |
+//! | sent, accepted | at connect, by hand | the run begins | | ? |
+//! | proved | any | the run begins | | promote |
+//! | any | account | the server could not be looked at | | fail |
+//! | any | account | it has the candidate | accepted | ? |
+//! | any | account | it refused the candidate, or has neither of the two | staged | fail |
+//! | sent | account | it is unknown what it has | | ? |
+//! | sent | by hand | the certificate was shown, or ? refused or unclear | | wait, then ? |
+//! | sent, accepted | any | ? accepted | proved | promote |
+//! | accepted | account | ? not accepted | | put the current identity back on the server |
+//! | accepted | account | that is done and proved | staged | fail |
+//! | accepted | account | that failed too | | fail: both failures |
+//! | sent | account | ? not accepted | | fail with what made it unknown |
+//! | sent, accepted | at connect | ? refused | staged | fail |
+//! | sent, accepted | at connect | ? unclear | | fail |
+//! | sent, accepted | at connect, by hand | ? not asked for, anonymous | | fail |
+//!
+//! With 'at connect' the connect itself is the switch: ThingsBoard's chain strategy uses the certificate that connected
+//! last. So once the candidate is `sent`, nothing here tries the old identity, not even to find out.
 
 use crate::device::State;
 
@@ -44,6 +70,19 @@ pub enum Registration {
     ByRequest,
     /// By the connect itself: ThingsBoard's X.509 certificate chain strategy.
     AtConnect,
+}
+
+/// How the server learns of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// It knows: the candidate is what the server gave.
+    Given,
+    /// An account tells it.
+    Account,
+    /// By the connect itself: ThingsBoard's X.509 certificate chain strategy.
+    AtConnect,
+    /// Somebody pastes the certificate in its web form.
+    ByHand,
 }
 
 /// What does not change during a run.
@@ -111,6 +150,12 @@ pub enum Learnt {
     Connected(Connected),
     /// What came of a connect that was to register the device.
     Registered(Connected),
+    /// The certificate was shown to whoever tells the server.
+    Shown,
+    /// Some time has passed since.
+    Waited,
+    /// Whether the current identity is the server's again, and proved.
+    PutBack(bool),
 }
 
 /// How a run ended well.
@@ -153,6 +198,10 @@ pub enum Failed {
     Forgotten,
     /// The connect was to register the device, and was refused.
     NotRegistered,
+    /// The server has the candidate and does not accept it; the current identity is its device's again.
+    Undone,
+    /// The server has the candidate and does not accept it, and the current identity could not be put back.
+    NotUndone,
 }
 
 /// What to do.
@@ -169,6 +218,12 @@ pub enum Action {
     Register,
     /// Keep what the server gave as the candidate, which goes on from there.
     Keep,
+    /// Show the certificate to whoever tells the server.
+    Show,
+    /// Wait until it may have been told, or end the run here.
+    Wait,
+    /// Make the current identity the server's again, and prove it.
+    PutBack,
     /// Make the proved candidate the device's identity.
     Promote,
     /// The end.
@@ -254,14 +309,64 @@ pub const fn first(case: Case, position: Position, learnt: Learnt) -> Next {
             Some(A::Failure) => stay(Action::Fail(Failed::Answer)),
             _ => stay(Action::Fail(Failed::Connect)),
         },
-        (_, Learnt::Registered(_)) => stay(Action::Fail(Failed::Connect)),
+        // The others are a rotation's.
+        (_, Learnt::Registered(_) | Learnt::Shown | Learnt::Waited | Learnt::PutBack(_)) => {
+            stay(Action::Fail(Failed::Connect))
+        }
     }
 }
 
 /// What is next for an identity that will replace the current one.
-pub const fn candidate(registration: Registration, position: Position, learnt: Learnt) -> Next {
-    // tbprov makes it, and nothing is promoted that was not proved.
-    let case = Case { registration, given: false, prove: true };
+pub const fn candidate(switch: Switch, position: Position, learnt: Learnt) -> Next {
+    match switch {
+        Switch::Given => given(position, learnt),
+        Switch::Account | Switch::AtConnect | Switch::ByHand => rotated(switch, position, learnt),
+    }
+}
+
+/// What is next for the candidate of a rotation.
+const fn rotated(switch: Switch, position: Position, learnt: Learnt) -> Next {
+    use Answered as A;
+    use Connected as C;
+    use State::{Accepted, Proved, Sent, Staged};
+
+    const TRY: Action = Action::Connect { vouched: false };
+    match (switch, position.state, learnt) {
+        (_, Proved, Learnt::Begun) => stay(Action::Promote),
+        (Switch::Account, _, Learnt::Begun) => stay(Action::Ask),
+        (Switch::AtConnect, Staged, Learnt::Begun) => to(Sent, Action::Register),
+        (_, Staged, Learnt::Begun) => to(Sent, Action::Show),
+        (_, _, Learnt::Begun | Learnt::Waited) => stay(TRY),
+        (_, _, Learnt::Shown) => stay(Action::Wait),
+
+        (_, _, Learnt::Answered(A::NotSent)) => stay(Action::Fail(Failed::Answer)),
+        (_, _, Learnt::Answered(A::Success)) => to(Accepted, Action::Connect { vouched: true }),
+        (_, _, Learnt::Answered(A::NotFound | A::Failure | A::OtherCredentials | A::PreProvisioned)) => {
+            to(Staged, Action::Fail(Failed::Answer))
+        }
+        (_, _, Learnt::Answered(A::Lost)) => stay(TRY),
+
+        (_, _, Learnt::Connected(C::Accepted) | Learnt::Registered(C::Accepted)) => {
+            to(Proved, Action::Promote)
+        }
+        (Switch::Account, _, Learnt::Connected(_) | Learnt::Registered(_)) => match position.answer {
+            Some(A::Success) => stay(Action::PutBack),
+            _ => stay(Action::Fail(Failed::Answer)),
+        },
+        (_, _, Learnt::PutBack(true)) => to(Staged, Action::Fail(Failed::Undone)),
+        (_, _, Learnt::PutBack(false)) => stay(Action::Fail(Failed::NotUndone)),
+        (Switch::ByHand, _, Learnt::Connected(C::Refused | C::Unclear)) => stay(Action::Wait),
+        (_, _, Learnt::Connected(C::Refused) | Learnt::Registered(C::Refused)) => {
+            to(Staged, Action::Fail(Failed::NotRegistered))
+        }
+        (_, _, Learnt::Connected(_) | Learnt::Registered(_)) => stay(Action::Fail(Failed::Connect)),
+    }
+}
+
+/// What is next for a candidate that the server gave.
+const fn given(position: Position, learnt: Learnt) -> Next {
+    // Nothing is promoted that was not proved.
+    let case = Case { registration: Registration::ByRequest, given: false, prove: true };
     let next = match (position.state, learnt) {
         (State::Proved, Learnt::Begun) => return stay(Action::Promote),
         _ => first(case, position, learnt),

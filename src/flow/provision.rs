@@ -10,7 +10,7 @@ use super::plan::{IdentityPlan, ProvisionPlan, RegistrationPlan, subject};
 use super::prove::Proof;
 use super::run::Run;
 use super::walk::{self, Walk};
-use super::{find_same, record_proof};
+use super::{cannot_be_written, check_presentable, find_same, hold, record_proof};
 use crate::device::{DeviceName, State};
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::{Event, Ignored};
@@ -51,8 +51,12 @@ pub struct Provisioned {
 /// # Errors
 /// Any [`ErrorCode`], at the step that was reached. What is on disk stays, and a rerun continues from there.
 pub async fn provision(plan: &ProvisionPlan, run: Run<'_>) -> Result<Provisioned> {
+    if let Some(confirm) = plan.telemetry.as_ref().and_then(|telemetry| telemetry.confirm.as_ref()) {
+        run.stamped(confirm.check(run.progress)).await?;
+    }
     let (mut provisioned, credentials) = run.stamped(to_proof(plan, run)).await?;
     let Some(telemetry) = &plan.telemetry else { return Ok(provisioned) };
+    let _held = run.stamped(hold(run.ledger, &provisioned.entry, run.progress)).await?;
     let progress = run.progress.about(provisioned.entry.id.clone());
     let report = telemetry::run(&run.prover.dialer, &credentials, telemetry, run.stop_telemetry, &progress)
         .await
@@ -101,13 +105,6 @@ async fn to_proof(plan: &ProvisionPlan, run: Run<'_>) -> Result<(Provisioned, Cr
     let run = Run { progress: &progress, ..run };
     let (entry, which, credentials) = pick_up(run, &lease, (entry, which, credentials)).await?;
     Walk::begin(plan, run, lease, slot, (entry, which, credentials), timings).finish().await
-}
-
-/// Whether the ledger is one that this user can read only.
-fn cannot_be_written(error: &Error) -> bool {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    source.is_some_and(|source| matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
 
 /// Verifies a device that was proved before, in a ledger that cannot be written: nothing of it would change.
@@ -172,6 +169,7 @@ async fn stage(
     timings.key = started.elapsed();
     run.progress.begin(Step::Stage);
     if let IdentityPlan::Given(given) = &plan.identity {
+        check_presentable(run, &given.leaf).await?;
         find_same(run, &given.leaf).await?;
     }
     let new = NewDevice {
@@ -190,6 +188,7 @@ async fn stage(
 
 /// Continues with a device of the ledger, if it is what the plan asks for.
 async fn take_up(plan: &ProvisionPlan, run: Run<'_>, entry: Entry) -> Result<(Entry, Which, Credentials)> {
+    entry.check_presentable()?;
     // What the server gave was not proved yet.
     let has_theirs = entry
         .record

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::answer;
 use super::fresh::Fresh;
 use super::next::{
-    self, Action, Answered, Case, Connected, Failed, Learnt, Next, Outcome, Position, Registration,
+    self, Action, Answered, Case, Connected, Failed, Learnt, Next, Outcome, Position, Registration, Switch,
 };
 use super::plan::{ProvisionPlan, RegistrationPlan};
 use super::prove::{Proof, Unproved};
@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
             let position = Position { state: self.state, answer: self.answer };
             let Next { state, action } = match self.which {
                 Which::Current => next::first(self.case, position, learnt),
-                _ => next::candidate(self.case.registration, position, learnt),
+                _ => next::candidate(Switch::Given, position, learnt),
             };
             if let Some(state) = state {
                 match (self.reach(state, action).await, action) {
@@ -113,6 +113,9 @@ impl<'a> Walk<'a> {
                 }
                 Action::Fail(why) => return Err(self.fail(why).await),
                 Action::Keep => self.keep().await?,
+                Action::Show | Action::Wait | Action::PutBack => {
+                    return Err(Error::new(ErrorCode::Bug, "a rotation was to be done while provisioning"));
+                }
                 Action::Promote => {
                     self.entry = self.run.ledger.promote(&self.lease, &self.entry).await?;
                     return Ok(self.done(Outcome::PreProvisioned));
@@ -380,6 +383,7 @@ impl<'a> Walk<'a> {
             Failed::RefusedAfterSuccess => refused_after_success(unproved.unwrap_or_else(bug)),
             Failed::Forgotten => forgotten(&self.entry, unproved.unwrap_or_else(bug)),
             Failed::NotRegistered => unproved.unwrap_or_else(bug).hint(Hint::NotRegistered),
+            Failed::Undone | Failed::NotUndone => bug(),
         }
     }
 }
@@ -404,5 +408,9 @@ pub(super) fn forgotten(entry: &Entry, error: Error) -> Error {
         None => "the device was taken in without a proof",
     };
     let message = format!("{once}, and is now refused: {}", error.message);
-    Error::new(ErrorCode::VerifyRefused, message).source(error).hint(Hint::DeletedAtServer)
+    let hint = match entry.rotation() {
+        Some(name) => Hint::FinishRotation(name),
+        None => Hint::DeletedAtServer,
+    };
+    Error::new(ErrorCode::VerifyRefused, message).source(error).hint(hint)
 }

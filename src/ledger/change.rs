@@ -5,7 +5,7 @@ use super::{
 };
 use crate::clock;
 use crate::device::State;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::ledger::IdentityRecord;
 
 impl Entry {
@@ -49,8 +49,11 @@ impl Entry {
             Some(_) => "has a candidate already",
             None if name == current => "has this identity already",
             None => {
-                let identity = IdentityRecord::new(next.credentials, state);
                 let mut record = self.record.clone();
+                let mut identity = IdentityRecord::new(next.credentials, state);
+                // It may be the previous one, which shall be the device's again.
+                let before = record.previous.as_ref().filter(|previous| previous.name == name);
+                identity.flashed = before.and_then(|previous| previous.identity.flashed.clone());
                 record.schema = SCHEMA_ROTATED.to_owned();
                 record.identity_name = Some(current);
                 record.candidate = Some(NamedIdentity { name, identity });
@@ -80,8 +83,8 @@ impl Entry {
     pub fn rolled_back(&self) -> Result<Record> {
         let mut record = self.record.clone();
         if let Some(candidate) = record.candidate.take() {
-            // The server was never told of a staged candidate: it is dropped if there is a previous identity to keep.
-            if candidate.identity.state != State::Staged || record.previous.is_none() {
+            // The server does not know a staged candidate: it is dropped.
+            if candidate.identity.state != State::Staged {
                 record.previous = Some(candidate);
             }
             return Ok(record);
@@ -90,6 +93,33 @@ impl Entry {
         self.check_proved("previous identity", &previous.identity)?;
         self.exchange(&mut record, previous)?;
         Ok(record)
+    }
+
+    /// The record after [`Ledger::discard`](super::Ledger::discard).
+    pub fn discarded(&self) -> Record {
+        Record { previous: None, ..self.record.clone() }
+    }
+
+    /// The device's name, where the server may know the candidate of a rotation that has not come to its end.
+    pub fn rotation(&self) -> Option<String> {
+        self.record.rotates().then(|| self.shown_name().to_owned())
+    }
+
+    /// Fails where the current certificate must not be presented: the server's certificate chain strategy would return
+    /// to it, after it may have been told of its successor.
+    ///
+    /// # Errors
+    /// `rotate/unfinished`.
+    pub fn check_presentable(&self) -> Result<()> {
+        match self.rotation() {
+            Some(name) if self.record.wishes.registers_at_connect => {
+                let message = format!(
+                    "the rotation of '{name}' is not finished: the server may use the new certificate already, and would return to the old one if that connected"
+                );
+                Err(Error::new(ErrorCode::RotateUnfinished, message).hint(Hint::FinishRotation(name)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Only what a connect proved becomes the device's identity.

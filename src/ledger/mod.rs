@@ -417,6 +417,13 @@ pub trait Ledger: Send + Sync {
     /// As [`Ledger::advance`], and `store/not-found` when there is neither.
     async fn roll_back(&self, lease: &Lease, entry: &Entry) -> Result<Entry>;
 
+    /// Forgets the previous identity, and deletes its key; so too the identities before it, and those that no record
+    /// names. Fine when there is none: an earlier call may have ended before its end.
+    ///
+    /// # Errors
+    /// As [`Ledger::advance`].
+    async fn discard(&self, lease: &Lease, entry: &Entry) -> Result<Entry>;
+
     /// Keeps a note.
     ///
     /// # Errors

@@ -216,6 +216,13 @@ impl Record {
         self.server_pem = server.trust.source != TrustSource::System;
     }
 
+    /// Whether the server may know the candidate of a rotation that has not come to its end.
+    pub fn rotates(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|NamedIdentity { identity, .. }| {
+            identity.credentials_type == CredentialsType::X509 && identity.state != State::Staged
+        })
+    }
+
     /// How far the current identity has come.
     pub const fn state(&self) -> State {
         self.identity.state

@@ -26,7 +26,7 @@ const SECRET: &str = "provision-secret";
 
 /// Where runs end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ends {
+pub enum Ends {
     /// At the first pause after an event.
     AtEvents,
     /// At every pause, such as one for the disk or the network.
@@ -145,7 +145,7 @@ impl Case {
 
 /// Counts events.
 #[derive(Default)]
-struct Counter(AtomicUsize);
+pub struct Counter(pub AtomicUsize);
 
 impl Observer for Counter {
     fn event(&self, _: Option<&DeviceId>, _: &Event) {
@@ -154,7 +154,7 @@ impl Observer for Counter {
 }
 
 /// Polls `work` until it ends, or drops it at the first pause of which `is_over` says so.
-async fn until<T>(work: impl Future<Output = T>, mut is_over: impl FnMut() -> bool) -> Option<T> {
+pub async fn until<T>(work: impl Future<Output = T>, mut is_over: impl FnMut() -> bool) -> Option<T> {
     let mut work = Box::pin(work);
     poll_fn(move |context| match work.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),

@@ -1,5 +1,5 @@
 //! What every implementation of `Ledger` has to do, proved for folders and for a ledger in memory; crashes of a whole
-//! provisioning at every event and at every pause; and what the rotation of a device does to its folder.
+//! provisioning, and of a rotation, at every event and at every pause; and what the rotation of a device does to its folder.
 
 #![allow(
     missing_docs,
@@ -16,6 +16,7 @@ mod crashes;
 mod folders;
 mod memory;
 mod place;
+mod rotations;
 mod samples;
 mod suite;
 
@@ -53,6 +54,8 @@ prove!(
     a_candidate_can_be_given_up,
     a_candidate_given_up_before_it_left_pushes_nothing_aside,
     a_promotion_can_be_undone,
+    a_previous_identity_can_be_discarded,
+    a_previous_identity_can_be_the_candidate,
     there_is_one_candidate_and_it_is_another_identity,
     tokens_are_rotated_too,
     a_removed_device_is_gone,

@@ -241,6 +241,21 @@ impl Ledger for Memory {
         self.change(lease, |data| data.replace(entry, entry.rolled_back()?)).await
     }
 
+    async fn discard(&self, lease: &Lease, entry: &Entry) -> Result<Entry> {
+        self.change(lease, |data| {
+            let record = entry.discarded();
+            let discarded = data.replace(entry, record)?;
+            let record = &discarded.record;
+            let current = record.identity_name.clone();
+            let candidate = record.candidate.as_ref().map(|named| named.name.clone());
+            let device = data.unchanged(&discarded)?;
+            let named = [Some(current.unwrap_or_else(|| device.first.clone())), candidate];
+            device.identities.retain(|name, _| named.iter().flatten().any(|named| named == name));
+            Ok(discarded)
+        })
+        .await
+    }
+
     async fn note(&self, lease: &Lease, entry: &Entry, note: Note) -> Result<Entry> {
         self.change(lease, |data| data.replace(entry, entry.noted(note)?)).await
     }

@@ -60,13 +60,21 @@ enum Change {
     StageNext,
     Promote,
     RollBack,
+    Discard,
     Note,
     Remove,
 }
 
 impl Change {
-    const ALL: [Self; 6] =
-        [Self::Advance, Self::StageNext, Self::Promote, Self::RollBack, Self::Note, Self::Remove];
+    const ALL: [Self; 7] = [
+        Self::Advance,
+        Self::StageNext,
+        Self::Promote,
+        Self::RollBack,
+        Self::Discard,
+        Self::Note,
+        Self::Remove,
+    ];
 
     async fn make(self, ledger: &dyn Ledger, lease: &Lease, entry: &Entry, server: &Server) -> Result<()> {
         match self {
@@ -80,6 +88,7 @@ impl Change {
             }
             Self::Promote => ledger.promote(lease, entry).await.map(drop),
             Self::RollBack => ledger.roll_back(lease, entry).await.map(drop),
+            Self::Discard => ledger.discard(lease, entry).await.map(drop),
             Self::Note => ledger.note(lease, entry, refusal()).await.map(drop),
             Self::Remove => ledger.remove(lease, entry).await.map(drop),
         }
@@ -102,6 +111,16 @@ impl Change {
 fn refusal() -> Note {
     let at = clock::now().replace_nanosecond(0).unwrap();
     Note::Refused(Refusal { code: "server/failure".to_owned(), message: "it says no".to_owned(), at })
+}
+
+fn flashed(credentials_id: Option<String>) -> Note {
+    let chip = Flashed {
+        at: clock::now().replace_nanosecond(0).unwrap(),
+        chip: "esp32c3".to_owned(),
+        mac: "24:0a:c4:00:00:00".to_owned(),
+        image_sha256: None,
+    };
+    Note::Flashed { chip, credentials_id }
 }
 
 async fn now(ledger: &dyn Ledger) -> Option<Entry> {
@@ -288,15 +307,6 @@ pub async fn a_server_that_moved_is_kept_with_its_certificates(place: &impl Plac
 pub async fn notes_are_kept_and_a_note_of_another_identity_is_refused(place: &impl Place) {
     let (ledger, server, sample) = (place.open(), server(1), Sample::certificate("sensor"));
     let (lease, entry) = proved(&*ledger, &server, &sample).await;
-    let flashed = |credentials_id| Note::Flashed {
-        chip: Flashed {
-            at: clock::now(),
-            chip: "esp32c3".to_owned(),
-            mac: "24:0a:c4:00:00:00".to_owned(),
-            image_sha256: None,
-        },
-        credentials_id,
-    };
     let entry = ledger.note(&lease, &entry, flashed(Some(sample.id()))).await.unwrap();
     for other in [None, Some("0".repeat(64))] {
         assert_eq!(code(ledger.note(&lease, &entry, flashed(other)).await), ErrorCode::StoreChanged);
@@ -460,6 +470,46 @@ pub async fn a_promotion_can_be_undone(place: &impl Place) {
     assert_eq!(held(&*ledger, &found, Which::Previous).await, next.id());
     let forth = ledger.roll_back(&lease, &back).await.unwrap();
     assert_eq!(held(&*ledger, &forth, Which::Current).await, next.id());
+}
+
+/// Once and again: the first time may have ended before its end. What comes later is kept.
+pub async fn a_previous_identity_can_be_discarded(place: &impl Place) {
+    let (ledger, server) = (place.open(), server(1));
+    let (lease, mut entry) = proved(&*ledger, &server, &Sample::certificate("sensor")).await;
+    let samples = [Sample::certificate("sensor"), Sample::certificate("sensor")];
+    for sample in &samples {
+        let with = with_candidate(&*ledger, &lease, &entry, &server, sample).await;
+        entry = ledger.promote(&lease, &with).await.unwrap();
+    }
+    let candidate = Sample::certificate("sensor");
+    let entry = with_candidate(&*ledger, &lease, &entry, &server, &candidate).await;
+    let mut discarded = ledger.discard(&lease, &entry).await.unwrap();
+    for _ in 0..2 {
+        let found = now(&*place.open()).await.unwrap();
+        assert_eq!(found.record, discarded.record);
+        assert_eq!(code(ledger.key(&found, Which::Previous).await), ErrorCode::StoreNotFound);
+        assert_eq!(held(&*ledger, &found, Which::Current).await, samples[1].id());
+        assert_eq!(held(&*ledger, &found, Which::Candidate).await, candidate.id());
+        discarded = ledger.discard(&lease, &discarded).await.unwrap();
+    }
+    let given_up = ledger.roll_back(&lease, &discarded).await.unwrap();
+    assert_eq!(held(&*ledger, &given_up, Which::Previous).await, candidate.id());
+}
+
+/// What was the device's once becomes its candidate again, and a board that has it is still known.
+pub async fn a_previous_identity_can_be_the_candidate(place: &impl Place) {
+    let (ledger, server, own) = (place.open(), server(1), Sample::certificate("sensor"));
+    let (lease, entry) = proved(&*ledger, &server, &own).await;
+    let entry = ledger.note(&lease, &entry, flashed(Some(own.id()))).await.unwrap();
+    let entry = with_candidate(&*ledger, &lease, &entry, &server, &Sample::certificate("sensor")).await;
+    let entry = ledger.promote(&lease, &entry).await.unwrap();
+    assert!(entry.record.identity.flashed.is_none());
+    let entry = with_candidate(&*ledger, &lease, &entry, &server, &own).await;
+    let back = ledger.promote(&lease, &entry).await.unwrap();
+    let found = now(&*place.open()).await.unwrap();
+    assert_eq!(found.record, back.record);
+    assert_eq!(held(&*ledger, &found, Which::Current).await, own.id());
+    assert_eq!(found.record.identity.flashed.unwrap().chip, "esp32c3");
 }
 
 pub async fn there_is_one_candidate_and_it_is_another_identity(place: &impl Place) {

@@ -32,6 +32,7 @@ fn everything_learnt() -> Vec<Learnt> {
         .chain(ANSWERS.map(Learnt::Answered))
         .chain(CONNECTS.map(Learnt::Connected))
         .chain(CONNECTS.map(Learnt::Registered))
+        .chain([Learnt::Shown, Learnt::Waited, Learnt::PutBack(true), Learnt::PutBack(false)])
         .collect()
 }
 
@@ -112,24 +113,177 @@ fn a_given_pair_is_tried_before_it_is_registered_by_request() {
     });
 }
 
-#[test]
-fn a_candidate_is_promoted_only_when_proved_and_never_tried_before_the_server_knows() {
-    for registration in [Registration::ByRequest, Registration::AtConnect] {
+/// Calls `check` for every way, position and thing learnt of a candidate.
+fn every_candidate(check: impl Fn(Switch, Position, Learnt, Next)) {
+    for switch in [Switch::Given, Switch::Account, Switch::AtConnect, Switch::ByHand] {
         for state in STATES {
-            for learnt in everything_learnt() {
-                let next = candidate(registration, Position { state, answer: None }, learnt);
-                let after = next.state.unwrap_or(state);
-                if next.action == Action::Promote {
-                    assert_eq!(after, State::Proved, "{state:?} {learnt:?}");
+            for answer in std::iter::once(None).chain(ANSWERS.map(Some)) {
+                for learnt in everything_learnt() {
+                    let position = Position { state, answer };
+                    check(switch, position, learnt, candidate(switch, position, learnt));
                 }
-                // A request is answered when it was sent.
-                let is_possible = state != State::Staged || !matches!(learnt, Learnt::Answered(_));
-                if is_possible && matches!(next.action, Action::Connect { .. }) {
-                    assert_ne!(after, State::Staged, "{state:?} {learnt:?}");
-                }
-                assert!(!matches!(next.action, Action::Done(_)), "{state:?} {learnt:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_candidate_is_promoted_only_when_proved_and_never_tried_before_the_server_knows() {
+    every_candidate(|switch, position, learnt, next| {
+        let state = position.state;
+        let after = next.state.unwrap_or(state);
+        if next.action == Action::Promote {
+            assert_eq!(after, State::Proved, "{switch:?} {state:?} {learnt:?}");
+        }
+        // It is answered, and waited for, when the server may have been told.
+        let is_possible = state != State::Staged || matches!(learnt, Learnt::Begun | Learnt::PutBack(_));
+        if is_possible && matches!(next.action, Action::Connect { .. } | Action::Register) {
+            assert_ne!(after, State::Staged, "{switch:?} {state:?} {learnt:?}");
+        }
+        assert!(!matches!(next.action, Action::Done(_)), "{switch:?} {state:?} {learnt:?}");
+    });
+}
+
+#[test]
+fn nothing_but_an_accepted_connect_proves_a_candidate() {
+    every_candidate(|switch, position, learnt, next| {
+        let accepted = matches!(
+            learnt,
+            Learnt::Connected(Connected::Accepted) | Learnt::Registered(Connected::Accepted)
+        );
+        if next.state == Some(State::Proved) {
+            assert!(accepted, "{switch:?} {position:?} {learnt:?}");
+        }
+    });
+}
+
+#[test]
+fn the_current_identity_is_put_back_by_an_account_alone_and_only_after_it_told_the_server() {
+    every_candidate(|switch, position, learnt, next| {
+        if next.action == Action::PutBack {
+            assert_eq!((switch, position.answer), (Switch::Account, Some(Answered::Success)), "{learnt:?}");
+        }
+        // By the chain strategy a connect of either identity is a switch: there is no way back but a new command.
+        if switch == Switch::AtConnect && position.state == State::Sent {
+            let is_sure = learnt == Learnt::Connected(Connected::Refused)
+                || learnt == Learnt::Registered(Connected::Refused)
+                || learnt == Learnt::PutBack(true)
+                || matches!(learnt, Learnt::Answered(_));
+            assert!(next.state != Some(State::Staged) || is_sure, "{position:?} {learnt:?}");
+        }
+    });
+}
+
+/// The server's and the disk's part of a rotation.
+#[derive(Debug)]
+struct Swap {
+    switch: Switch,
+    /// Whether the server has the candidate; otherwise it has the current identity.
+    has_candidate: bool,
+    /// The candidate's state on the disk; none once it is promoted.
+    disk: Option<State>,
+}
+
+impl Swap {
+    fn tell(&mut self, chance: Chance) -> Answered {
+        if chance.unreachable {
+            return Answered::NotSent;
+        }
+        if self.has_candidate {
+            return Answered::Success;
+        }
+        self.disk = Some(State::Sent);
+        match chance.loses {
+            Some(false) => return Answered::Lost,
+            None if chance.refuses => return Answered::Failure,
+            _ => self.has_candidate = true,
+        }
+        if chance.loses == Some(true) { Answered::Lost } else { Answered::Success }
+    }
+
+    fn connect(&mut self, chance: Chance) -> Connected {
+        if chance.unreachable {
+            return Connected::Unclear;
+        }
+        if self.switch == Switch::AtConnect && !chance.refuses {
+            self.has_candidate = true;
+        }
+        // A balancer may keep the certificate although the server has it, but never with the chain strategy.
+        let is_kept = chance.refuses && self.switch == Switch::Account;
+        if self.has_candidate && !is_kept { Connected::Accepted } else { Connected::Refused }
+    }
+
+    fn put_back(&mut self, chance: Chance) -> bool {
+        if chance.loses == Some(false) || chance.unreachable {
+            return false;
+        }
+        self.has_candidate = false;
+        chance.loses != Some(true)
+    }
+
+    /// One run, until its end or its death.
+    fn run(&mut self, chances: &mut impl Iterator<Item = Chance>) {
+        let Some(mut state) = self.disk else { return };
+        let (mut answer, mut learnt) = (None, Learnt::Begun);
+        for chance in chances.by_ref() {
+            let next = candidate(self.switch, Position { state, answer }, learnt);
+            if let Some(reached) = next.state {
+                state = reached;
+                if !(reached == State::Accepted && matches!(next.action, Action::Connect { .. })) {
+                    self.disk = Some(reached);
+                }
+            }
+            if chance.dies == Some(false) {
+                return;
+            }
+            learnt = match next.action {
+                Action::Ask => {
+                    let told = self.tell(chance);
+                    state = if told == Answered::NotSent { state } else { State::Sent };
+                    self.disk = Some(state);
+                    answer = Some(told);
+                    Learnt::Answered(told)
+                }
+                Action::Register => Learnt::Registered(self.connect(chance)),
+                Action::Connect { .. } => Learnt::Connected(self.connect(chance)),
+                Action::Show => Learnt::Shown,
+                Action::Wait => {
+                    // Somebody pastes it, sooner or later.
+                    self.has_candidate |= !chance.refuses;
+                    Learnt::Waited
+                }
+                Action::PutBack => Learnt::PutBack(self.put_back(chance)),
+                Action::Promote => {
+                    assert!(self.has_candidate, "promoted, and the server does not know it");
+                    self.disk = None;
+                    return;
+                }
+                Action::Fail(_) => return,
+                Action::Keep | Action::Done(_) => panic!("a rotation does not do that"),
+            };
+            if chance.dies == Some(true) {
+                return;
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_crash_answer_or_rerun_leaves_a_rotated_device_without_its_identity(
+        chances in prop::collection::vec(chance(), 1..120),
+        switch in prop::sample::select(vec![Switch::Account, Switch::AtConnect, Switch::ByHand]),
+    ) {
+        let mut swap = Swap { switch, has_candidate: false, disk: Some(State::Staged) };
+        let mut chances = chances.into_iter().peekable();
+        while chances.peek().is_some() && swap.disk.is_some() {
+            swap.run(&mut chances);
+            // What the server may have is never taken for something that it does not know.
+            prop_assert!(!(swap.has_candidate && swap.disk == Some(State::Staged)), "forgotten: {swap:?}");
+        }
+        let quiet = Chance { dies: None, loses: None, unreachable: false, refuses: false };
+        swap.run(&mut std::iter::repeat_n(quiet, 10));
+        prop_assert!(swap.has_candidate && swap.disk.is_none(), "{swap:?}");
     }
 }
 
@@ -223,7 +377,9 @@ impl World {
                     Learnt::Connected(self.connect(chance, case.registration == Registration::AtConnect))
                 }
                 Action::Register => Learnt::Registered(self.connect(chance, true)),
-                Action::Keep | Action::Promote => unreachable_in_first(),
+                Action::Keep | Action::Promote | Action::Show | Action::Wait | Action::PutBack => {
+                    unreachable_in_first()
+                }
                 Action::Done(_) => {
                     assert!(self.registered, "done, and the server does not know it");
                     return;

@@ -1,11 +1,12 @@
 //! The files of one device.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::secrets;
+use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::event::Progress;
 use crate::files::{self, Access, Failure, Privacy};
@@ -273,16 +274,39 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
     files::sync_directory(&identities).map_err(Failure::in_store)
 }
 
-/// See [`Ledger::left_behind`](crate::ledger::Ledger::left_behind).
-pub(super) fn left_behind(directory: &Path, record: &Record, progress: &Progress) -> Result<Option<Kept>> {
+/// The folders of identities that the record does not name.
+fn unnamed(directory: &Path, record: &Record) -> Vec<PathBuf> {
     let beside = [&record.candidate, &record.previous].map(|named| named.as_ref().map(|named| &named.name));
     let named: Vec<_> = beside.into_iter().chain([record.identity_name.as_ref()]).flatten().collect();
-    let Ok(entries) = std::fs::read_dir(directory.join(IDENTITIES)) else { return Ok(None) };
-    for entry in entries.filter_map(std::result::Result::ok) {
-        let folder = entry.file_name().to_string_lossy().into_owned();
+    let entries = std::fs::read_dir(directory.join(IDENTITIES)).into_iter().flatten();
+    let is_unnamed = |path: &PathBuf| {
+        let folder = path.file_name().unwrap_or_default().to_string_lossy();
         let name = folder.strip_prefix(UNFINISHED).unwrap_or(&folder);
-        let path = entry.path().join(CREDENTIALS);
-        if !is_place(name) || named.iter().any(|named| *named == name) || !super::root::exists(&path)? {
+        is_place(name) && !named.iter().any(|named| *named == name)
+    };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_unnamed).collect()
+}
+
+/// Deletes every certificate and key that the record does not name. What a server gave once is left.
+pub(super) fn delete_unnamed(directory: &Path, record: &Record) -> Result<()> {
+    for place in unnamed(directory, record) {
+        let is_theirs = record.state() != State::Proved && super::root::exists(&place.join(CREDENTIALS))?;
+        if !is_theirs {
+            files::remove_directory(&place).map_err(Failure::in_store)?;
+        }
+    }
+    let identities = directory.join(IDENTITIES);
+    if super::root::exists(&identities)? {
+        files::sync_directory(&identities).map_err(Failure::in_store)?;
+    }
+    Ok(())
+}
+
+/// See [`Ledger::left_behind`](crate::ledger::Ledger::left_behind).
+pub(super) fn left_behind(directory: &Path, record: &Record, progress: &Progress) -> Result<Option<Kept>> {
+    for place in unnamed(directory, record) {
+        let path = place.join(CREDENTIALS);
+        if !super::root::exists(&path)? {
             continue;
         }
         check_privacy(&path, progress)?;

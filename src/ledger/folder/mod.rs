@@ -198,6 +198,12 @@ impl Ledger for Folders {
         self.change(lease, move |root| root.exchange(&entry, record)).await
     }
 
+    async fn discard(&self, lease: &Lease, entry: &Entry) -> Result<Entry> {
+        let record = entry.discarded();
+        let entry = entry.clone();
+        self.change(lease, move |root| root.discard(&entry, record)).await
+    }
+
     async fn note(&self, lease: &Lease, entry: &Entry, note: Note) -> Result<Entry> {
         let record = entry.noted(note)?;
         let entry = entry.clone();

@@ -179,6 +179,13 @@ impl Root {
         Ok(entry)
     }
 
+    /// First the record, then the files: one that names an identity has it.
+    pub(super) fn discard(&self, entry: &Entry, record: Record) -> Result<Entry> {
+        let entry = self.replace_record(entry, record, None)?;
+        device::delete_unnamed(&self.directory(&entry), &entry.record)?;
+        Ok(entry)
+    }
+
     pub(super) fn list(&self) -> Result<Vec<(DeviceId, Result<Entry>)>> {
         let failed = |error| Failure::new("read", &self.path, error).in_store();
         let entries = match fs::read_dir(&self.path) {
