@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::limits::{Limits, too_large};
 use super::message::{Array, Message, Outgoing, Part};
+use super::reading::stored::moments;
 use super::reading::{Element, Reading};
 use super::remark::Remarks;
 use super::source::{Source, Taken};
@@ -15,9 +16,13 @@ use super::times::{Ask, Times};
 use super::{LARGEST_PAYLOAD, TOO_LARGE, TelemetryPlan, topic};
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::event::{Event, Progress};
+use crate::text::one_line;
 
 /// How long a reading waits for others that go with it.
 const BATCH_WAIT: Duration = Duration::from_secs(1);
+
+/// How much of a key an error shows, in characters.
+const SHOWN_KEY: usize = 40;
 
 /// How many refused readings are named. The others are only counted.
 const NAMED: u64 = 100;
@@ -45,6 +50,8 @@ pub(super) struct Intake<'a> {
     pub(super) taken: u64,
     pub(super) refused: u64,
     skips_refused: bool,
+    /// Whether readings are read back.
+    confirms: bool,
     /// The largest payload, in bytes, and the most data points of a message.
     largest: usize,
     most_points: Option<u32>,
@@ -86,6 +93,7 @@ impl<'a> Intake<'a> {
             taken: 0,
             refused: 0,
             skips_refused: plan.skip_refused,
+            confirms: plan.confirm.is_some(),
             largest: LARGEST_PAYLOAD,
             most_points: None,
             batch_size: plan.batch.map_or(1, |size| usize::try_from(size.get()).unwrap_or(usize::MAX)),
@@ -137,6 +145,11 @@ impl<'a> Intake<'a> {
         self.most_points = limits.most_points();
     }
 
+    /// Whether a reading had to go without a time, because this machine's clock cannot be right.
+    pub(super) const fn lacks_clock(&self) -> bool {
+        self.told.no_clock
+    }
+
     /// Where a reading stands, for people.
     pub(super) fn place(&self, line: u64) -> String {
         self.source.place(line)
@@ -174,6 +187,12 @@ impl<'a> Intake<'a> {
         match Reading::parse(text) {
             Ok((reading, remarks)) => {
                 self.remark(line, if self.form == Form::AsIs { remarks.as_is() } else { remarks });
+                if let Some(key) = self.unaskable(&reading) {
+                    let why = format!(
+                        "has the key '{key}', which cannot be read back: the server divides keys at commas"
+                    );
+                    return self.refuse(line, &why, Hint::WithoutConfirming);
+                }
                 let lacks_time = reading.elements().iter().any(|element| !element.has_time());
                 if self.form == Form::Timed && lacks_time {
                     self.held = Some((line, reading));
@@ -183,6 +202,17 @@ impl<'a> Intake<'a> {
             }
             Err(why) => self.refuse(line, &format!("is not telemetry: {why}"), Hint::TelemetryForm),
         }
+    }
+
+    /// A key that the server cannot be asked for at a time, where readings are read back.
+    fn unaskable(&self, reading: &Reading) -> Option<String> {
+        if !self.confirms {
+            return None;
+        }
+        let moments = moments(reading.text()).into_iter();
+        let timed = moments.filter(|moment| self.form == Form::Timed || moment.ts.is_some());
+        let mut keys = timed.flat_map(|moment| moment.values).map(|(key, _)| key);
+        keys.find(|key| key.contains(',')).map(|key| one_line(&key, SHOWN_KEY))
     }
 
     async fn give_time(&mut self) {

@@ -83,6 +83,12 @@ impl Kept {
         None
     }
 
+    /// When the message with this packet id left.
+    pub(super) fn left_at(&self, packet_id: u16) -> Option<Instant> {
+        let mut latest_first = self.departures.iter().rev();
+        latest_first.find(|(left, _)| *left == packet_id).map(|(_, at)| *at)
+    }
+
     /// The message with this packet id is acknowledged.
     pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<(Key, Message)> {
         self.messages.remove_entry(&self.in_flight.remove(&packet_id)?)

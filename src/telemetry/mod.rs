@@ -2,6 +2,7 @@
 //! when its PUBACK came.
 
 mod backoff;
+mod confirm;
 mod governor;
 mod intake;
 mod kept;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use confirm::{Confirm, Seen};
 pub use run::run;
 pub use topic::is_telemetry;
 
@@ -64,7 +66,7 @@ impl Readings {
 }
 
 /// What to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TelemetryPlan {
     /// The topic.
     pub topic: String,
@@ -84,6 +86,8 @@ pub struct TelemetryPlan {
     pub skip_refused: bool,
     /// How long to go on without a PUBACK, where one is waited for.
     pub give_up_after: Option<Duration>,
+    /// Whether and by whom each reading is read back.
+    pub confirm: Option<Confirm>,
 }
 
 impl TelemetryPlan {
@@ -99,6 +103,7 @@ impl TelemetryPlan {
             batch: None,
             skip_refused: false,
             give_up_after: None,
+            confirm: None,
         }
     }
 }
@@ -122,6 +127,10 @@ pub struct Report {
     pub held_back_for: Duration,
     /// Whether the user ended the run.
     pub interrupted: bool,
+    /// Readings that were seen on the server, where that was asked for.
+    pub confirmed: Option<u64>,
+    /// How long that took from sending a message; nothing where none was seen.
+    pub seen: Option<Seen>,
     /// `TLSv1.2` or `TLSv1.3`: the last connection's.
     pub tls_version: &'static str,
 }

@@ -3,6 +3,7 @@
 //! ThingsBoard acknowledges much that it does not store, and its parser is lenient where its storage is not. What
 //! is here was observed at ThingsBoard 3.2.2, 3.4.4, 3.6.4, 3.8.1, 4.0.2 and 4.3.1.
 
+pub(super) mod stored;
 mod unreadable;
 pub(super) mod value;
 

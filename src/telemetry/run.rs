@@ -1,11 +1,14 @@
 //! The sending loop. Messages that are not acknowledged are kept, and sent again over the next connection.
 
+mod outcome;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::confirm::{Confirmer, Desk, Ended as Confirmed};
 use super::governor::Governor;
 use super::intake::{Intake, Ready};
 use super::kept::{ATTRIBUTES, Kept};
@@ -14,7 +17,7 @@ use super::outage::Outage;
 use super::{ATTRIBUTES_TOPIC, Report, TelemetryPlan, limits, topic};
 use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
-use crate::event::{Event, GivenTimes, Progress};
+use crate::event::{Event, Progress};
 use crate::identity::Credentials;
 use crate::mqtt::{IN_FLIGHT, Incoming, Login, Session};
 
@@ -34,7 +37,8 @@ const FEW: u64 = 10;
 /// # Errors
 /// The first connection's error; the error of a reading; a refusal by the server; the last connection's error if the
 /// run gives up. The observer was told what was acknowledged until then, and the message says it too. `interrupted` if
-/// the interrupt came before the first connection.
+/// the interrupt came before the first connection. Where readings are read back, `verify/not-stored` for one that is not
+/// there, and the error of the REST API that cannot be asked.
 pub async fn run(
     dialer: &Dialer,
     credentials: &Credentials,
@@ -45,17 +49,28 @@ pub async fn run(
     let login = Login::Device(credentials);
     // Opening a source can take for ever too: a named pipe waits for its writer.
     progress.begin(Step::Telemetry);
+    let desk = plan.confirm.as_ref().map(|confirm| (confirm, Desk::default()));
     let begin = async {
-        let sender = Sender::new(plan, progress, dialer, interrupt).await?;
-        Ok::<_, Error>((sender, Session::open(dialer, &login, progress).await?))
+        let sender =
+            Sender::new(plan, progress, dialer, interrupt, desk.as_ref().map(|(_, desk)| desk)).await?;
+        let confirmer = match &desk {
+            Some((confirm, desk)) => Some(Confirmer::open(confirm, desk, plan.as_is, progress).await?),
+            None => None,
+        };
+        Ok::<_, Error>((sender, confirmer, Session::open(dialer, &login, progress).await?))
     };
-    let (mut sender, session) = tokio::select! {
+    let (mut sender, confirmer, session) = tokio::select! {
         biased;
         () = interrupt.cancelled() => return Err(Error::interrupted()),
         begun = begin => begun?,
     };
     progress.begin(Step::Telemetry);
-    let ended = sender.send_all(session, &login).await;
+    let sending = sender.send_all(session, &login);
+    let (sent, confirmed) = match confirmer {
+        Some(confirmer) => confirmer.beside(sending, interrupt).await,
+        None => (sending.await, Confirmed::Done),
+    };
+    let ended = sender.ended(sent, confirmed);
     // Another run must not give the times that were given here.
     tokio::time::sleep(sender.intake.times.until_passed()).await;
     ended.map(|()| sender.report())
@@ -63,6 +78,8 @@ pub async fn run(
 
 struct Sender<'a> {
     plan: &'a TelemetryPlan,
+    /// Where what is acknowledged is left to be read back.
+    desk: Option<&'a Desk>,
     progress: &'a Progress,
     dialer: &'a Dialer,
     interrupt: &'a CancellationToken,
@@ -96,6 +113,8 @@ enum Happened {
     NoAcknowledgement,
     /// No PUBACK came for as long as the user wants to wait.
     GivesUp,
+    /// Something was read back, or will not be.
+    Confirmed,
 }
 
 impl<'a> Sender<'a> {
@@ -104,6 +123,7 @@ impl<'a> Sender<'a> {
         progress: &'a Progress,
         dialer: &'a Dialer,
         interrupt: &'a CancellationToken,
+        desk: Option<&'a Desk>,
     ) -> Result<Self> {
         let mut kept = Kept::default();
         if let Some(attributes) = &plan.attributes {
@@ -117,6 +137,7 @@ impl<'a> Sender<'a> {
         let is_much = is_stream || plan.count.is_none_or(|count| count > FEW);
         Ok(Self {
             plan,
+            desk,
             progress,
             dialer,
             interrupt,
@@ -160,7 +181,9 @@ impl<'a> Sender<'a> {
         self.begin(session)?;
         let mut patience = Instant::now() + self.dialer.timeout;
         loop {
-            if self.source_ended && self.kept.is_empty() {
+            let nothing_left =
+                if self.is_unconfirmed() { self.kept.in_flight() == 0 } else { self.kept.is_empty() };
+            if nothing_left && (self.source_ended || self.is_unconfirmed()) {
                 return Ok(Ended::Done);
             }
             let now = Instant::now();
@@ -194,7 +217,7 @@ impl<'a> Sender<'a> {
                     self.source_ended = true;
                     self.failed = Some(error);
                 }
-                Happened::MayLeave => {}
+                Happened::MayLeave | Happened::Confirmed => {}
                 Happened::NoAcknowledgement if self.report.interrupted => return Ok(Ended::Done),
                 Happened::NoAcknowledgement => {
                     let message = format!("no PUBACK within {:?}", self.dialer.timeout);
@@ -225,7 +248,8 @@ impl<'a> Sender<'a> {
         patience: Instant,
     ) -> Happened {
         let has_room = self.kept.next().is_none() && self.kept.len() < usize::from(IN_FLIGHT);
-        let may_take = !self.source_ended && has_room;
+        let may_take =
+            !self.source_ended && has_room && self.desk.is_none_or(Desk::has_room) && !self.is_unconfirmed();
         let waits = self.kept.in_flight() > 0 || self.report.interrupted;
         let overdue = self.kept.oldest_departure().map(|left| left + self.dialer.timeout * OVERDUE);
         let patience = overdue.map_or(patience, |overdue| overdue.min(patience));
@@ -236,6 +260,7 @@ impl<'a> Sender<'a> {
             () = tokio::time::sleep_until(leaves_at.unwrap_or(now)), if leaves_at.is_some() => Happened::MayLeave,
             () = tokio::time::sleep_until(patience), if waits => Happened::NoAcknowledgement,
             () = tokio::time::sleep_until(gives_up_at.unwrap_or(now)), if gives_up_at.is_some() => Happened::GivesUp,
+            () = changed(self.desk) => Happened::Confirmed,
             ready = self.intake.next(), if may_take => Happened::Taken(ready),
             incoming = session.next() => Happened::Arrived(incoming),
         }
@@ -244,7 +269,7 @@ impl<'a> Sender<'a> {
     /// When the next message may leave; `None` when it waits for a PUBACK, or when there is none.
     fn leaves_at(&mut self, now: Instant) -> Option<Instant> {
         let (key, message) = self.kept.next()?;
-        if self.kept.in_flight() >= self.governor.window().min(self.outage.window()) {
+        if self.kept.in_flight() >= self.governor.window().min(self.outage.window()) || self.has_to_wait() {
             return None;
         }
         if key == ATTRIBUTES {
@@ -293,28 +318,15 @@ impl<'a> Sender<'a> {
                 return false;
             }
         };
+        let left = self.kept.left_at(packet_id);
         let Some((key, message)) = self.kept.acknowledged(packet_id) else { return false };
         self.had_progress = true;
         self.outage.acknowledged(Instant::now());
         if key != ATTRIBUTES {
             self.governor.acknowledged();
-            self.count(key, message);
+            self.count(key, message, left);
         }
         true
-    }
-
-    /// Counts the readings of an acknowledged message, one in parts with its last part.
-    fn count(&mut self, key: Key, message: Message) {
-        let is_whole = self.kept.parts(key).next().is_none();
-        self.report.messages += 1;
-        self.report.acknowledged += if is_whole { message.carried.len() as u64 } else { 0 };
-        let times: Vec<_> = message.carried.iter().flat_map(|carried| &carried.times).copied().collect();
-        let shown: Vec<_> = message.carried.into_iter().filter_map(|carried| carried.shown).collect();
-        self.progress.event(&Event::Acknowledged {
-            acknowledged: self.report.acknowledged,
-            payload: shown_together(&shown),
-            ts: GivenTimes::of(times),
-        });
     }
 
     /// The connection ended by `error`. Updates the pace, and what is known of a message that was in flight alone.
@@ -366,7 +378,7 @@ impl<'a> Sender<'a> {
     async fn reconnect(&mut self, error: Error, login: &Login<'_>) -> Result<Option<Session>> {
         let mut error = error;
         loop {
-            if self.report.interrupted {
+            if self.report.interrupted || self.is_unconfirmed() {
                 return Ok(None);
             }
             if !self.outage.goes_on(&error) {
@@ -402,37 +414,12 @@ impl<'a> Sender<'a> {
             }
         }
     }
-
-    fn no_more_patience(&self) -> Error {
-        let after = self.plan.give_up_after.unwrap_or_default();
-        let message = format!("no PUBACK within {after:?}, and the run was to give up then");
-        Error::new(ErrorCode::NetworkTimeout, message).hint(Hint::StartAgainLater)
-    }
-
-    /// The error, and how far the run came.
-    fn counted(&self, mut error: Error) -> Error {
-        let Report { sent, acknowledged, .. } = self.report();
-        error.message = format!("{} ({acknowledged} of {sent} readings were acknowledged)", error.message);
-        error
-    }
-
-    fn report(&self) -> Report {
-        Report {
-            sent: self.intake.taken,
-            refused: self.intake.refused,
-            held_back: self.governor.held_back,
-            held_back_for: self.governor.held_back_for(),
-            ..self.report
-        }
-    }
 }
 
-/// What the source gave of a message, where that is worth showing.
-fn shown_together(shown: &[Bytes]) -> Option<String> {
-    let texts: Vec<_> = shown.iter().map(|text| String::from_utf8_lossy(text)).collect();
-    match &texts[..] {
-        [] => None,
-        [one] => Some(one.clone().into_owned()),
-        several => Some(format!("[{}]", several.join(","))),
+/// Waits until the confirming has gone on, for ever where nothing is confirmed.
+async fn changed(desk: Option<&Desk>) {
+    match desk {
+        Some(desk) => desk.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -37,8 +37,8 @@ pub(super) fn check(json: &str, remarks: &mut Remarks) -> Result<bool, &'static 
     Ok(true)
 }
 
-/// Checks a `ts`. The error is a predicate of the element.
-pub(super) fn check_time(json: &str, remarks: &mut Remarks) -> Result<(), String> {
+/// The milliseconds that ThingsBoard takes a `ts` for. The error is a predicate of the element.
+pub(super) fn check_time(json: &str, remarks: &mut Remarks) -> Result<i64, String> {
     let beyond = || "has a 'ts' beyond 64 bits".to_owned();
     let time = match json.as_bytes().first() {
         Some(b'"') => {
@@ -67,7 +67,7 @@ pub(super) fn check_time(json: &str, remarks: &mut Remarks) -> Result<(), String
     if time < MILLISECONDS_FROM {
         remarks.add(Remark::TimeInSeconds);
     }
-    Ok(())
+    Ok(time)
 }
 
 /// A number with a fraction or an exponent, without the fraction; `None` when it is too small for 64 bits, or has
