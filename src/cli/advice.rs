@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::conversions::conversion;
 use super::limits;
+use super::rest_advice::of_rest;
 use super::shell::{operand, quoted};
 use tbprov::error::Hint;
 use tbprov::{Error, ErrorCode};
@@ -29,6 +30,46 @@ fn of_system(error: &Error) -> Option<&'static str> {
 
 fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
     let text = match hint {
+        Hint::ListProfiles => "'tbprov server profile list' shows the names",
+        Hint::ShowProfile => {
+            "'tbprov server profile show NAME --write tbprov.toml' reads its key and secret from the server, and writes them"
+        }
+        Hint::OtherConfigFile => "name another file; 'tbprov provision --config FILE' takes it",
+        Hint::OfRest => of_rest(code),
+        Hint::GiveAccount => {
+            "give --api-url with --api-user (and --api-password-file, or the password when asked) or with --api-key-file; or TBPROV_API_URL with TBPROV_API_USER and TBPROV_API_PASSWORD, or with TBPROV_API_KEY; or the lines api-url, api-user, api-password-file, api-key-file of a file that --config names"
+        }
+        Hint::ReadingNotStored => {
+            "ThingsBoard's queue took the message and its rule chain did not store it as it was sent: look at the rule chain of the device profile (message type filter, Save Timeseries), at the profile's telemetry topic (--telemetry-topic), and whether --api-url is the same server; =DURATION at --confirm gives a slow one more time"
+        }
+        Hint::WithoutConfirming => "rename the key, or leave --confirm away",
+        Hint::ConfirmedDevice => {
+            "give the name that ThingsBoard's web pages show for the device: --confirm-device NAME"
+        }
+        Hint::ApiSameSource => {
+            "give both by flags (--api-url, --api-key-file or --api-password-file), both by variables (TBPROV_API_URL, TBPROV_API_KEY or TBPROV_API_PASSWORD), or both in the file of --config"
+        }
+        Hint::InsecureHttp => {
+            "use https://; where the network in between is your own, --insecure-http sends it all the same"
+        }
+        Hint::ApiUrlForm => {
+            "give the address that the browser shows for ThingsBoard's web pages, up to the host and the port, such as https://thingsboard.example.com or http://localhost:8080"
+        }
+        Hint::RestApiKey => {
+            "ThingsBoard has API keys from 4.3 on (account > Security > API keys): check the key, and that it is neither disabled nor expired; earlier releases take a user and a password (--api-user, --api-password-file)"
+        }
+        Hint::RestAnswerLost => {
+            "the server may have done it all the same: run the same command again, it looks first"
+        }
+        Hint::RestCutOff => {
+            "run the same command again; when it happens each time, a proxy in front of the server bounds the size or the time of an answer"
+        }
+        Hint::RestGateway => {
+            "the proxy in front of ThingsBoard has no answer of it: ThingsBoard starts, is overloaded, or is down; try again in a minute"
+        }
+        Hint::RestRedirect => {
+            "give the URL that the browser ends at; a page that asks for another login stands before ThingsBoard: the API has to be reachable without it"
+        }
         Hint::AnswerLost => {
             "run the same command again: if the server did create the device, that run finds out; ThingsBoard itself gives up after 10 s"
         }
@@ -73,6 +114,15 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         }
         Hint::ChipsWithBootloader => "'tbprov firmware build --help' lists the chips that have one",
         Hint::ChoosePort => "choose one with --port or TBPROV_SERIAL_PORT",
+        Hint::CertificateElsewhere => {
+            "look for the credentialsId in ThingsBoard; delete that device or give it other credentials, or make a new identity: 'tbprov devices remove NAME', then this command again"
+        }
+        Hint::FinishCandidate => {
+            "finish what made the candidate: run the same 'tbprov rotate' or 'tbprov provision' again"
+        }
+        Hint::OtherServerThanApi => {
+            "is --host the MQTT server of this --api-url? In a cluster the change may take a moment: run the same command again"
+        }
         Hint::DeletedAtServer => {
             "was the device deleted in ThingsBoard, or its credentials changed? To provision it anew, move its folder out of the store ('tbprov devices remove NAME') and run the same command again"
         }
@@ -194,7 +244,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
             "check the free space where it is redirected to; what was done is done, and the same command can be run again"
         }
         Hint::SystemRoots => {
-            "install the system's package of CA certificates, or give the server's certificate with --server-cert"
+            "install the system's package of CA certificates, or give the server's certificate with --server-cert (for the REST API: --api-cert)"
         }
         Hint::TlsVersions => {
             "the server offers TLS 1.0 or 1.1 alone, which are not safe any more: have it, or the balancer in front of it, offer TLS 1.2 or 1.3"
@@ -218,9 +268,60 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::NotRegistered => {
             "the usual causes: the profile's certificate is another authority's (its provision key has to be the credentialsId of --ca-cert), its pattern does not find the common name, creating devices is off, or a device of that name has other credentials or another profile"
         }
+        Hint::GiveAuthority => {
+            "give the authority of its device profile with --ca-cert and --ca-key: it issues the new certificate, and the connect registers it"
+        }
+        Hint::BoardTakesBack => {
+            "add --flashed, and give the board its new identity at once: tbprov firmware flash --identity-only. Until then the board takes the device back at its next connect: the server uses the certificate that connected last"
+        }
+        Hint::OnlyProvedBefore => {
+            "this identity never was the device's; make a new one with 'tbprov rotate NAME', or delete it with 'tbprov rotate --discard NAME'"
+        }
+        Hint::FinishRotation(name) => {
+            let name = operand(name);
+            return format!("finish it: tbprov rotate {name}; or give the new certificate up: tbprov rotate --roll-back {name}").into();
+        }
+        Hint::RegisterAgain(name) => {
+            return format!(
+                "somebody changed the device's credentials at the server; to make the store's certificate the device's again: tbprov server register {}",
+                operand(name)
+            )
+            .into();
+        }
+        Hint::OnlyCertificates(name) => {
+            return format!(
+                "only certificates are rotated; to give the device one: tbprov devices remove {0}; then, with an account: tbprov server register {0}",
+                operand(name)
+            )
+            .into();
+        }
+        Hint::ProveBefore(name) => {
+            return format!("prove it first: tbprov connect {}", operand(name)).into();
+        }
+        Hint::PasteCertificate(name) => {
+            return format!(
+                "paste the new certificate in ThingsBoard (Devices > the device > Manage credentials > X.509), and run again: tbprov rotate {}",
+                operand(name)
+            )
+            .into();
+        }
         Hint::DifferingStaged(name) => {
             return format!(
                 "remove the differing option to continue with the saved identity, or choose another --device-name or --store. The server does not know the saved one, so you lose nothing if you remove it and provision again: tbprov devices remove {}",
+                operand(name)
+            )
+            .into();
+        }
+        Hint::RegisterAnew(name) => {
+            return format!(
+                "move it out of the store, and run the same command again: a new key and certificate are made and registered. tbprov devices remove {}; where that cannot read it either, restore its folder from a backup or move it away",
+                operand(name)
+            )
+            .into();
+        }
+        Hint::RegisterAtServer(name) => {
+            return format!(
+                "an account can give the server's device this store's certificate, and makes the device where there is none (what uses its credentials now is cut off): tbprov server register {}",
                 operand(name)
             )
             .into();
@@ -269,7 +370,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::Install(command) => return command.clone().into(),
         Hint::SystemRootsOf(variable) => {
             return format!(
-                "correct {variable} or unset it, so that the system's own authorities are believed, or give the server's certificate with --server-cert"
+                "correct {variable} or unset it, so that the system's own authorities are believed, or give the server's certificate with --server-cert (for the REST API: --api-cert)"
             )
             .into();
         }
@@ -351,6 +452,33 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::TlsClientCertificate => {
             "up to ThingsBoard 3.4 this is how an unknown certificate is refused; compare the credentialsId with the device's in ThingsBoard (Manage credentials)"
         }
+        ErrorCode::RestUnauthorized => {
+            "check the user's name and password with the login page of ThingsBoard; after several wrong passwords the account may be locked for a time"
+        }
+        ErrorCode::RestSecondFactor => {
+            "tbprov asks for no second factor: use an API key (--api-key-file; ThingsBoard 4.3 and later), or a user without one"
+        }
+        ErrorCode::RestForbidden => {
+            "use an account of a tenant administrator; 'tbprov server check' shows what an account may do"
+        }
+        ErrorCode::RestNotFound => {
+            "check the name; 'tbprov server check' shows which account and which server are asked"
+        }
+        ErrorCode::RestConflict => "somebody else changed it at the same moment: run the same command again",
+        ErrorCode::RestLimited => {
+            "wait for some minutes, or raise the tenant's limit of REST requests (tenant profile)"
+        }
+        ErrorCode::RestRefused => "correct what the server names",
+        ErrorCode::RestServerError => "the server's log says why; try again in a minute",
+        ErrorCode::RestNotThingsBoard => {
+            "check --api-url: it is the address of ThingsBoard's web pages, with https:// where these are served over TLS, and not that of MQTT; where a login page or a proxy stands in front of it, that has to let the API through"
+        }
+        ErrorCode::VerifyNotStored => {
+            "look at it with 'tbprov server device NAME' and 'tbprov server telemetry NAME', and at the server's log"
+        }
+        ErrorCode::RotateOnABoard => {
+            "add --flashed, and give the board its new identity at once: tbprov firmware flash --identity-only"
+        }
         ErrorCode::AnswerMalformed => {
             "the server is not ThingsBoard, or something between changes its messages; run 'tbprov doctor'"
         }
@@ -390,6 +518,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::StoreNotProved => {
             "finish it with 'tbprov provision', or prove it with 'tbprov connect'; --force uses it as it is"
         }
+        ErrorCode::RotateUnfinished => "finish it: tbprov rotate NAME",
         ErrorCode::StoreCorrupt => "restore the folder from a backup; tbprov does not touch it",
         ErrorCode::StoreIo => "check the folder's permissions and the free space of the disk",
         ErrorCode::FileNotFound => "check the path",

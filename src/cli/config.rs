@@ -50,6 +50,14 @@ pub(super) struct Config {
     pub(super) store: Option<PathBuf>,
     pub(super) chip: Option<String>,
     pub(super) firmware_dir: Option<PathBuf>,
+    pub(super) api_url: Option<String>,
+    pub(super) api_user: Option<String>,
+    pub(super) api_key_file: Option<PathBuf>,
+    pub(super) api_password_file: Option<PathBuf>,
+    pub(super) api_cert: Option<PathBuf>,
+    /// Whether the user named the file.
+    #[serde(skip)]
+    pub(super) is_named: bool,
 }
 
 impl Config {
@@ -63,7 +71,7 @@ impl Config {
             }
             _ => unreadable(file, error),
         })?;
-        Self::parse(file, &text)
+        Ok(Self { is_named: true, ..Self::parse(file, &text)? })
     }
 
     /// Reads the file of the current folder, where there is one, and says so. Nobody named it: whoever can write to
@@ -106,6 +114,8 @@ impl Config {
             ("device-name", &self.device_name),
             ("timeout", &self.timeout),
             ("chip", &self.chip),
+            ("api-url", &self.api_url),
+            ("api-user", &self.api_user),
         ];
         for (name, text) in texts {
             text.as_deref().map_or(Ok(()), |text| Source::Line(name).check(text))?;
@@ -121,6 +131,9 @@ impl Config {
             ("server-cert", &self.server_cert),
             ("store", &self.store),
             ("firmware-dir", &self.firmware_dir),
+            ("api-key-file", &self.api_key_file),
+            ("api-password-file", &self.api_password_file),
+            ("api-cert", &self.api_cert),
         ];
         for (name, path) in paths {
             let Some(text) = path.as_deref().map(Path::to_string_lossy) else { continue };
@@ -132,7 +145,7 @@ impl Config {
         Ok(())
     }
 
-    fn parse(file: &Path, text: &str) -> Result<Self> {
+    pub(super) fn parse(file: &Path, text: &str) -> Result<Self> {
         // toml's own text quotes the line, which may be the one with the secret.
         let config: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

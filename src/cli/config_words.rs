@@ -21,6 +21,11 @@ const NAMES: &[&str] = &[
     "store",
     "chip",
     "firmware-dir",
+    "api-url",
+    "api-user",
+    "api-key-file",
+    "api-password-file",
+    "api-cert",
 ];
 
 /// Lines whose value is a number.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
+use super::account_args::AccountArgs;
 use super::context::Context;
 use super::key_file::KeyFileArgs;
 use super::results::ServerResult;
@@ -48,11 +49,16 @@ pub(super) struct ConnectArgs {
     key_file: KeyFileArgs,
     #[command(flatten)]
     telemetry: TelemetryArgs,
+    #[command(flatten)]
+    account: AccountArgs,
 }
 
 impl ConnectArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
-        let (plan, dialer) = self.plan(context).await?;
+        let (mut plan, dialer) = self.plan(context).await?;
+        let name = plan.device.as_ref().and_then(|device| device.record.device.as_deref());
+        plan.telemetry =
+            self.telemetry.confirmed(context, plan.telemetry, name, &self.account, &dialer).await?;
         let prover = Prover::new(Arc::new(dialer));
         let stop_telemetry = &context.interrupt_or_unread();
         let reached = flow::connect(&plan, Run { stop_telemetry, ..context.run(&prover) }).await?;

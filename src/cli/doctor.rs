@@ -16,9 +16,11 @@ use super::values::{self, Given};
 use crate::output::{Format, Mark};
 use tbprov::dial::Dialer;
 use tbprov::doctor::{self, Check, Finding};
+use tbprov::flow;
 use tbprov::identity::Credentials;
+use tbprov::ledger::Lease;
 use tbprov::server::Host;
-use tbprov::{Result, State};
+use tbprov::{ErrorCode, Result, State};
 
 /// Find out why it does not connect: every step from name resolution to CONNACK, and the store.
 ///
@@ -38,16 +40,25 @@ pub(super) struct DoctorArgs {
     trust: TrustArgs,
 }
 
+/// The server that is looked at.
+struct Looked {
+    dialer: Dialer,
+    identity: Option<Credentials>,
+    /// The device is not rotated meanwhile.
+    held: Option<Lease>,
+}
+
 impl DoctorArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         let mut report = Report { context, checks: Vec::new(), exit_code: 0 };
         match self.subject(context).await {
-            Ok(Some((dialer, identity))) => {
+            Ok(Some(Looked { dialer, identity, held: _held })) => {
                 doctor::check_server(&dialer, identity.as_ref(), |check| report.add(&check)).await;
             }
             Ok(None) => {
                 context.output.note("no server to look at: give --host HOST, or a device of the store");
             }
+            Err(error) if error.code == ErrorCode::Interrupted => return Err(error),
             Err(error) => report.add(&Check { name: "plan", finding: Finding::Failed(error) }),
         }
         doctor::check_store(&*context.ledger, |check| report.add(&check)).await;
@@ -62,15 +73,17 @@ impl DoctorArgs {
         Ok(ExitCode::from(exit_code))
     }
 
-    async fn subject(&self, context: &Context) -> Result<Option<(Dialer, Option<Credentials>)>> {
+    async fn subject(&self, context: &Context) -> Result<Option<Looked>> {
         if let Some(name) = &self.device {
             let device = context.device(Some(name)).await?;
+            let held = flow::hold(&*context.ledger, &device, &context.progress);
+            let held = context.interruptible(held).await?;
             let dialer = self.trust.dialer_for(context, &device, None, self.port).await?;
             let credentials = context.credentials(&device).await?;
             // To look is not to register.
             let is_staged = device.record.state() == State::Staged;
             let credentials = if is_staged { credentials.leaf_alone() } else { credentials };
-            return Ok(Some((dialer, Some(credentials))));
+            return Ok(Some(Looked { dialer, identity: Some(credentials), held }));
         }
         let host = self
             .host
@@ -79,7 +92,8 @@ impl DoctorArgs {
         let Some(host) = host_if_named(host.as_ref(), context)? else { return Ok(None) };
         let port =
             self.port.map_or_else(|| from_environment("TBPROV_PORT", parse_port), |port| Ok(Some(port)))?;
-        Ok(Some((self.trust.dialer(context, host, port_or_default(port, context))?, None)))
+        let dialer = self.trust.dialer(context, host, port_or_default(port, context))?;
+        Ok(Some(Looked { dialer, identity: None, held: None }))
     }
 }
 

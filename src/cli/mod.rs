@@ -1,8 +1,10 @@
 //! The command line: one file a verb, each with its arguments (whose doc comments are the help) and its
 //! function.
 
+mod account_args;
 mod advice;
 mod arguments;
+mod authority_file;
 mod certs;
 mod completions;
 mod config;
@@ -22,8 +24,11 @@ mod man;
 mod new_file;
 mod prompt;
 mod provision;
+mod rest_advice;
 mod results;
+mod rotate;
 mod secret_file;
+mod server;
 mod server_args;
 mod shell;
 mod sim;
@@ -123,7 +128,10 @@ enum Command {
     Certs(certs::CertsCommand),
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
+    Rotate(rotate::RotateArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(subcommand)]
+    Server(server::ServerCommand),
     #[command(subcommand)]
     Firmware(firmware::FirmwareCommand),
     Sim(sim::SimArgs),
@@ -140,7 +148,9 @@ impl Command {
             Self::Connect(_) => "connect",
             Self::Certs(command) => command.name(),
             Self::Devices(command) => command.name(),
+            Self::Rotate(_) => "rotate",
             Self::Doctor(_) => "doctor",
+            Self::Server(command) => command.name(),
             Self::Firmware(command) => command.name(),
             Self::Sim(_) => "sim",
             Self::Demo(_) => "demo",
@@ -163,7 +173,9 @@ impl Command {
             Self::Connect(args) => args.run(context).await,
             Self::Certs(command) => context.interruptible(command.run(context)).await,
             Self::Devices(command) => command.run(context).await,
+            Self::Rotate(args) => args.run(context).await,
             Self::Doctor(args) => context.interruptible(args.run(context)).await,
+            Self::Server(command) => command.run(context).await,
             Self::Firmware(command) => command.run(context).await,
             Self::Sim(args) => args.run(context).await,
             Self::Demo(args) => args.run(context).await,

@@ -79,6 +79,7 @@ mod tests {
         for line in [
             "provision --provision-secret hunter2",
             "sim --provision-secret hunter2",
+            "sim --rest-port 0 --api-password hunter2",
             "firmware identity --device d --out o --wifi-ssid s --wifi-password hunter2",
         ] {
             let arguments =

@@ -165,18 +165,12 @@ impl TrustArgs {
 
     /// The time of each step.
     pub(super) fn timeout(&self, context: &Context) -> Result<Duration> {
-        Ok(self.named_timeout(context)?.unwrap_or(DEFAULT_TIMEOUT))
+        timeout_or_default(self.timeout, context)
     }
 
     /// The time that flag or file name, which is that of every step.
     pub(super) fn named_timeout(&self, context: &Context) -> Result<Option<Duration>> {
-        match (self.timeout, &context.config.timeout) {
-            (Some(timeout), _) => Ok(Some(timeout)),
-            (None, Some(text)) => parse_timeout(text).map(Some).map_err(|why| {
-                Error::new(ErrorCode::ConfigInvalid, format!("the configuration's timeout is {why}"))
-            }),
-            (None, None) => Ok(None),
-        }
+        named_timeout(self.timeout, context)
     }
 
     /// The server at `host` and `port`.
@@ -184,6 +178,22 @@ impl TrustArgs {
         let server = Server { host, port, trust: Arc::new(self.belief.trust(context)?) };
         Ok(Dialer::new(server, self.timeout(context)?).through(self.proxy.proxy(context)?))
     }
+}
+
+/// The time that flag or file name.
+fn named_timeout(flag: Option<Duration>, context: &Context) -> Result<Option<Duration>> {
+    match (flag, &context.config.timeout) {
+        (Some(timeout), _) => Ok(Some(timeout)),
+        (None, Some(text)) => parse_timeout(text).map(Some).map_err(|why| {
+            Error::new(ErrorCode::ConfigInvalid, format!("the configuration's timeout is {why}"))
+        }),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The time of each step, by flag, file, or default.
+pub(super) fn timeout_or_default(flag: Option<Duration>, context: &Context) -> Result<Duration> {
+    Ok(named_timeout(flag, context)?.unwrap_or(DEFAULT_TIMEOUT))
 }
 
 /// The host by flag (or variable) or file; the file's is checked as the flag's was.

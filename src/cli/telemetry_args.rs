@@ -4,15 +4,19 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::server_args::parse_duration;
+use super::account_args::AccountArgs;
+use super::context::Context;
+use super::server_args::{parse_duration, parse_timeout};
+use tbprov::dial::Dialer;
 use tbprov::error::{EXIT_PARTLY, Hint};
-use tbprov::telemetry::{self, LONGEST_TOPIC, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
+use tbprov::telemetry::{self, Confirm, LONGEST_TOPIC, Readings, Report, TELEMETRY_TOPIC, TelemetryPlan};
 use tbprov::text::shown;
 use tbprov::{Error, ErrorCode, Result};
 
@@ -48,6 +52,13 @@ pub(super) struct TelemetryArgs {
     /// End with exit code 3 when nothing is acknowledged for this time [default: never for a stream and --count 0].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "send_telemetry")]
     give_up_after: Option<Duration>,
+    /// Read each reading back from the server, by the account of --api-url, and fail with exit code 4 when one is not
+    /// there. =DURATION: how long each may take [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, num_args = 0..=1, require_equals = true, default_missing_value = "10s", requires = "send_telemetry")]
+    confirm: Option<Duration>,
+    /// The device's name at the server, where the store does not know it, or has another one.
+    #[arg(long, value_name = "NAME", requires = "confirm")]
+    confirm_device: Option<String>,
     /// Client attributes to send first, a JSON object.
     #[arg(long, value_name = "JSON", requires = "send_telemetry")]
     pub(super) attributes: Option<String>,
@@ -80,6 +91,10 @@ impl TelemetryArgs {
                 format!("--batch makes arrays of readings, and '{}' takes none", self.telemetry_topic);
             return Err(Error::new(ErrorCode::UsageConflict, message));
         }
+        if self.confirm.is_some() && !telemetry::is_telemetry(&self.telemetry_topic) {
+            let message = format!("--confirm reads readings back, and '{}' takes none", self.telemetry_topic);
+            return Err(Error::new(ErrorCode::UsageConflict, message));
+        }
         let stream = readings.is_stream();
         let count = match self.count {
             Some(0) => None,
@@ -96,6 +111,31 @@ impl TelemetryArgs {
             give_up_after: self.give_up_after,
             ..TelemetryPlan::new(readings, count, interval)
         }))
+    }
+
+    /// The plan, with who reads the readings back where that is asked for. `device` is the device's name, as far as it is
+    /// known; `dialer` is that of the device.
+    pub(super) async fn confirmed(
+        &self,
+        context: &Context,
+        plan: Option<TelemetryPlan>,
+        device: Option<&str>,
+        account: &AccountArgs,
+        dialer: &Dialer,
+    ) -> Result<Option<TelemetryPlan>> {
+        let Some(patience) = self.confirm else { return Ok(plan) };
+        let Some(mut plan) = plan else { return Ok(None) };
+        let Some(device) = self.confirm_device.as_deref().or(device) else {
+            let message = "--confirm needs the device's name at the server, and tbprov does not know it";
+            return Err(Error::new(ErrorCode::UsageMissing, message).hint(Hint::ConfirmedDevice));
+        };
+        if account.reads_stdin() && plan.readings == Readings::Stdin {
+            let message = "stdin cannot give both the secret of the account and the telemetry";
+            return Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::TwoReadersOfStdin));
+        }
+        let account = account.needed(context, dialer.timeout, dialer.proxy.clone()).await?;
+        plan.confirm = Some(Confirm { account: Arc::new(account), device: device.to_owned(), patience });
+        Ok(Some(plan))
     }
 
     /// The value of --send-telemetry, where that is JSON.
@@ -173,12 +213,43 @@ pub(super) struct TelemetryResult {
     held_back: u64,
     held_back_ms: u64,
     interrupted: bool,
+    confirmed: Option<u64>,
+    seen_ms: Option<SeenResult>,
+}
+
+/// How long readings took from here until the server showed them, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct SeenResult {
+    min: u64,
+    median: u64,
+    max: u64,
+}
+
+/// Whole milliseconds.
+fn whole(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl TelemetryResult {
     /// Whether there was any.
     pub(super) const fn is_any(&self) -> bool {
         self.sent > 0 || self.refused > 0
+    }
+}
+
+impl TelemetryResult {
+    fn write_confirmed(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(confirmed) = self.confirmed else { return Ok(()) };
+        write!(formatter, "; confirmed: {confirmed} of {} seen on the server", self.acknowledged)?;
+        match self.seen_ms {
+            Some(SeenResult { min, max, .. }) if min == max => {
+                write!(formatter, ", {min} ms after they were sent")
+            }
+            Some(SeenResult { min, median, max }) => {
+                write!(formatter, ", {median} ms after they were sent ({min} to {max} ms)")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -192,8 +263,14 @@ impl From<Option<Report>> for TelemetryResult {
             refused: report.refused,
             reconnects: report.reconnects,
             held_back: report.held_back,
-            held_back_ms: u64::try_from(report.held_back_for.as_millis()).unwrap_or(u64::MAX),
+            held_back_ms: whole(report.held_back_for),
             interrupted: report.interrupted,
+            confirmed: report.confirmed,
+            seen_ms: report.seen.map(|seen| SeenResult {
+                min: whole(seen.min),
+                median: whole(seen.median),
+                max: whole(seen.max),
+            }),
         }
     }
 }
@@ -214,6 +291,6 @@ impl fmt::Display for TelemetryResult {
             let seconds = Duration::from_millis(self.held_back_ms).as_secs_f64();
             write!(formatter, ", {} held back ({seconds:.1} s in all)", self.held_back)?;
         }
-        Ok(())
+        self.write_confirmed(formatter)
     }
 }

@@ -62,6 +62,7 @@ pub async fn partition(
     if entry.record.identity.credentials_type != CredentialsType::X509 {
         return Err(unusable(format!("'{name}' has no certificate: the firmware connects by X.509 only")));
     }
+    entry.check_presentable()?;
     let x509 = ledger.key(entry, Which::Current).await?.exportable(&entry.place())?;
     if x509.key.key_type() == KeyType::Ed25519 {
         return Err(unusable(format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Mark, Output};
+use super::{Format, Mark, Output};
 use tbprov::event::{Event, Ignored, Observer};
 use tbprov::text::{escaped, escaped_lines, shown_path};
 use tbprov::{DeviceId, Error};
@@ -145,6 +145,11 @@ impl Observer for Warnings {
             Event::Ignored { wish } => self.output.warn(ignored(*wish)),
             Event::ReadingRefused { reason, .. } => self.output.warn(&refused(reason)),
             Event::Warning { message } => self.output.warn(message),
+            Event::NewCertificate { certificate, .. } if self.output.format == Format::Human => {
+                self.output.data(&escaped_lines(certificate));
+            }
+            // A program may wait for the result until somebody has pasted it.
+            Event::NewCertificate { certificate, .. } => self.output.talk(&escaped_lines(certificate)),
             _ => {}
         }
     }
@@ -223,8 +228,21 @@ impl Observer for Steps {
             }
             Event::StrangerRefused => self.detail("the server refuses throw-away credentials"),
             Event::Proved => self.done("the server accepts the saved identity"),
+            Event::NewCertificate { certificate, .. } => self.output.data(&escaped_lines(certificate)),
+            Event::ServerTold { credentials_id } => {
+                self.detail(&format!("the server was told of {credentials_id}"))
+            }
+            Event::Promoted { credentials_id } => {
+                self.done(&format!("{credentials_id} is the device's certificate now"))
+            }
             Event::Acknowledged { acknowledged, payload: Some(payload), .. } => {
                 self.done(&format!("telemetry {acknowledged} acknowledged: {payload}"));
+            }
+            Event::Confirmed { confirmed, seen, .. } => {
+                let milliseconds = seen.as_millis();
+                self.detail(&format!(
+                    "{confirmed} confirmed: on the server {milliseconds} ms after it was sent"
+                ));
             }
             Event::ReadingRefused { reason, .. } => self.output.warn(&refused(reason)),
             Event::HeldBack { reason } => self.attention(reason),

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::super::context::Context;
-use tbprov::ledger::{Entry, NamedIdentity, Record};
+use tbprov::clock;
+use tbprov::ledger::{Entry, Flashed, NamedIdentity, Record};
 use tbprov::text::shown_path;
 use tbprov::{Error, ErrorCode, Result};
 
@@ -54,7 +56,26 @@ pub(super) fn members(record: &Record, with_schema: bool) -> Result<Members> {
     for beside in ["candidate", "previous"] {
         members.entry(beside).or_insert(Value::Null);
     }
+    members.insert("days_left".to_owned(), days_left(record, clock::now()).into());
+    members.insert("board".to_owned(), board(record).map(|(whose, _)| whose).into());
     Ok(members)
+}
+
+/// Whole days until the certificate ends; less than none once it has ended.
+pub(super) fn days_left(record: &Record, now: OffsetDateTime) -> Option<i64> {
+    let left = record.identity.not_after? - now;
+    // What ended an hour ago has not 0 days left.
+    Some(if left.is_negative() { left.whole_days() - 1 } else { left.whole_days() })
+}
+
+/// Which of the device's identities a board carries, and the board.
+pub(super) fn board(record: &Record) -> Option<(&'static str, &Flashed)> {
+    let previous = record.previous.as_ref().and_then(|previous| previous.identity.flashed.as_ref());
+    match (&record.identity.flashed, previous) {
+        (Some(board), _) => Some(("current", board)),
+        (None, Some(board)) => Some(("previous", board)),
+        (None, None) => None,
+    }
 }
 
 impl ShowResult {
@@ -85,16 +106,23 @@ impl fmt::Display for ShowResult {
         if let Some(key_type) = identity.key_type {
             writeln!(formatter, "key             {key_type}")?;
         }
-        if let Some(end) = identity.not_after {
-            writeln!(formatter, "valid until     {}", end.date())?;
+        if let (Some(end), Some(days)) = (identity.not_after, days_left(record, clock::now())) {
+            let left = match days {
+                i64::MIN..=-1 => "it has ended".to_owned(),
+                0 => "less than a day left".to_owned(),
+                1 => "1 day left".to_owned(),
+                days => format!("{days} days left"),
+            };
+            writeln!(formatter, "valid until     {} ({left})", end.date())?;
         }
         for (what, beside) in [("candidate", &record.candidate), ("previous", &record.previous)] {
             if let Some(NamedIdentity { name, identity }) = beside {
                 writeln!(formatter, "{what:<15} {name} ({})", identity.state.as_str())?;
             }
         }
-        if let Some(flashed) = &identity.flashed {
-            writeln!(formatter, "flashed         {} to {} {}", flashed.at.date(), flashed.chip, flashed.mac)?;
+        if let Some((whose, Flashed { at, chip, mac, .. })) = board(record) {
+            let old = if whose == "previous" { ", with the previous identity" } else { "" };
+            writeln!(formatter, "flashed         {} to {chip} {mac}{old}", at.date())?;
         }
         if let Some(refused) = &record.refused {
             writeln!(

@@ -17,6 +17,7 @@ use super::identity_args::SessionArgs;
 use tbprov::dial::Dialer;
 use tbprov::firmware::emulator::{self, Emulated, Emulation};
 use tbprov::firmware::{self, Board, IdentityOptions, read_elf};
+use tbprov::flow;
 use tbprov::ledger::Entry;
 use tbprov::sim::Simulator;
 use tbprov::{Error, ErrorCode, Result, Step};
@@ -113,6 +114,8 @@ impl EmulateArgs {
         dialer: &Dialer,
         count: u64,
     ) -> Result<Emulated> {
+        let held = flow::hold(&*context.ledger, device, &context.progress);
+        let _held = context.interruptible(held).await?;
         let options = self.session.options();
         context.progress.begin(Step::Resolve);
         let time_server = match &options.time_server {

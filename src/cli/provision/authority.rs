@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::super::authority_file::read_authority;
 use super::super::context::Context;
 use super::super::key_file::KeyFileArgs;
 use tbprov::error::Hint;
 use tbprov::flow::RegistrationPlan;
-use tbprov::identity::{CredentialsType, LONGEST_COMMON_NAME, Profile, X509Identity, check_issuer};
-use tbprov::text::shown_path;
+use tbprov::identity::{CredentialsType, LONGEST_COMMON_NAME, X509Identity};
 use tbprov::{DeviceName, Error, ErrorCode, Result};
 
 /// Who issues the device's certificate, for a device profile with the strategy X.509 certificate chain.
@@ -64,11 +64,7 @@ impl AuthorityArgs {
             let message = format!("an authority issues certificates, and {credentials_type} is none");
             return Err(Error::new(ErrorCode::UsageConflict, message));
         }
-        let authority = key_file.read_pair(context, certificate, key).await?;
-        authority.leaf.check_dates(&shown_path(certificate))?;
-        let authority = authority.into();
-        check_issuer(&authority, &Profile::Device)?;
-        Ok(Some(authority))
+        read_authority(context, key_file, certificate, key).await.map(Some)
     }
 
     /// How the device called `name` is registered.

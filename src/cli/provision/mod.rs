@@ -1,6 +1,7 @@
 //! `tbprov provision`
 
 mod authority;
+mod cause;
 mod profile;
 mod questions;
 mod result;
@@ -12,13 +13,17 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::account_args::AccountArgs;
 use super::context::Context;
 use super::key_file::KeyFileArgs;
 use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port};
 use super::telemetry_args::{TelemetryArgs, exit_code};
 use authority::AuthorityArgs;
+use cause::explained;
+pub(super) use profile::KEY_VARIABLE as PROVISION_KEY;
 use profile::ProfileArgs;
-use questions::{HOST, NAME, PORT};
+pub(super) use questions::HOST;
+use questions::{NAME, PORT};
 use result::{DryRun, ProvisionResult};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
@@ -84,12 +89,15 @@ pub(super) struct ProvisionArgs {
     dry_run: bool,
     #[command(flatten)]
     telemetry: TelemetryArgs,
+    #[command(flatten)]
+    account: AccountArgs,
 }
 
 impl ProvisionArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode> {
         let dry_run = self.dry_run;
         let belief = self.trust.belief.clone();
+        let account = self.account.clone();
         let mut doubts = Vec::new();
         let (plan, dialer) = self.plan(context, &mut doubts).await?;
         if dry_run {
@@ -99,10 +107,13 @@ impl ProvisionArgs {
         let prover = Prover::new(Arc::new(dialer));
         let stop_telemetry = &context.interrupt_or_unread();
         let provisioned = flow::provision(&plan, Run { stop_telemetry, ..context.run(&prover) }).await;
-        let mut provisioned = provisioned.map_err(|error| match error.code {
-            ErrorCode::ServerNotFound if !doubts.is_empty() => error.hint(Hint::Doubtful(doubts)),
-            _ => error,
-        })?;
+        let mut provisioned = match provisioned {
+            Ok(provisioned) => provisioned,
+            Err(error) if error.code == ErrorCode::ServerNotFound && !doubts.is_empty() => {
+                return Err(error.hint(Hint::Doubtful(doubts)));
+            }
+            Err(error) => return Err(explained(error, context, &account, &plan, &prover.dialer).await),
+        };
         provisioned.entry = belief.check_name_again(context, provisioned.entry, &prover).await;
         context.output.result("provision", &ProvisionResult::new(&plan, &provisioned));
         Ok(exit_code(plan.telemetry.as_ref(), provisioned.telemetry))
@@ -148,6 +159,8 @@ impl ProvisionArgs {
             context.progress.warn(end);
         }
         let dialer = Dialer::new(Server { host, port, trust: trust.into() }, timeout).through(proxy);
+        let name = device_name.as_ref().map(DeviceName::as_str);
+        let telemetry = self.telemetry.confirmed(context, telemetry, name, &self.account, &dialer).await?;
         let verify_connect = !self.no_verify_connect;
         let plan =
             ProvisionPlan { device_name, registration, identity, verify_connect, answer_timeout, telemetry };
@@ -158,6 +171,7 @@ impl ProvisionArgs {
         let readers: Vec<&str> = [
             (self.profile.reads_stdin(), "the provision secret"),
             (self.key_file.password.reads_stdin(), "the password of the key"),
+            (self.account.reads_stdin(), "the secret of the account"),
             (telemetry.is_some_and(|telemetry| telemetry.readings == Readings::Stdin), "the telemetry"),
         ]
         .into_iter()

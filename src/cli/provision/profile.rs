@@ -12,7 +12,7 @@ use tbprov::{Result, Secret};
 
 /// The variables that hold them. Not read by clap, to which a variable beside a flag of another kind would be a
 /// conflict.
-const KEY_VARIABLE: &str = "TBPROV_PROVISION_KEY";
+pub(in crate::cli) const KEY_VARIABLE: &str = "TBPROV_PROVISION_KEY";
 const SECRET_VARIABLE: &str = "TBPROV_PROVISION_SECRET";
 
 /// How the device profile is named.

@@ -2,7 +2,7 @@
 
 use crate::cli::prompt::Question;
 
-pub(super) const HOST: Question = Question {
+pub(in crate::cli) const HOST: Question = Question {
     text: "ThingsBoard host",
     otherwise: "--host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml",
 };
