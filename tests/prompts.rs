@@ -193,6 +193,28 @@ fn an_answer_can_be_edited() {
     );
 }
 
+#[test]
+fn the_password_of_an_account_is_asked_for_and_not_shown() {
+    let (sandbox, password) = (Sandbox::new(), "the-Account's-password");
+    let server = Server::start(|config| {
+        config.rest = Some(([127, 0, 0, 1], 0).into());
+        config.api_password = Some(tbprov::Secret::new(password));
+    });
+    sandbox.write("server.pem", server.certificate().to_pem());
+    let [(_, url), (_, user), ..] = server.account();
+    let account = ["--api-url", &url, "--api-user", &user, "--api-cert", "server.pem"];
+    for (answer, seen, code) in
+        [(password, "a tenant administrator", 0), ("no-such-thing", "rest/unauthorized", 1)]
+    {
+        let mut terminal = Terminal::run(&sandbox, &[&["server", "check"][..], &account].concat());
+        terminal.see("Password of the ThingsBoard account");
+        terminal.answer_hidden(answer);
+        terminal.see(seen);
+        let shown = terminal.end(code);
+        assert!(!shown.contains(answer), "{shown}");
+    }
+}
+
 /// While a part of an answer stands there already.
 #[test]
 fn control_c_within_an_answer_ends_cleanly() {

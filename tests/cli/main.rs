@@ -10,12 +10,14 @@
     reason = "tests"
 )]
 
+mod account;
 mod adoption;
 mod arguments;
 mod authorities;
 #[path = "../support/broker.rs"]
 mod broker;
 mod chain;
+mod confirm;
 mod documentation;
 mod endings;
 mod faults;
@@ -28,6 +30,7 @@ mod kinds;
 mod limits;
 mod output;
 mod pasted;
+mod profiles;
 mod proof;
 mod proxies;
 #[path = "../support/proxy.rs"]
@@ -37,8 +40,12 @@ mod refusals;
 mod remove;
 mod renewal;
 mod reruns;
+mod rotate;
+mod rotate_account;
 mod rotated;
 mod secrets;
+mod server_device;
+mod server_register;
 mod servers;
 mod simulator;
 mod store;
@@ -46,4 +53,6 @@ mod store;
 mod support;
 mod telemetry;
 mod trust;
+#[path = "../support/web.rs"]
+mod web;
 mod wishes;

@@ -59,7 +59,7 @@ fn provision_tells_what_was_done() {
         result["telemetry"],
         json!({
             "sent": 2, "acknowledged": 2, "messages": 2, "refused": 0, "reconnects": 0, "held_back": 0,
-            "held_back_ms": 0, "interrupted": false,
+            "held_back_ms": 0, "interrupted": false, "confirmed": null, "seen_ms": null,
         })
     );
     assert_eq!(names(&result["timings_ms"]), ["exchange", "key", "verify"]);

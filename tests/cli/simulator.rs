@@ -68,6 +68,33 @@ fn the_ready_file_is_all_that_a_client_needs() {
     assert_eq!(sandbox.run(&line).outcome(), "provisioned");
 }
 
+/// The REST API: where it is, who may use it, and what opens it.
+#[test]
+fn the_ready_file_tells_of_the_rest_api() {
+    for (release, has_key) in [("4.3", true), ("4.0", false)] {
+        let sandbox = Sandbox::new();
+        let account = "--api-user me@example.org --api-password hunter2";
+        let _simulator = Process::start(&sandbox, &format!("--rest-port 0 {account} --release {release}"));
+        let ready = ready(&sandbox);
+        assert_eq!(
+            (&ready["api_user"], &ready["api_password"]),
+            (&"me@example.org".into(), &"hunter2".into())
+        );
+        assert_eq!(ready["api_key"].as_str().is_some_and(|key| key.starts_with("tb_")), has_key);
+        let address = ready["api_url"].as_str().unwrap().strip_prefix("https://").unwrap().to_owned();
+        let body = r#"{"username":"me@example.org","password":"hunter2"}"#;
+        let request = format!(
+            "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("refreshToken"), "{answer}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn the_ready_file_is_its_owners_alone() {

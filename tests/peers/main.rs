@@ -18,6 +18,8 @@ mod keys;
 mod kinds;
 mod mosquitto;
 mod proxies;
+#[cfg(unix)]
+mod readme;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

@@ -129,7 +129,7 @@ impl Sandbox {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).env("HOME", self.folder.path()).stdin(Stdio::null());
-        let ours = |name: &str| name.starts_with("TBPROV_") || name == "NO_COLOR";
+        let ours = |name: &str| name.starts_with("TBPROV_") || name.starts_with("TB_") || name == "NO_COLOR";
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
             command.env_remove(name);
         }
@@ -484,6 +484,23 @@ impl Server {
 
     pub(crate) fn port(&self) -> u16 {
         self.address().port()
+    }
+
+    /// What names the administrator's account at the REST API, which has to be on.
+    pub(crate) fn account(&self) -> [(&'static str, String); 4] {
+        let simulator = self.simulator.as_ref().unwrap();
+        let port = simulator.rest_address().unwrap().port();
+        [
+            ("TBPROV_API_URL", format!("https://localhost:{port}")),
+            ("TBPROV_API_USER", simulator.api_user().unwrap().to_owned()),
+            ("TBPROV_API_PASSWORD", simulator.api_password().unwrap().expose().to_owned()),
+            ("TBPROV_API_CERT", "server.pem".to_owned()),
+        ]
+    }
+
+    /// An API key of the administrator, where the release has them.
+    pub(crate) fn api_key(&self) -> Option<String> {
+        self.simulator.as_ref().unwrap().api_key().map(|key| key.expose().to_owned())
     }
 
     pub(crate) fn devices(&self) -> Vec<DeviceSummary> {
