@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::snapshot::Snapshot;
 use crate::support::fixture_text;
 
-const PROVISION: &str = "provision --ca-cert ca.pem --ca-key ca_key.pem";
+pub(crate) const PROVISION: &str = "provision --ca-cert ca.pem --ca-key ca_key.pem";
 
 /// A profile with the authority `ca.pem` and this pattern.
 fn profile(pattern: &str) -> impl Fn(&mut Config) {
@@ -19,7 +19,7 @@ fn profile(pattern: &str) -> impl Fn(&mut Config) {
     }
 }
 
-fn of(pattern: &str) -> Place {
+pub(crate) fn of(pattern: &str) -> Place {
     let place = Place::with(profile(pattern));
     let place = place.file("ca.pem", fixture_text("server/ca.pem"));
     let place = place.file("ca_key.pem", fixture_text("server/ca_key.pem"));

@@ -487,6 +487,28 @@ fn verify() {
 }
 
 #[test]
+fn confirming() {
+    let mut snapshot = Snapshot::new("errors/confirming");
+    let place = |faults: &'static str| {
+        let with_api = Place::with(|config| {
+            config.rest = Some("127.0.0.1:0".parse().unwrap());
+            config.faults = faults.split_terminator(',').map(|fault| fault.parse().unwrap()).collect();
+        });
+        with_api.account().after("provision")
+    };
+    let reading =
+        r#"connect --send-telemetry={"ts":1700000000000,"values":{"temperature":25}} --confirm=100ms"#;
+    snapshot.both("verify/not-stored", reading, || place("not-stored=1"));
+    let send = "connect --send-telemetry --confirm";
+    snapshot.both("rest/not-found", &format!("{send} --confirm-device nobody"), || place(""));
+    snapshot.both("a key with a comma", r#"connect --send-telemetry={"a,b":1} --confirm"#, || place(""));
+    snapshot.both("usage/missing-value: no account", send, || Place::served().after("provision"));
+    let unnamed = "provision --send-telemetry --confirm";
+    snapshot.both("usage/missing-value: no name", unnamed, || Place::served().set("TBPROV_DEVICE_NAME", ""));
+    snapshot.check();
+}
+
+#[test]
 fn interrupted() {
     let mut snapshot = Snapshot::new("errors/interrupted");
     snapshot.case("while the answer is awaited");

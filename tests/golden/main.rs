@@ -19,6 +19,8 @@ mod reference;
 mod snapshot;
 
 #[cfg(unix)]
+mod account;
+#[cfg(unix)]
 #[path = "../support/broker.rs"]
 mod broker;
 #[cfg(unix)]
@@ -33,6 +35,12 @@ mod firmware;
 mod place;
 #[cfg(unix)]
 mod results;
+#[cfg(unix)]
+mod rotate;
+
+#[cfg(unix)]
+#[path = "../support/web.rs"]
+mod web;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -71,6 +71,39 @@ impl Place {
         Self::empty().told_about(closed, "san")
     }
 
+    /// A simulator with a REST API that keeps its devices in a file, and the account in the environment.
+    pub(crate) fn of_account() -> Self {
+        let place = Self::empty();
+        let state = place.sandbox.path("registry.json");
+        let server = Server::presenting("san", |config| {
+            config.rest = Some("127.0.0.1:0".parse().unwrap());
+            config.state = Some(state);
+        });
+        let mut place = place.told_about(server.port(), "san");
+        place.server = Some(server);
+        place.told_the_account()
+    }
+
+    fn told_the_account(mut self) -> Self {
+        for (variable, value) in self.server.as_ref().unwrap().account() {
+            self.sandbox.set(variable, &value);
+        }
+        self
+    }
+
+    /// The same with these faults; several stand between commas.
+    pub(crate) fn faulted(self, faults: &str) -> Self {
+        let state = self.sandbox.path("registry.json");
+        let faults: Vec<_> =
+            faults.split(',').filter(|fault| !fault.is_empty()).map(|fault| fault.parse().unwrap()).collect();
+        let place = self.served_anew(|config| {
+            config.rest = Some("127.0.0.1:0".parse().unwrap());
+            config.state = Some(state.clone());
+            config.faults.clone_from(&faults);
+        });
+        place.told_the_account()
+    }
+
     /// A server that answers CONNECT with this code.
     pub(crate) fn connack(code: u8) -> Self {
         let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -110,6 +143,18 @@ impl Place {
 
     pub(crate) fn set(mut self, variable: &str, value: &str) -> Self {
         self.sandbox.set(variable, value);
+        self
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The account of the server's administrator in the environment.
+    pub(crate) fn account(mut self) -> Self {
+        for (name, value) in self.server.as_ref().unwrap().account() {
+            self.sandbox.set(name, &value);
+        }
         self
     }
 

@@ -23,6 +23,9 @@ fn provision() {
     });
     snapshot.both("without a proof", "provision --no-verify-connect", served);
     snapshot.both("with telemetry", &format!("provision {TWO}"), served);
+    snapshot.both("with telemetry that is read back", &format!("provision {TWO} --confirm"), || {
+        Place::with(|config| config.rest = Some("127.0.0.1:0".parse().unwrap())).account()
+    });
     snapshot.both("telemetry over a connection that breaks", &format!("provision {TWO}"), || {
         Place::with_fault("reset=1")
     });
