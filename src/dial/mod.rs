@@ -7,7 +7,7 @@ mod socks;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ProtocolVersion};
@@ -29,6 +29,9 @@ use crate::tls::{self, ClientCertificate, Prepared, Recorder, Trust};
 
 /// Where ThingsBoard listens for MQTT without TLS (`transport.mqtt.bind_port` of its `thingsboard.yml`).
 const PLAIN_PORT: u16 = 1883;
+
+/// How long addresses are used again: for many connections at once, and not when one is made anew after an outage.
+const NAME_KEPT: Duration = Duration::from_millis(500);
 
 /// A connection of whatever kind: what is spoken over it is compiled once.
 pub type AnyStream = Box<dyn Wire>;
@@ -89,12 +92,20 @@ pub struct Dialer {
     /// What every connection goes through.
     pub proxy: Option<Proxy>,
     prepared: Prepared,
+    resolved: Mutex<Option<Resolved>>,
+}
+
+/// What the name server said, and when.
+#[derive(Debug)]
+struct Resolved {
+    addresses: Vec<SocketAddr>,
+    at: Instant,
 }
 
 impl Dialer {
     /// Dials `server`; each step may take `timeout`.
     pub fn new(server: Server, timeout: Duration) -> Self {
-        Self { server, timeout, proxy: None, prepared: Prepared::default() }
+        Self { server, timeout, proxy: None, prepared: Prepared::default(), resolved: Mutex::default() }
     }
 
     /// The same through `proxy`, where there is one.
@@ -140,9 +151,30 @@ impl Dialer {
     /// Resolves and connects.
     async fn connect(&self, progress: &Progress) -> Result<TcpStream> {
         progress.begin(Step::Resolve);
-        let addresses = self.resolve().await?;
+        let addresses = match self.resolved_just_now() {
+            Some(addresses) => addresses,
+            None => {
+                let addresses = self.resolve().await?;
+                *self.resolved() = Some(Resolved { addresses: addresses.clone(), at: Instant::now() });
+                addresses
+            }
+        };
         progress.begin(Step::Tcp);
-        self.open_tcp(&addresses).await
+        let opened = self.open_tcp(&addresses).await;
+        if opened.is_err() {
+            *self.resolved() = None;
+        }
+        opened
+    }
+
+    fn resolved_just_now(&self) -> Option<Vec<SocketAddr>> {
+        let resolved = self.resolved();
+        let resolved = resolved.as_ref().filter(|resolved| resolved.at.elapsed() < NAME_KEPT)?;
+        Some(resolved.addresses.clone())
+    }
+
+    fn resolved(&self) -> MutexGuard<'_, Option<Resolved>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The addresses, at least one, of the server, or of the proxy where there is one: that resolves the server's name

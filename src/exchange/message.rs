@@ -51,6 +51,27 @@ struct RequestBody<'a> {
     gateway: bool,
 }
 
+impl RequestBody<'_> {
+    /// Bytes of the names of all members, and of what is between them and their texts. They are 187.
+    const FRAME: usize = 256;
+
+    /// Bytes that it has at most as JSON, where a character has up to six (`\u0001`).
+    fn most_bytes(&self) -> usize {
+        let texts = [
+            self.device_name,
+            Some(self.provision_device_key),
+            Some(self.provision_device_secret),
+            Some(self.credentials_type),
+            self.hash.as_deref(),
+            self.token,
+            self.client_id,
+            self.username,
+            self.password,
+        ];
+        Self::FRAME + texts.into_iter().flatten().map(str::len).sum::<usize>() * 6
+    }
+}
+
 impl ProvisionRequest<'_> {
     /// The request as JSON. It holds the provision secret: zeroized on drop.
     ///
@@ -78,7 +99,7 @@ impl ProvisionRequest<'_> {
             }
         }
         // One allocation of the final size, so that no copy of the secret is left behind by growing.
-        let mut json = Zeroizing::new(Vec::with_capacity(LARGEST_PACKET));
+        let mut json = Zeroizing::new(Vec::with_capacity(body.most_bytes()));
         serde_json::to_writer(&mut *json, &body).map_err(|error| {
             Error::new(ErrorCode::Bug, "the request could not be written as JSON").source(error)
         })?;
@@ -242,6 +263,26 @@ fn no_secret() -> Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_has_room_for_the_longest_texts() {
+        let longest = "\u{1}".repeat(100);
+        let text = Some(&*longest);
+        let body = RequestBody {
+            device_name: text,
+            provision_device_key: &longest,
+            provision_device_secret: &longest,
+            credentials_type: &longest,
+            hash: Some(longest.clone()),
+            token: text,
+            client_id: text,
+            username: text,
+            password: text,
+            gateway: true,
+        };
+        let json = serde_json::to_vec(&body).unwrap();
+        assert!((json.len()..json.len() + RequestBody::FRAME).contains(&body.most_bytes()), "{}", json.len());
+    }
 
     #[test]
     fn both_answer_shapes_are_read() {

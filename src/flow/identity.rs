@@ -26,7 +26,7 @@ pub struct NewIdentity<'a> {
     pub issuer: Option<&'a X509Identity>,
 }
 
-/// Makes the key on a thread of its own, because an RSA key takes seconds, and the certificate. Tells what it does.
+/// Makes the key and the certificate, on a thread of its own where that may take seconds. Tells what it does.
 ///
 /// # Errors
 /// `usage/invalid-value` for more days than until the year 9999; those of [`issue`]; when the operating system has no random numbers.
@@ -36,7 +36,9 @@ pub async fn new_identity(wanted: &NewIdentity<'_>, progress: &Progress) -> Resu
     Validity::check_days(days)?;
     progress.event(&Event::Started { step: Step::Identity, what: format!("a new {key_type} key") });
     let (for_name, profile, issuer) = (name.to_owned(), profile.clone(), issuer.cloned());
-    let (key, issued) = blocking(move || {
+    let signed_quickly =
+        issuer.as_ref().is_none_or(|issuer| is_quick(issuer.key.key_type()) && !issuer.key.is_slow());
+    let make = move || {
         let key = SoftwareKey::generate(key_type)?;
         let validity = Validity::days(days);
         let issued = issue(&Issue {
@@ -47,8 +49,9 @@ pub async fn new_identity(wanted: &NewIdentity<'_>, progress: &Progress) -> Resu
             issuer: issuer.as_ref(),
         })?;
         Ok((key, issued))
-    })
-    .await?;
+    };
+    // A thread costs about as much as a quick key.
+    let (key, issued) = if is_quick(key_type) && signed_quickly { make()? } else { blocking(make).await? };
     let Issued { leaf, above, name_cut, ends_with_issuer } = issued;
     progress.event(&Event::IdentityCreated { key_type });
     warn_of_cut(name_cut, name, progress);
@@ -59,6 +62,11 @@ pub async fn new_identity(wanted: &NewIdentity<'_>, progress: &Progress) -> Resu
         ));
     }
     Ok(SoftwareIdentity { leaf, intermediates: above, key: Arc::new(key) })
+}
+
+/// Whether a key of this type is made in about 50 us, and signs in less.
+const fn is_quick(key_type: KeyType) -> bool {
+    matches!(key_type, KeyType::EcP256 | KeyType::Ed25519)
 }
 
 /// Makes the key on a thread of its own, and a request (PKCS#10, PEM) for its certificate. Tells what it does.

@@ -13,6 +13,7 @@ pub mod next;
 mod plan;
 mod prove;
 mod provision;
+mod refusals;
 mod register;
 mod remove;
 mod rotate;
@@ -83,6 +84,9 @@ async fn check_presentable(run: Run<'_>, leaf: &Certificate) -> Result<()> {
 /// Whether the ledger is one that this user can read only.
 fn cannot_be_written(error: &Error) -> bool {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    if error.code == ErrorCode::LedgerReadOnly {
+        return true;
+    }
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|source| matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }

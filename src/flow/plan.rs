@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use super::next::Registration;
 use crate::device::DeviceName;
-use crate::identity::{Credentials, CredentialsType, SoftwareIdentity, X509Identity, sha256_hex};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::identity::{
+    Credentials, CredentialsType, LONGEST_COMMON_NAME, SoftwareIdentity, X509Identity, sha256_hex,
+};
 use crate::keys::KeyType;
 use crate::ledger::{Entry, Slot, Subject, Wishes};
 use crate::secret::Secret;
@@ -80,6 +83,35 @@ pub enum RegistrationPlan {
 }
 
 impl RegistrationPlan {
+    /// At connect, with a certificate of this common name.
+    ///
+    /// # Errors
+    /// `usage/invalid-value` for a name that no certificate can have.
+    pub fn at_connect(issuer: Arc<X509Identity>, common_name: &str) -> Result<Self> {
+        let common_name = common_name.trim();
+        let why = if common_name.is_empty() {
+            "is empty"
+        } else if common_name.chars().any(char::is_control) {
+            "holds a control character"
+        } else if common_name.chars().nth(LONGEST_COMMON_NAME).is_some() {
+            "is longer than the 64 characters that X.509 allows"
+        } else {
+            return Ok(Self::AtConnect { issuer, common_name: common_name.to_owned() });
+        };
+        let message = format!("the common name {why}");
+        Err(Error::new(ErrorCode::UsageInvalid, message).hint(Hint::GiveCommonName))
+    }
+
+    /// What deserves attention, though it stops nothing.
+    pub fn remark(&self) -> Option<String> {
+        match self {
+            Self::AtConnect { common_name, .. } if is_escaped(common_name) => Some(format!(
+                "the server puts backslashes before some characters of the common name '{common_name}' when it makes the device's name"
+            )),
+            _ => None,
+        }
+    }
+
     /// Which of the two.
     pub const fn kind(&self) -> Registration {
         match self {
@@ -102,6 +134,11 @@ impl RegistrationPlan {
             Self::AtConnect { .. } => None,
         }
     }
+}
+
+/// Whether ThingsBoard writes the name with backslashes (`IETFUtils.valueToString` of Bouncy Castle 1.72).
+fn is_escaped(common_name: &str) -> bool {
+    common_name.starts_with('#') || common_name.contains([',', '+', '"', '\\', '<', '>', ';', '='])
 }
 
 /// One provisioning. Server and ledger are those of the [`Run`](super::Run).

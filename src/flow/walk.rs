@@ -43,6 +43,16 @@ pub(super) struct Walk<'a> {
     timings: Timings,
 }
 
+/// What is expected of a connect.
+#[derive(Debug, Clone, Copy)]
+enum Login {
+    /// An answer of this run vouches for the identity.
+    Vouched,
+    Doubtful,
+    /// The server learns of the identity by it.
+    Registers,
+}
+
 impl<'a> Walk<'a> {
     /// The way of a device, or of its candidate, from where it is.
     pub(super) fn begin(
@@ -104,9 +114,10 @@ impl<'a> Walk<'a> {
                     if is_unasked || (!vouched && matches!(self.state, State::Sent | State::Accepted)) {
                         self.run.progress.event(&Event::Settling { reason: self.reason() });
                     }
-                    Learnt::Connected(self.connect(vouched).await)
+                    let login = if vouched { Login::Vouched } else { Login::Doubtful };
+                    Learnt::Connected(self.connect(login).await)
                 }
-                Action::Register => Learnt::Registered(self.connect(false).await),
+                Action::Register => Learnt::Registered(self.connect(Login::Registers).await),
                 Action::Done(outcome) => {
                     self.leave_slot(learnt).await?;
                     return Ok(self.done(outcome));
@@ -197,7 +208,7 @@ impl<'a> Walk<'a> {
             self.run.tell_state(&self.entry, State::Sent);
             Ok(())
         };
-        let reply = exchange::run(&run.prover.dialer, &request, patience, run.progress, before_send).await;
+        let reply = exchange::run(&run.prover.sessions, &request, patience, run.progress, before_send).await;
         self.timings.exchange = started.elapsed();
         let judged = match reply {
             Err(error) => Err((Answered::NotSent, error.stamped(run.progress.step()))),
@@ -244,12 +255,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Connects with the identity.
-    async fn connect(&mut self, vouched: bool) -> Connected {
+    async fn connect(&mut self, login: Login) -> Connected {
         let started = Instant::now();
         // Whether the server knows it is asked here, and not that it shall.
         let alone = (self.state == State::Staged).then(|| self.credentials.leaf_alone());
         let credentials = alone.as_ref().unwrap_or(&self.credentials);
-        let connected = self.run.prover.connect(credentials, vouched, self.run.progress).await;
+        let (prover, progress) = (self.run.prover, self.run.progress);
+        let connected = match login {
+            Login::Vouched => prover.connect(credentials, true, progress).await,
+            Login::Doubtful => prover.connect(credentials, false, progress).await,
+            Login::Registers => prover.register(credentials, progress).await,
+        };
         self.timings.verify += started.elapsed();
         match connected {
             Ok(proof) => {

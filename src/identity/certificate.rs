@@ -138,6 +138,21 @@ pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>> {
     Ok(parsed)
 }
 
+/// The public key (SubjectPublicKeyInfo, DER) of a certificate, where it can be read.
+pub(crate) fn public_key(der: &[u8]) -> Option<&[u8]> {
+    parse(der).ok().map(|parsed| parsed.tbs_certificate.subject_pki.raw)
+}
+
+/// From when until when a certificate is valid, where it can be read.
+pub(crate) fn validity(der: &[u8]) -> Option<Validity> {
+    let parsed = parse(der).ok()?;
+    let validity = parsed.validity();
+    Some(Validity {
+        not_before: validity.not_before.to_datetime(),
+        not_after: validity.not_after.to_datetime(),
+    })
+}
+
 /// Reads every certificate of a PEM file, at least one.
 ///
 /// # Errors

@@ -291,16 +291,16 @@ fn check_made(leaf: &Certificate, wanted: &Issue<'_>) -> Result<()> {
         Err(Error::new(ErrorCode::Bug, message))
     };
     let made = parse(leaf.der())?;
-    let (issuer, issuer_key) = match wanted.issuer {
-        None => (leaf, wanted.key),
-        Some(issuer) => (&issuer.leaf, &*issuer.key),
+    let (authority, issuer_key) = match wanted.issuer {
+        None => (None, wanted.key),
+        Some(issuer) => (Some(parse(issuer.leaf.der())?), &*issuer.key),
     };
-    let authority = parse(issuer.der())?;
+    let authority = authority.as_ref().unwrap_or(&made);
     if made.issuer().as_raw() != authority.subject().as_raw() {
         return bug("its issuer's name is not its authority's");
     }
     if wanted.issuer.is_some()
-        && key_identifier(&authority).is_some_and(|above| authority_key_identifier(&made) != Some(above))
+        && key_identifier(authority).is_some_and(|above| authority_key_identifier(&made) != Some(above))
     {
         return bug("it names another key of its authority");
     }

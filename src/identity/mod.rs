@@ -10,6 +10,7 @@ mod signed;
 mod validity;
 
 pub use certificate::{Certificate, read_certificate_file, read_certificates, read_each};
+pub(crate) use certificate::{public_key, validity};
 pub use credentials::{BasicCredentials, Credentials, CredentialsType, SoftwareIdentity, X509Identity};
 pub use fingerprint::{credentials_id, sha256_hex};
 pub use issue::{Issue, Issued, LONGEST_COMMON_NAME, Profile, check_issuer, issue};

@@ -199,6 +199,27 @@ impl Session {
         Ok(())
     }
 
+    /// Whether nothing has come but acknowledgements, as far as it is here already, and the server has not closed.
+    pub fn is_quiet(&mut self) -> bool {
+        loop {
+            let taken = self.wire.packet().map(|packet| packet.map(|packet| self.take_in(packet)));
+            match taken {
+                Ok(Some(Ok(None | Some(Incoming::Acknowledged(_))))) => {}
+                Ok(None) => match self.wire.read_at_once() {
+                    Ok(true) => {}
+                    Ok(false) => return self.wire.is_read(),
+                    Err(_) => return false,
+                },
+                _ => return false,
+            }
+        }
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn queued(&self) -> usize {
+        self.wire.queued()
+    }
+
     /// Sends DISCONNECT and closes. It does not wait for packets that the server still has to send, such as the SUBACK
     /// that old releases never send.
     pub async fn close(mut self) {

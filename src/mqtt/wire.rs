@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -126,6 +128,26 @@ impl Wire {
             self.transfer().await?;
         }
         Ok(())
+    }
+
+    /// Reads what is here already; whether there was something.
+    pub(super) fn read_at_once(&mut self) -> io::Result<bool> {
+        self.incoming.reserve(READ_SIZE);
+        let mut nobody = Context::from_waker(Waker::noop());
+        match pin!(self.reader.read_buf(&mut self.incoming)).poll(&mut nobody) {
+            Poll::Ready(read) => self.arrived(read).map(|()| true),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Whether no bytes wait for the rest of their packet.
+    pub(super) fn is_read(&self) -> bool {
+        self.incoming.is_empty()
+    }
+
+    /// How many bytes wait to be written.
+    pub(super) fn queued(&self) -> usize {
+        self.outgoing.len()
     }
 
     fn has_to_write(&self) -> bool {

@@ -30,6 +30,8 @@ pub use topic::is_telemetry;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::mqtt::LARGEST_PACKET;
 use reading::Reading;
+#[cfg(feature = "fleet")]
+pub(crate) use reading::check_key;
 
 /// ThingsBoard's topic for telemetry. A device profile with transport type MQTT may name another one; the
 /// default one is then acknowledged and dropped.
@@ -40,7 +42,7 @@ pub const ATTRIBUTES_TOPIC: &str = "v1/devices/me/attributes";
 pub use tbprov_contract::identity::LONGEST_TOPIC;
 
 /// The largest payload, in bytes: a PUBLISH has its topic's length, the topic and the packet id besides.
-const LARGEST_PAYLOAD: usize = LARGEST_PACKET - (2 + LONGEST_TOPIC + 2);
+pub(crate) const LARGEST_PAYLOAD: usize = LARGEST_PACKET - (2 + LONGEST_TOPIC + 2);
 
 /// Why a reading that is too large is refused.
 const TOO_LARGE: &str = "is larger than the 64 KiB that ThingsBoard accepts in a packet";

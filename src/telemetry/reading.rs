@@ -215,8 +215,8 @@ impl Member<'_> {
     }
 }
 
-/// Keys that ThingsBoard acknowledges and does not store.
-fn check_key(key: &str) -> Result<(), String> {
+/// Refuses keys that ThingsBoard acknowledges and does not store. The error is a predicate.
+pub(crate) fn check_key(key: &str) -> Result<(), String> {
     // Java's white space has these four separators beside Unicode's.
     let is_blank = |character: char| character.is_whitespace() || matches!(character, '\u{1C}'..='\u{1F}');
     if key.chars().all(is_blank) {

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use super::distrust::Presented;
 use super::failure::TrustFailure;
 use super::trust::{Anchors, Trust, TrustSource};
-use crate::identity::{Certificate, Validity};
+use crate::identity::{Certificate, Validity, public_key};
 
 /// Verifies a server in this order:
 ///
@@ -135,7 +135,9 @@ impl PinThenChain {
         signed: &DigitallySignedStruct,
         first_only: bool,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_signature(&self.algorithms, message, certificate, signed, first_only)
+        let pinned = self.pinned(certificate).map(|pin| &*pin.public_key);
+        let key = pinned.or_else(|| public_key(certificate));
+        verify_signature(&self.algorithms, message, key, signed, first_only)
     }
 }
 
@@ -179,11 +181,12 @@ impl ServerCertVerifier for PinThenChain {
     }
 }
 
-/// Verifies a handshake's signature with the bare public key, so that version 1 certificates, which webpki does not parse, work too.
+/// Verifies a handshake's signature with the bare public key, so that version 1 certificates, which webpki does not parse,
+/// work too. No key is that of a certificate that cannot be read.
 pub(crate) fn verify_signature(
     algorithms: &WebPkiSupportedAlgorithms,
     message: &[u8],
-    certificate: &CertificateDer<'_>,
+    public_key: Option<&[u8]>,
     signed: &DigitallySignedStruct,
     tls13: bool,
 ) -> Result<HandshakeSignatureValid, rustls::Error> {
@@ -197,7 +200,7 @@ pub(crate) fn verify_signature(
         .find(|(scheme, _)| *scheme == signed.scheme)
         .map(|(_, algorithms)| *algorithms)
         .ok_or(rustls::Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon))?;
-    let public_key = summary(certificate).ok_or_else(|| bad(CertificateError::BadEncoding))?.public_key;
+    let public_key = public_key.ok_or_else(|| bad(CertificateError::BadEncoding))?;
     let public_key = SubjectPublicKeyInfoDer::from(public_key);
     let key =
         webpki::RawPublicKeyEntity::try_from(&public_key).map_err(|_| bad(CertificateError::BadEncoding))?;
@@ -357,7 +360,8 @@ impl Recorder {
         signed: &DigitallySignedStruct,
         tls13: bool,
     ) -> HandshakeSignatureValid {
-        let verified = verify_signature(&self.algorithms, message, certificate, signed, tls13).is_ok();
+        let key = public_key(certificate);
+        let verified = verify_signature(&self.algorithms, message, key, signed, tls13).is_ok();
         self.proved.store(verified, Ordering::SeqCst);
         HandshakeSignatureValid::assertion()
     }
