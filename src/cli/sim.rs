@@ -73,6 +73,9 @@ pub(super) struct SimArgs {
     /// How often a device may connect; one connect more is answered with CONNACK 3.
     #[arg(long, value_name = "LIMIT")]
     device_connect_limit: Option<Limit>,
+    /// How often all devices together may connect.
+    #[arg(long, value_name = "LIMIT")]
+    tenant_connect_limit: Option<Limit>,
     /// The device profile's provisioning strategy.
     #[arg(long, value_name = "STRATEGY", default_value = "allow-create")]
     strategy: StrategyArg,
@@ -175,6 +178,7 @@ impl SimArgs {
             device_point_limit: self.device_point_limit,
             tenant_point_limit: self.tenant_point_limit,
             device_connect_limit: self.device_connect_limit,
+            tenant_connect_limit: self.tenant_connect_limit,
             ..defaults
         };
         config.check()?;

@@ -25,7 +25,7 @@ impl Admission {
         let tenant = Allowance {
             messages: config.tenant_limit.clone(),
             points: config.tenant_point_limit.clone(),
-            connects: None,
+            connects: config.tenant_connect_limit.clone(),
         };
         let together = Mutex::new(Meter::new(&tenant, Instant::now()));
         Self { device, tenant, together }
@@ -47,10 +47,17 @@ impl Admission {
         taken.map_err(|what| over("device", what))
     }
 
-    /// Whether the device may connect.
-    pub(super) fn connect(&self, device: &RegisteredDevice) -> bool {
+    /// Lets the device connect, or says whose limit that is over.
+    pub(super) fn connect(&self, device: &RegisteredDevice) -> Result<(), &'static str> {
         let now = Instant::now();
-        self.device.is_unlimited()
-            || device.metered(|| Meter::new(&self.device, now), |meter| meter.connect(now))
+        if !self.tenant.is_unlimited() {
+            let mut together = self.together.lock().unwrap_or_else(PoisonError::into_inner);
+            if !together.connect(now) {
+                return Err("over the tenant's limit of connects");
+            }
+        }
+        let is_admitted = self.device.is_unlimited()
+            || device.metered(|| Meter::new(&self.device, now), |meter| meter.connect(now));
+        if is_admitted { Ok(()) } else { Err("over the device's limit of connects") }
     }
 }

@@ -130,6 +130,11 @@ pub struct Config {
     pub tenant_point_limit: Option<Limit>,
     /// How often one device may connect; ThingsBoard calls it `messages`.
     pub device_connect_limit: Option<Limit>,
+    /// How often all devices together may connect.
+    pub tenant_connect_limit: Option<Limit>,
+    /// How long [`Fault::AddressFilter`] blocks an address. ThingsBoard: 60 s
+    /// (`transport.rate_limits.ip_block_timeout`).
+    pub block_lifetime: Duration,
     /// Whether the stored values are kept, to be seen by [`Simulator::values`](super::Simulator::values). Memory
     /// then grows with each of them; else they are counted alone.
     pub keep_values: bool,
@@ -164,6 +169,8 @@ impl Config {
             device_point_limit: None,
             tenant_point_limit: None,
             device_connect_limit: None,
+            tenant_connect_limit: None,
+            block_lifetime: Duration::from_secs(60),
             keep_values: false,
         }
     }

@@ -9,7 +9,7 @@ use rustls::HandshakeKind;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -18,6 +18,7 @@ use super::device::{Doing, RegisteredDevice};
 use super::device_session::DeviceSession;
 use super::ending::Ending;
 use super::event::{Event, Mode};
+use super::far::Far;
 use super::fault::Fault;
 use super::login::{ClientCertificate, Login, login};
 use super::provision_session::ProvisionSession;
@@ -42,15 +43,23 @@ const NOT_MQTT: &[u8] = b"\x00\x00this is not MQTT\r\n";
 
 /// Serves plain MQTT.
 pub(super) async fn serve_plain(peer: Peer, stream: TcpStream) {
-    if peer.applies(Fault::DropBeforeTls) {
+    if peer.applies(Fault::DropBeforeTls) || peer.is_blocked() {
         return closed(&peer, "dropped by a fault");
     }
     serve(&peer, Wire::new(stream, peer.server.release), None).await;
 }
 
+/// Serves MQTT over TLS over a far network.
+pub(super) async fn serve_far(peer: Peer, stream: TcpStream, acceptor: TlsAcceptor, latency: Duration) {
+    peer.tell(Fault::Latency(latency));
+    // The client has its connection already: the kernel does TCP's handshake.
+    sleep(latency).await;
+    serve_tls(peer, Far::new(stream, latency), acceptor).await;
+}
+
 /// Serves MQTT over TLS.
-pub(super) async fn serve_tls(peer: Peer, mut stream: TcpStream, acceptor: TlsAcceptor) {
-    if peer.applies(Fault::DropBeforeTls) {
+pub(super) async fn serve_tls<S: Transport>(peer: Peer, mut stream: S, acceptor: TlsAcceptor) {
+    if peer.applies(Fault::DropBeforeTls) || peer.is_blocked() {
         return closed(&peer, "dropped by a fault");
     }
     if peer.applies(Fault::StallTls) {
@@ -72,7 +81,7 @@ pub(super) async fn serve_tls(peer: Peer, mut stream: TcpStream, acceptor: TlsAc
 }
 
 /// Tells of it, and registers the device where its certificates do that.
-async fn established(peer: &Peer, stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+async fn established<S>(peer: &Peer, stream: &TlsStream<S>) -> Option<ClientCertificate> {
     let tls = stream.get_ref().1;
     let sent: Vec<_> = tls.peer_certificates().unwrap_or_default().to_vec();
     let mut certificate = sent.first().map(ClientCertificate::new);
@@ -106,7 +115,7 @@ async fn register(peer: &Peer, sent: Vec<CertificateDer<'static>>) -> Option<Str
 }
 
 /// Answers the ClientHello with an alert.
-async fn refuse_tls(stream: &mut TcpStream) -> io::Result<()> {
+async fn refuse_tls<S: Transport>(stream: &mut S) -> io::Result<()> {
     let mut hello = [0; 1024];
     let _ = stream.read(&mut hello).await?;
     stream.write_all(&HANDSHAKE_FAILURE).await?;
@@ -201,7 +210,7 @@ impl<S: Transport> Visit<'_, S> {
             return Ending::quiet("garbage by a fault");
         }
         let session_present = !connect.clean_session;
-        let device = match login(peer, connect, certificate) {
+        let device = match login(peer, connect, certificate).await {
             Login::Refused { code, reason } => {
                 peer.emit(&Event::Refused { connection: peer.connection, code, reason: reason.clone() });
                 wire.connack(session_present, code);

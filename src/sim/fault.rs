@@ -9,11 +9,28 @@ use std::time::Duration;
 pub enum Fault {
     /// The provision request is acted upon, and its connection closed without an answer.
     AcceptThenClose,
+    /// After this many wrong logins from an address without a good one in between, its connections are closed
+    /// before TLS, until 60 s after its last login.
+    AddressFilter(u64),
     /// The connection is closed right after CONNACK 0.
     CloseAfterConnect,
     /// Each connection is closed, in order, after this many telemetry messages were accepted; the PUBACKs that have
     /// not left by then never do.
     CloseEvery(u64),
+    /// The core works on so many provision requests at once, and each takes so long. The others wait for their turn.
+    Core {
+        /// How many at once; 1 is 4.3's lock for each tenant.
+        workers: u64,
+        /// How long one takes.
+        takes: Duration,
+    },
+    /// In turn, the core works for a time, and does nothing for a time: no provision answer, and no login of a device.
+    CoreStalls {
+        /// How long it works.
+        works: Duration,
+        /// How long it does nothing.
+        stalls: Duration,
+    },
     /// Each provision answer comes this much later.
     Delay(Duration),
     /// The answer has the shape of ThingsBoard's documentation, which no release ever sent.
@@ -29,6 +46,9 @@ pub enum Fault {
     Garbage,
     /// The answer to CONNECT is not MQTT.
     GarbageMqtt,
+    /// A network as far as this: everything that the server sends arrives so much later, the first byte of a connection
+    /// twice, as TCP's own handshake takes one turn.
+    Latency(Duration),
     /// The provision request is ignored: neither PUBACK nor answer, and no device.
     NoAnswer,
     /// CONNECT is never answered.
@@ -49,6 +69,8 @@ pub enum Fault {
     RateLimit(u64),
     /// The first devices to connect, this many, get CONNACK 5 (not authorized).
     Refuse(u64),
+    /// A provision answer is sent again before the next one on its connection.
+    RepeatAnswer,
     /// Once: the TCP connection is reset after this many telemetry messages were accepted; the last of
     /// them is not acknowledged.
     Reset(u64),
@@ -113,8 +135,11 @@ impl Fault {
     /// Every fault with its syntax and description, in alphabetical order.
     pub const ALL: &[FaultHelp] = &[
         help("accept-then-close", "create the device, then close the connection without an answer"),
+        help("address-filter=N", "after N wrong logins in a row, drop the address before TLS for 60 s"),
         help("close-after-connect", "close the connection right after CONNACK 0"),
         help("close-every=N", "close a connection at its Nth telemetry message; PUBACKs not sent never are"),
+        help("core=NxTIME", "work on N provision requests at once, each this long (4x35ms)"),
+        help("core-stalls=TIME/TIME", "in turn: work, and do nothing, for so long (8s/2s)"),
         help("delay=DURATION", "send each provision answer this much later (500ms, 2s)"),
         help(
             "doc-shape",
@@ -125,6 +150,7 @@ impl Fault {
         help("failure-after-create", "create the device, then answer FAILURE"),
         help("garbage", "answer with something that is not JSON"),
         help("garbage-mqtt", "answer CONNECT with bytes that are not MQTT"),
+        help("latency=DURATION", "send everything this much later, as over a far network"),
         help("no-answer", "ignore provision requests: no PUBACK, no answer, no device"),
         help("no-connack", "never answer CONNECT"),
         help("not-stored=N", "acknowledge the Nth telemetry message, and do not store it"),
@@ -140,6 +166,7 @@ impl Fault {
             "close a device's connection at more than N messages within a second, without PUBACK",
         ),
         help("refuse=N", "answer the first N device connections with CONNACK 5 (not authorized)"),
+        help("repeat-answer", "send each provision answer again before the next one on its connection"),
         help("reset=N", "once: reset TCP when the Nth telemetry message was accepted, without its PUBACK"),
         help("reset-always=N", "as reset=N, on every connection"),
         help("rest-conflict=N", "answer the first N changes over REST with 409 (version conflict)"),
@@ -168,8 +195,11 @@ impl Fault {
     pub const fn name(self) -> &'static str {
         match self {
             Self::AcceptThenClose => "accept-then-close",
+            Self::AddressFilter(_) => "address-filter",
             Self::CloseAfterConnect => "close-after-connect",
             Self::CloseEvery(_) => "close-every",
+            Self::Core { .. } => "core",
+            Self::CoreStalls { .. } => "core-stalls",
             Self::Delay(_) => "delay",
             Self::DocShape => "doc-shape",
             Self::DropBeforeTls => "drop-before-tls",
@@ -177,6 +207,7 @@ impl Fault {
             Self::FailureAfterCreate => "failure-after-create",
             Self::Garbage => "garbage",
             Self::GarbageMqtt => "garbage-mqtt",
+            Self::Latency(_) => "latency",
             Self::NoAnswer => "no-answer",
             Self::NoConnack => "no-connack",
             Self::NotStored(_) => "not-stored",
@@ -186,6 +217,7 @@ impl Fault {
             Self::PubackTwice => "puback-twice",
             Self::RateLimit(_) => "rate-limit",
             Self::Refuse(_) => "refuse",
+            Self::RepeatAnswer => "repeat-answer",
             Self::Reset(_) => "reset",
             Self::ResetAlways(_) => "reset-always",
             Self::RestConflict(_) => "rest-conflict",
@@ -214,7 +246,8 @@ impl Fault {
     /// The number of a fault that has one.
     pub(super) const fn count(self) -> Option<u64> {
         match self {
-            Self::CloseEvery(count)
+            Self::AddressFilter(count)
+            | Self::CloseEvery(count)
             | Self::NotStored(count)
             | Self::RateLimit(count)
             | Self::Refuse(count)
@@ -240,12 +273,19 @@ impl fmt::Display for Fault {
         match (*self, self.count()) {
             (
                 Self::Delay(delay)
+                | Self::Latency(delay)
                 | Self::PubackLate(delay)
                 | Self::RestSlow(delay)
                 | Self::StoredLate(delay),
                 _,
             ) => {
                 write!(formatter, "{name}={}ms", delay.as_millis())
+            }
+            (Self::Core { workers, takes }, _) => {
+                write!(formatter, "{name}={workers}x{}ms", takes.as_millis())
+            }
+            (Self::CoreStalls { works, stalls }, _) => {
+                write!(formatter, "{name}={}ms/{}ms", works.as_millis(), stalls.as_millis())
             }
             (_, Some(count)) => write!(formatter, "{name}={count}"),
             (_, None) => formatter.write_str(name),
@@ -266,8 +306,12 @@ impl FromStr for Fault {
 
 fn with_value(name: &str, value: &str) -> Result<Fault, String> {
     match name {
+        "address-filter" => count(value).map(Fault::AddressFilter),
         "close-every" => count(value).map(Fault::CloseEvery),
+        "core" => core(value),
+        "core-stalls" => core_stalls(value),
         "delay" => duration(value).map(Fault::Delay),
+        "latency" => duration(value).map(Fault::Latency),
         "not-stored" => count(value).map(Fault::NotStored),
         "puback-late" => duration(value).map(Fault::PubackLate),
         "rate-limit" => count(value).map(Fault::RateLimit),
@@ -305,6 +349,7 @@ fn plain(name: &str) -> Result<Fault, String> {
         "oversize" => Fault::Oversize,
         "puback-shuffled" => Fault::PubackShuffled,
         "puback-twice" => Fault::PubackTwice,
+        "repeat-answer" => Fault::RepeatAnswer,
         "rest-factor-setup" => Fault::RestFactorSetup,
         "rest-html" => Fault::RestHtml,
         "rest-not-applied" => Fault::RestNotApplied,
@@ -314,12 +359,14 @@ fn plain(name: &str) -> Result<Fault, String> {
         "tls-alert" => Fault::TlsAlert,
         "wrong-type" => Fault::WrongType,
         "wrong-value" => Fault::WrongValue,
-        "delay" | "puback-late" | "rest-slow" | "stored-late" => {
+        "core" => return Err(NO_CORE.to_owned()),
+        "core-stalls" => return Err(NO_STALLS.to_owned()),
+        "delay" | "latency" | "puback-late" | "rest-slow" | "stored-late" => {
             return Err(format!("the fault '{name}' takes a duration, such as {name}=500ms"));
         }
-        "close-every" | "not-stored" | "rate-limit" | "refuse" | "reset" | "reset-always"
-        | "rest-conflict" | "rest-cut" | "rest-expired-token" | "rest-limited" | "rest-limited-bare"
-        | "rest-login-error" | "rest-lost" | "rest-unavailable" | "unavailable" => {
+        "address-filter" | "close-every" | "not-stored" | "rate-limit" | "refuse" | "reset"
+        | "reset-always" | "rest-conflict" | "rest-cut" | "rest-expired-token" | "rest-limited"
+        | "rest-limited-bare" | "rest-login-error" | "rest-lost" | "rest-unavailable" | "unavailable" => {
             return Err(format!("the fault '{name}' takes a number, such as {name}=3"));
         }
         _ => return Err(unknown(name)),
@@ -336,6 +383,19 @@ fn count(text: &str) -> Result<u64, String> {
         Ok(count) if count > 0 => Ok(count),
         _ => Err(format!("'{text}' is no number from 1 on")),
     }
+}
+
+const NO_CORE: &str = "the fault 'core' takes a number and a duration, such as core=4x35ms";
+const NO_STALLS: &str = "the fault 'core-stalls' takes two durations, such as core-stalls=8s/2s";
+
+fn core(text: &str) -> Result<Fault, String> {
+    let (workers, takes) = text.split_once('x').ok_or(NO_CORE)?;
+    Ok(Fault::Core { workers: count(workers)?, takes: duration(takes)? })
+}
+
+fn core_stalls(text: &str) -> Result<Fault, String> {
+    let (works, stalls) = text.split_once('/').ok_or(NO_STALLS)?;
+    Ok(Fault::CoreStalls { works: duration(works)?, stalls: duration(stalls)? })
 }
 
 /// Reads whole milliseconds (`500ms`) or seconds (`2s`).
@@ -355,7 +415,7 @@ mod tests {
     #[test]
     fn every_documented_fault_parses_and_shows_as_it_was_written() {
         for fault in Fault::ALL {
-            let text = fault.syntax.replace("DURATION", "500ms").replace("=N", "=3");
+            let text = fault.syntax.replace("DURATION", "500ms").replace("TIME", "500ms").replace("=N", "=3");
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
     }
@@ -373,6 +433,10 @@ mod tests {
         let error = |text: &str| text.parse::<Fault>().unwrap_err();
         assert!(error("reset").contains("reset=3"));
         assert!(error("reset=0").contains("from 1 on"));
+        assert!(error("core=4").contains("core=4x35ms"));
+        assert!(error("core=0x1s").contains("from 1 on"));
+        assert!(error("core-stalls=8s").contains("core-stalls=8s/2s"));
+        assert!(error("core-stalls=8s/2").contains("no duration"));
         assert!(error("garbage=1").contains("takes no value"));
         assert!(error("explode").contains("accept-then-close"));
     }

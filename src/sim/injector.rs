@@ -40,6 +40,32 @@ impl Injector {
         self.find(|fault| if let Fault::Delay(delay) = fault { Some(delay) } else { None })
     }
 
+    /// How many provision requests the core works on at once, and how long each takes.
+    pub(super) fn core(&self) -> Option<(Fault, u64, Duration)> {
+        self.find(|fault| match fault {
+            Fault::Core { workers, takes } => Some((fault, workers, takes)),
+            _ => None,
+        })
+    }
+
+    /// How long the core works, and then does nothing.
+    pub(super) fn core_stalls(&self) -> Option<(Fault, Duration, Duration)> {
+        self.find(|fault| match fault {
+            Fault::CoreStalls { works, stalls } => Some((fault, works, stalls)),
+            _ => None,
+        })
+    }
+
+    /// How far the network is.
+    pub(super) fn latency(&self) -> Option<Duration> {
+        self.find(|fault| if let Fault::Latency(latency) = fault { Some(latency) } else { None })
+    }
+
+    /// How many wrong logins block an address.
+    pub(super) fn address_filter(&self) -> Option<u64> {
+        self.find(|fault| if let Fault::AddressFilter(most) = fault { Some(most) } else { None })
+    }
+
     /// How many messages within a second a device may send.
     pub(super) fn rate_limit(&self) -> Option<u64> {
         self.find(|fault| if let Fault::RateLimit(count) = fault { Some(count) } else { None })

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{serve_plain, serve_tls};
+use super::connection::{serve_far, serve_plain, serve_tls};
 use super::event::Event;
 use super::rest::serve_rest;
 use super::server::{Peer, Server};
@@ -72,7 +72,7 @@ impl Listener {
         stream: TcpStream,
         address: SocketAddr,
     ) {
-        let peer = Peer::new(server);
+        let peer = Peer::new(server, address.ip());
         peer.emit(&Event::ConnectionOpened { connection: peer.connection, peer: address });
         if connections.len() >= server.most_connections {
             let (connection, reason) = (peer.connection, "there are too many connections".to_owned());
@@ -81,7 +81,13 @@ impl Listener {
         let _ = stream.set_nodelay(true);
         match &self.speaks {
             Speaks::PlainMqtt => connections.spawn(serve_plain(peer, stream)),
-            Speaks::Mqtt(acceptor) => connections.spawn(serve_tls(peer, stream, acceptor.clone())),
+            Speaks::Mqtt(acceptor) => {
+                let acceptor = acceptor.clone();
+                match server.injector.latency() {
+                    None => connections.spawn(serve_tls(peer, stream, acceptor)),
+                    Some(latency) => connections.spawn(serve_far(peer, stream, acceptor, latency)),
+                }
+            }
             Speaks::Rest(acceptor) => connections.spawn(serve_rest(peer, stream, acceptor.clone())),
         };
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use rumqttc::mqttbytes::v4::{Connect, ConnectAuth};
 use rustls_pki_types::CertificateDer;
+use tokio::time::Instant;
 
 use super::device::RegisteredDevice;
 use super::server::Peer;
 use crate::clock;
-use crate::identity::{Certificate, Validity, credentials_id};
+use crate::identity::{Validity, credentials_id, validity};
 
 /// The user name or client id that asks for provisioning, and no password needed.
 const PROVISION: &str = "provision";
@@ -31,12 +32,7 @@ pub(super) struct ClientCertificate {
 
 impl ClientCertificate {
     pub(super) fn new(leaf: &CertificateDer<'_>) -> Self {
-        let parsed = Certificate::from_der(leaf.clone().into_owned(), "the client certificate");
-        Self {
-            credentials_id: credentials_id(leaf),
-            validity: parsed.ok().map(|parsed| parsed.validity),
-            unregistered: None,
-        }
+        Self { credentials_id: credentials_id(leaf), validity: validity(leaf), unregistered: None }
     }
 }
 
@@ -56,11 +52,35 @@ impl Login {
 
 /// Decides in ThingsBoard's order: provisioning first, then the certificate if one was presented, then
 /// user name, password and client id. The limit of connects comes last, so that only those of a device count.
-pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientCertificate>) -> Login {
-    let (user_name, password) = user_and_password(&connect.auth);
+/// A core that stalls too long is CONNACK 3.
+pub(super) async fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientCertificate>) -> Login {
+    let (user_name, _) = user_and_password(&connect.auth);
     if user_name == Some(PROVISION) || connect.client_id == PROVISION {
         return Login::Provision;
     }
+    if !peer.server.core.look_up().await {
+        return Login::refused(UNAVAILABLE, "by a fault: the core does not answer");
+    }
+    let login = look_up(peer, connect, certificate);
+    if let Some(filter) = &peer.server.address_filter {
+        match login {
+            Login::Refused { code: UNAVAILABLE, .. } | Login::Provision => {}
+            Login::Refused { .. } => filter.failed(peer.address, Instant::now()),
+            Login::Device(_) => filter.succeeded(peer.address, Instant::now()),
+        }
+    }
+    match login {
+        Login::Device(device) => match peer.server.admission.connect(&device) {
+            Ok(()) => Login::Device(device),
+            Err(why) => Login::refused(UNAVAILABLE, why),
+        },
+        login => login,
+    }
+}
+
+/// Who it is, whatever the limits are.
+fn look_up(peer: &Peer, connect: &Connect, certificate: Option<&ClientCertificate>) -> Login {
+    let (user_name, password) = user_and_password(&connect.auth);
     if let Some((fault, code)) = peer.server.injector.refusal() {
         peer.tell(fault);
         return Login::refused(code, "by a fault");
@@ -72,9 +92,6 @@ pub(super) fn login(peer: &Peer, connect: &Connect, certificate: Option<&ClientC
     match login {
         Login::Device(device) if !peer.server.registry().takes_mqtt(&device) => {
             Login::refused(UNAVAILABLE, "its device profile has another transport type")
-        }
-        Login::Device(device) if !peer.server.admission.connect(&device) => {
-            Login::refused(UNAVAILABLE, "over the device's limit of connects")
         }
         login => login,
     }

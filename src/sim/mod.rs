@@ -28,17 +28,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod address_filter;
 mod admission;
 mod answer;
 mod attributes;
 mod chain;
 mod config;
 mod connection;
+mod core;
 mod credentials;
 mod device;
 mod device_session;
 mod ending;
 mod event;
+mod far;
 mod fault;
 mod injector;
 mod lenient_json;

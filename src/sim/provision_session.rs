@@ -5,6 +5,7 @@ use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe};
 use tokio::time::Instant;
 
 use super::answer::{self, Shape};
+use super::core::Worked;
 use super::ending::Ending;
 use super::event::Event;
 use super::fault::Fault;
@@ -29,13 +30,15 @@ pub(super) struct ProvisionSession<'a, S> {
     next_id: u16,
     /// When the connection is closed: some time after the first answer.
     end: Option<Instant>,
+    /// The last answer, where a fault repeats it.
+    last: Option<Vec<u8>>,
     /// The first request that is never answered: when that shows, and its packet identifier.
     unanswered: Option<(Instant, u16)>,
 }
 
 impl<'a, S: Transport> ProvisionSession<'a, S> {
     pub(super) fn new(peer: &'a Peer, wire: &'a mut Wire<S>) -> Self {
-        Self { peer, wire, subscribed: None, next_id: 1, end: None, unanswered: None }
+        Self { peer, wire, subscribed: None, next_id: 1, end: None, last: None, unanswered: None }
     }
 
     pub(super) async fn serve(mut self) -> Ending {
@@ -113,12 +116,16 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
         if self.peer.applies(Fault::NoAnswer) {
             return Ok(());
         }
-        let Some(decision) = self.decide(request).await else {
-            let end = Instant::now() + self.peer.server.unanswered_lifetime;
-            self.unanswered.get_or_insert((end, publish.pkid));
-            return Ok(());
-        };
-        self.answer(publish.pkid, &decision).await
+        let end = Instant::now() + self.peer.server.unanswered_lifetime;
+        self.peer.server.core.applied().for_each(|fault| self.peer.tell(fault));
+        let patience = self.peer.server.unanswered_lifetime;
+        match self.peer.server.core.work(patience, self.decide(request)).await {
+            Worked::Answered(Some(decision)) => self.answer(publish.pkid, &decision).await,
+            Worked::Answered(None) | Worked::Late => {
+                self.unanswered.get_or_insert((end, publish.pkid));
+                Ok(())
+            }
+        }
     }
 
     async fn decide(&self, request: ProvisionRequest) -> Option<Decision> {
@@ -178,11 +185,22 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
 
     fn send(&mut self, request_id: u16, payload: Vec<u8>) -> Result<(), Ending> {
         self.wire.puback(request_id);
+        if self.peer.server.injector.has(Fault::RepeatAnswer)
+            && let Some(last) = self.last.replace(payload.clone())
+        {
+            self.peer.tell(Fault::RepeatAnswer);
+            self.publish(last)?;
+        }
+        self.publish(payload)?;
+        self.end.get_or_insert_with(|| Instant::now() + self.peer.server.provisioning_lifetime);
+        Ok(())
+    }
+
+    fn publish(&mut self, payload: Vec<u8>) -> Result<(), Ending> {
         let qos = self.subscribed.unwrap_or(QoS::AtLeastOnce);
         let sent = self.wire.publish(RESPONSE, qos, self.next_id, payload);
         sent.map_err(Broken::into_ending)?;
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-        self.end.get_or_insert_with(|| Instant::now() + self.peer.server.provisioning_lifetime);
         Ok(())
     }
 
@@ -194,7 +212,7 @@ impl<'a, S: Transport> ProvisionSession<'a, S> {
             self.wire.puback(request_id);
             let _ = self.wire.flush().await;
         }
-        Ending::close("ThingsBoard's core fails over such a request, and never answers")
+        Ending::close("the core never answered a provision request")
     }
 
     /// From 3.7 on a bad request is acknowledged, which looks like success, and then closed upon.

@@ -1,16 +1,20 @@
 //! What the connections of one simulator share.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::address_filter::AddressFilter;
 use super::admission::Admission;
 use super::chain::{self, Registration};
 use super::config::Config;
+use super::core::Core;
 use super::device::{Doing, RegisteredDevice};
 use super::device_session::arrival;
 use super::event::{Event, Observer};
@@ -28,6 +32,8 @@ use crate::identity::Certificate;
 pub(super) struct Server {
     pub(super) release: Release,
     pub(super) injector: Injector,
+    pub(super) core: Core,
+    pub(super) address_filter: Option<AddressFilter>,
     pub(super) admission: Admission,
     /// Which stored values are kept.
     pub(super) keep: Keep,
@@ -62,12 +68,17 @@ impl Server {
             (false, Some(_)) => Keep::Newest,
             (false, None) => Keep::Nothing,
         };
+        let admission = Admission::new(&config);
+        let injector = Injector::new(config.faults);
+        let filter = injector.address_filter();
         Self {
             release: config.release,
-            admission: Admission::new(&config),
+            admission,
             keep,
             accounts,
-            injector: Injector::new(config.faults),
+            core: Core::new(&injector),
+            address_filter: filter.map(|most| AddressFilter::new(most, config.block_lifetime)),
+            injector,
             provisioning_lifetime: config.provisioning_lifetime,
             unanswered_lifetime: config.unanswered_lifetime,
             unconnected_lifetime: config.unconnected_lifetime,
@@ -97,6 +108,9 @@ impl Server {
 
     /// Registers the device with these certificates, leaf first, where the strategy says so.
     pub(super) async fn register(self: &Arc<Self>, sent: Vec<CertificateDer<'static>>) -> Registration {
+        if !self.registry().profiles.have_chain() {
+            return Registration::Unchanged;
+        }
         let register = move |registry: &mut Registry| chain::register(registry, &sent);
         let registration = self.run(register).await.unwrap_or_else(Registration::Refused);
         if let Registration::Replaced(device) = &registration
@@ -127,12 +141,23 @@ pub(super) struct Peer {
     pub(super) server: Arc<Server>,
     /// Counted from 1.
     pub(super) connection: u64,
+    pub(super) address: IpAddr,
 }
 
 impl Peer {
-    pub(super) fn new(server: &Arc<Server>) -> Self {
+    pub(super) fn new(server: &Arc<Server>, address: IpAddr) -> Self {
         let connection = server.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { server: Arc::clone(server), connection }
+        Self { server: Arc::clone(server), connection, address }
+    }
+
+    /// Whether the address is blocked after wrong logins; if so, it is told.
+    pub(super) fn is_blocked(&self) -> bool {
+        let filter = self.server.address_filter.as_ref();
+        let is_blocked = filter.is_some_and(|filter| !filter.admits(self.address, Instant::now()));
+        if is_blocked {
+            self.tell(Fault::AddressFilter(0));
+        }
+        is_blocked
     }
 
     pub(super) fn emit(&self, event: &Event) {

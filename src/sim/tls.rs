@@ -17,7 +17,7 @@ use super::registry::Registry;
 use super::release::Release;
 use super::server_identity::ServerIdentity;
 use crate::error::{Error, ErrorCode, Result};
-use crate::identity::{Certificate, credentials_id};
+use crate::identity::{Certificate, credentials_id, public_key as key_of};
 use crate::keys::tls_key;
 use crate::tls::verify_signature;
 
@@ -162,7 +162,7 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_signature(&self.algorithms, message, certificate, signed, false)
+        verify_signature(&self.algorithms, message, key_of(certificate), signed, false)
     }
 
     fn verify_tls13_signature(
@@ -171,7 +171,7 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_signature(&self.algorithms, message, certificate, signed, true)
+        verify_signature(&self.algorithms, message, key_of(certificate), signed, true)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -180,10 +180,10 @@ impl ClientCertVerifier for Verifier {
 }
 
 /// The certificate's key alone: webpki itself would refuse version 1 certificates, which Java takes.
-fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
+fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'a>, rustls::Error> {
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    Ok(SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()))
+    Ok(SubjectPublicKeyInfoDer::from(parsed.tbs_certificate.subject_pki.raw))
 }
 
 fn other(why: &'static str) -> rustls::Error {

@@ -21,5 +21,6 @@ mod provisioning;
 mod rest;
 mod rest_answers;
 mod rest_faults;
+mod slow;
 mod stores;
 mod tls;
