@@ -75,7 +75,8 @@ impl DeviceName {
         } else if let Some(unseen) = name.chars().find(|character| text::is_unseen(*character)) {
             // Two names that look alike would be two devices, and one that turns the direction looks like another.
             format!("holds the character U+{:04X}, which cannot be seen", u32::from(unseen))
-        } else if name_length(name) > LONGEST_NAME {
+        // No text has more UTF-16 units than bytes.
+        } else if name.len() > LONGEST_NAME && name_length(name) > LONGEST_NAME {
             let kind = if name.is_ascii() { "" } else { " (UTF-16 units)" };
             format!("is longer than the {LONGEST_NAME} characters{kind} that ThingsBoard allows")
         } else {

@@ -3,6 +3,7 @@
 //! Nobody needs to parse text: [`ErrorCode`] is what programs match on, [`ErrorKind`] decides the exit
 //! code, and the message and the help are for people.
 
+mod fault;
 mod file_kind;
 mod hint;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub use fault::{Fault, Faults};
 pub use file_kind::FileKind;
 pub use hint::Hint;
 
@@ -103,6 +105,9 @@ error_codes! {
     UsageConflict = "usage/conflict", Usage;
     /// The configuration file cannot be read or holds something it may not.
     ConfigInvalid = "config/invalid", Usage;
+
+    /// A manifest has lines that cannot be taken.
+    ManifestInvalid = "manifest/invalid", Usage;
 
     /// The system gives no thread or no descriptor, so that nothing can be done.
     SystemLimit = "system/limit", Usage;
@@ -197,6 +202,25 @@ error_codes! {
     /// The store cannot be read or written.
     StoreIo = "store/io", Files;
 
+    /// There is no such ledger.
+    LedgerNotFound = "ledger/not-found", Files;
+    /// The file is no ledger of tbprov.
+    LedgerNotALedger = "ledger/not-a-ledger", Files;
+    /// A later release of tbprov has made or upgraded the ledger.
+    LedgerNewer = "ledger/newer", Files;
+    /// The ledger is damaged.
+    LedgerCorrupt = "ledger/corrupt", Files;
+    /// The ledger cannot be written.
+    LedgerReadOnly = "ledger/read-only", Files;
+    /// The ledger lies on a network file system, where its locks do not hold.
+    LedgerNetwork = "ledger/network-drive", Files;
+    /// Another program has held the ledger for too long.
+    LedgerBusy = "ledger/busy", Files;
+    /// The history of a device is not as it was written.
+    LedgerTampered = "ledger/tampered", Files;
+    /// The ledger cannot be read or written.
+    LedgerIo = "ledger/io", Files;
+
     /// No such file.
     FileNotFound = "file/not-found", Files;
     /// A key or certificate file cannot be read or written.
@@ -277,6 +301,8 @@ pub enum Step {
     Rest,
     /// An identity is replaced by its successor.
     Rotate,
+    /// A ledger of many devices is opened, read or written.
+    Ledger,
     /// Telemetry and its PUBACKs.
     Telemetry,
     /// A server is started (`sim`, `demo`).
@@ -309,6 +335,7 @@ impl Step {
             Self::Promote => "promote",
             Self::Rest => "rest",
             Self::Rotate => "rotate",
+            Self::Ledger => "ledger",
             Self::Telemetry => "telemetry",
             Self::Serve => "serve",
             Self::Build => "build",
@@ -336,6 +363,8 @@ pub struct Error {
     pub message: String,
     /// What helps in this case, where the general advice for the code does not.
     pub hint: Option<Hint>,
+    /// The lines of a file that the failure is about.
+    pub faults: Option<Box<Faults>>,
     step: Option<Step>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -346,13 +375,20 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure. The step is not known where it is made: the run stamps it.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, step: None, source: None }
+        Self { code, message: message.into(), hint: None, faults: None, step: None, source: None }
     }
 
     /// Says what helps, where the general advice for the code does not.
     #[must_use]
     pub fn hint(mut self, hint: Hint) -> Self {
         self.hint = Some(hint);
+        self
+    }
+
+    /// Names the lines of the file that the failure is about.
+    #[must_use]
+    pub fn of_lines(mut self, faults: Faults) -> Self {
+        self.faults = Some(Box::new(faults));
         self
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::device::{DeviceId, State};
-use crate::error::Step;
+use crate::error::{Fault, Step};
 use crate::keys::KeyType;
 
 /// One thing that happened. Serialized as one NDJSON line with the tag `event`; documented in
@@ -201,10 +201,66 @@ pub enum Event {
         /// Its messages, on many lines.
         text: String,
     },
+    /// A line of a manifest cannot be taken.
+    ManifestFault(Fault),
     /// Something that deserves attention and does not stop the run.
     Warning {
         /// In words.
         message: String,
+    },
+    /// A run over many devices begins.
+    FleetBegun {
+        /// How many are due, those of other runs included.
+        due: u64,
+    },
+    /// A device of a fleet is done.
+    DeviceDone {
+        /// `provisioned`, `recovered`, `verified` or `pre-provisioned`.
+        outcome: &'static str,
+    },
+    /// A device of a fleet failed by something of its own.
+    DeviceFailed {
+        /// The error's code.
+        code: &'static str,
+        /// The step that was reached.
+        step: Step,
+        /// What happened.
+        message: String,
+    },
+    /// A device of a fleet failed by something that may pass, and is due again.
+    DevicePostponed {
+        /// The error's code.
+        code: &'static str,
+        /// The step that was reached.
+        step: Step,
+        /// What happened.
+        message: String,
+        /// After which time it is due, in milliseconds.
+        #[serde(rename = "delay_ms", serialize_with = "as_milliseconds")]
+        delay: Duration,
+    },
+    /// No device of a fleet is begun for some time.
+    FleetPaused {
+        /// For how long, in milliseconds.
+        #[serde(rename = "delay_ms", serialize_with = "as_milliseconds")]
+        delay: Duration,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing of a fleet can be done now: the run waits for rows that are due later, or that other runs work on.
+    FleetWaiting {
+        /// Rows that are due later.
+        later: u64,
+        /// Rows that other runs work on.
+        claimed: u64,
+        /// Until the first of them is due, in milliseconds.
+        #[serde(rename = "delay_ms", serialize_with = "as_milliseconds")]
+        delay: Duration,
+    },
+    /// No more devices of a fleet are begun, and those that were are finished.
+    FleetEnding {
+        /// How many those are.
+        in_flight: usize,
     },
 }
 
@@ -296,6 +352,12 @@ impl Progress {
     #[must_use]
     pub fn unheard(&self) -> Self {
         Self { observer: Arc::new(()), ..self.clone() }
+    }
+
+    /// The same run, heard by what `change` makes of its observer.
+    #[must_use]
+    pub fn heard_by(&self, change: impl FnOnce(Arc<dyn Observer>) -> Arc<dyn Observer>) -> Self {
+        Self { observer: change(Arc::clone(&self.observer)), ..self.clone() }
     }
 
     /// Tells what happened.

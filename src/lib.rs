@@ -85,7 +85,7 @@
 //! Each module may use those above it, none below and none in its own row; `docs/architecture.md` says what each is for:
 //! `text` · [`error`] · [`secret`], [`clock`], `blocking` · [`device`] · [`files`] · [`keys`] · [`identity`] · [`event`] ·
 //! [`tls`] · [`server`] · [`dial`] · [`mqtt`], [`rest`], [`ledger`] · [`exchange`], [`telemetry`] · [`flow`] · [`firmware`],
-//! [`doctor`], [`sim`].
+//! [`doctor`], [`sim`], `fleet`.
 
 pub mod blocking;
 pub mod clock;
@@ -98,6 +98,8 @@ pub mod exchange;
 pub mod files;
 #[cfg(feature = "firmware")]
 pub mod firmware;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod flow;
 pub mod identity;
 pub mod keys;

@@ -57,6 +57,11 @@ pub fn shown(text: &str) -> String {
     beginning + MARK + &end
 }
 
+/// Whether the first line of PEM is in it, however its blanks and dashes survived, or its beginning in base64.
+pub fn holds_pem(text: &str) -> bool {
+    ["-----BEGIN", "-----END", "---- BEGIN", "LS0tLS1CRUdJTi"].iter().any(|mark| text.contains(mark))
+}
+
 /// A path within a message: as [`shown`].
 pub fn shown_path(path: impl AsRef<Path>) -> String {
     shown(&path.as_ref().to_string_lossy())

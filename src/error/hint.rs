@@ -20,6 +20,8 @@ pub enum Hint {
     AttributesExample,
     /// The firmware needs the certificate that issued the server's.
     AuthorityForFirmware,
+    /// A report's format is told by its file's ending, or apart.
+    ReportFormat,
     /// A host is a bare name or address.
     BareHost,
     /// The proxy was reached, and the server behind it was not.
@@ -74,6 +76,14 @@ pub enum Hint {
     DifferingStaged(String),
     /// The store has no device.
     EmptyStore,
+    /// A ledger has to be under its name, with the files beside it.
+    LedgerInItsPlace,
+    /// Only its owner may read a ledger.
+    PrivateLedger,
+    /// The rows of a ledger can be listed.
+    ListFleet,
+    /// The row of a ledger has no identity yet.
+    RunFleet,
     /// The emulated board did not do in time what was awaited.
     EmulatorGaveUp,
     /// The firmware takes only some key types.
@@ -278,6 +288,8 @@ pub enum Hint {
     LeafFirst,
     /// The public key of the certificate is in an encoding that ThingsBoard does not read.
     PlainPublicKey,
+    /// Rows differ from those of the ledger, and may replace them.
+    RowsDiffer,
     /// One of these is expected.
     OneOf(Vec<String>),
     /// The server's certificate has to be saved first; the text is `host:port`.

@@ -77,6 +77,72 @@ impl FileLock {
     }
 }
 
+/// Held by a process for as long as it lives. Its file is removed at the end. Others see whether it lives
+/// ([`LifeLock::is_free`]).
+#[derive(Debug)]
+#[cfg(feature = "fleet")]
+pub(crate) struct LifeLock {
+    _file: File,
+    path: PathBuf,
+}
+
+#[cfg(feature = "fleet")]
+impl LifeLock {
+    /// Makes the file `<word>.lock` in `folder`, and locks it. No other process has that word.
+    ///
+    /// # Errors
+    /// `store/io`, `store/locked`.
+    pub(crate) fn take(folder: &Path, word: &str) -> Result<Self> {
+        let path = Self::path(folder, word);
+        let held = |holder| format!("another tbprov{holder} holds {}", shown_path(&path));
+        create_directory(folder).map_err(Failure::in_store)?;
+        refuse_a_folder_of_others(folder, EVERYBODY | GROUP)?;
+        // Another process may just have removed the folder, because it was empty.
+        let file = match locked(&path, held) {
+            Err(_) if !folder.exists() => {
+                create_directory(folder).map_err(Failure::in_store)?;
+                locked(&path, held)?
+            }
+            done => done?,
+        };
+        Ok(Self { _file: file, path })
+    }
+
+    fn path(folder: &Path, word: &str) -> PathBuf {
+        folder.join(format!("{word}.lock"))
+    }
+
+    /// Whether no process has the lock of this word. One whose file is gone is free.
+    ///
+    /// # Errors
+    /// `store/io`.
+    pub(crate) fn is_free(folder: &Path, word: &str) -> Result<bool> {
+        let path = Self::path(folder, word);
+        match File::open(&path).map(|file| file.try_lock()) {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(TryLockError::WouldBlock)) => Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+            Ok(Err(TryLockError::Error(error))) | Err(error) => {
+                Err(Failure::new("lock", &path, error).in_store())
+            }
+        }
+    }
+
+    /// Removes the file of a process that has ended, and the folder if no other is left.
+    pub(crate) fn clear(folder: &Path, word: &str) {
+        let _ = super::remove(&Self::path(folder, word));
+        let _ = super::remove_empty_directory(folder);
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl Drop for LifeLock {
+    fn drop(&mut self) {
+        let _ = super::remove(&self.path);
+        let _ = self.path.parent().map(super::remove_empty_directory);
+    }
+}
+
 /// Opens and locks the file at `path`. `held` makes the message for the case that another process has it.
 fn locked(path: &Path, held: impl FnOnce(String) -> String) -> Result<File> {
     let mut file = open(path)?;
@@ -171,6 +237,15 @@ fn modes_are_kept(path: &Path) -> bool {
 #[cfg(not(unix))]
 fn refuse_another_file(_: &File, _: &Path) -> Result<()> {
     Ok(())
+}
+
+/// Fails where others may put another file in the place of one in this folder.
+///
+/// # Errors
+/// `store/io`.
+#[cfg(feature = "fleet")]
+pub(crate) fn refuse_a_shared_folder(folder: &Path) -> Result<()> {
+    refuse_a_folder_of_others(folder, EVERYBODY)
 }
 
 #[cfg(not(unix))]

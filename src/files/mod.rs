@@ -7,6 +7,7 @@
 mod failure;
 mod folder;
 pub mod lock;
+mod new_file;
 mod privacy;
 mod read;
 mod write;
@@ -16,6 +17,7 @@ pub use folder::{
     create_directory, create_new_directory, create_open_directory, link_or_copy, move_aside, remove,
     remove_directory, remove_empty_directory, rename, sync_directory,
 };
+pub use new_file::NewFile;
 pub use privacy::{Privacy, is_of_this_user, other_owner, privacy};
 pub use read::read;
 pub use write::{append, begin_new, replace, write_new, write_new_unsynced};

@@ -4,6 +4,11 @@
 mod change;
 pub mod folder;
 mod record;
+#[cfg(feature = "fleet")]
+pub mod roster;
+mod secrets;
+#[cfg(feature = "fleet")]
+pub mod sqlite;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use time::serde::rfc3339;
 
 use crate::clock;
 use crate::device::State;
+use crate::error::Hint;
 use crate::identity::{Credentials, CredentialsType, sha256_hex};
 use crate::keys::KeyType;
 use crate::server::{Host, Server};
@@ -214,6 +215,32 @@ impl Record {
         self.port = server.port;
         self.skip_name_check = server.trust.skip_name_check;
         self.server_pem = server.trust.source != TrustSource::System;
+    }
+
+    /// Why no tbprov can have written this record, where that is so.
+    pub(super) fn flaw(&self) -> Option<(String, Option<Hint>)> {
+        let flashed = self.identity.flashed.as_ref();
+        let texts = [
+            self.device.as_deref(),
+            flashed.map(|flashed| flashed.chip.as_str()),
+            flashed.map(|flashed| flashed.mac.as_str()),
+        ];
+        if texts.into_iter().flatten().any(|text| text.chars().any(char::is_control)) {
+            return Some(("a name in it holds a control character".to_owned(), None));
+        }
+        if ![SCHEMA, SCHEMA_ROTATED].contains(&self.schema.as_str()) {
+            let why = format!("its schema is {:?}, not {SCHEMA_ROTATED:?}", self.schema);
+            return Some((why, Some(Hint::OtherVersion)));
+        }
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let are_names = self.identity_names().into_iter().all(is_name);
+        (!are_names).then(|| ("an identity in it has no possible name".to_owned(), None))
+    }
+
+    /// The names of the identities that it names: the current one, the candidate, the previous one.
+    pub(super) fn identity_names(&self) -> Vec<&str> {
+        let beside = [&self.candidate, &self.previous].into_iter().flatten().map(|named| &named.name);
+        self.identity_name.iter().chain(beside).map(String::as_str).collect()
     }
 
     /// Whether the server may know the candidate of a rotation that has not come to its end.

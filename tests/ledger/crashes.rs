@@ -18,7 +18,7 @@ use tbprov::tls::{Trust, TrustSource};
 use tbprov::{DeviceId, DeviceName, Result, Secret, State};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{InFolder, InMemory, Place};
+use crate::place::{InFile, InFolder, InMemory, Place};
 use crate::samples::*;
 
 const KEY: &str = "provision-key";
@@ -227,10 +227,11 @@ async fn crash(what: What, loses_answers: bool) {
     for ends in [Ends::AtEvents, Ends::AtPauses] {
         let folders = crash_everywhere(&case, ends, InFolder::new).await;
         let memory = crash_everywhere(&case, ends, InMemory::default).await;
-        println!("{what:?} {ends:?}: {folders} moments in folders, {memory} in memory");
+        let file = crash_everywhere(&case, ends, InFile::new).await;
+        println!("{what:?} {ends:?}: {folders} moments in folders, {memory} in memory, {file} in a file");
         // Saved, staged, sent, proved, and those of each connection. How often a run pauses is the machine's matter.
         let least = if ends == Ends::AtEvents { 12 } else { 4 };
-        assert!(folders >= least && memory >= least, "{what:?} {ends:?}: too few moments");
+        assert!(folders >= least && memory >= least && file >= least, "{what:?} {ends:?}: too few moments");
     }
 }
 

@@ -1,5 +1,6 @@
-//! What every implementation of `Ledger` has to do, proved for folders and for a ledger in memory; crashes of a whole
-//! provisioning, and of a rotation, at every event and at every pause; and what the rotation of a device does to its folder.
+//! What every implementation of `Ledger` has to do, proved for folders, for one SQLite file and for a ledger in memory;
+//! crashes of a whole provisioning, and of a rotation, at every event and at every pause; what the rotation of a device
+//! does to its folder; and many devices that are provisioned over the same connections.
 
 #![allow(
     missing_docs,
@@ -12,12 +13,17 @@
     reason = "tests"
 )]
 
+mod bad;
 mod crashes;
+mod figures;
 mod folders;
+mod killed;
 mod memory;
 mod place;
+mod roster;
 mod rotations;
 mod samples;
+mod sessions;
 mod suite;
 
 /// A test of each case for each ledger.
@@ -30,6 +36,10 @@ macro_rules! prove {
         mod for_memory {
             use crate::{place::InMemory, suite};
             $(#[tokio::test] async fn $case() { suite::$case(&InMemory::default()).await })*
+        }
+        mod for_sqlite {
+            use crate::{place::InFile, suite};
+            $(#[tokio::test] async fn $case() { suite::$case(&InFile::new()).await })*
         }
     };
 }

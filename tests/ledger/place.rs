@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use rusqlite::{Connection, params};
+use tbprov::event::Progress;
 use tbprov::ledger::folder::{Folders, folder_name};
+use tbprov::ledger::sqlite::{DEFAULT_LEASE, Sqlite};
 use tbprov::ledger::{Entry, Kept, Ledger};
 use tempfile::TempDir;
 
@@ -90,6 +93,73 @@ impl Place for InFolder {
         for device in names.iter().filter(|name| !name.starts_with('.')) {
             assert_eq!(self.names(device), ["cert.pem", "device.json", "key.pem", "server.pem"], "{device}");
         }
+    }
+}
+
+/// One SQLite file.
+pub struct InFile(TempDir);
+
+impl InFile {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("fleet.db")
+    }
+
+    pub fn ledger(&self) -> Sqlite {
+        Sqlite::create(self.path(), DEFAULT_LEASE, Progress::silent()).unwrap()
+    }
+
+    /// The file as any other program opens it.
+    pub fn raw(&self) -> Connection {
+        let raw = Connection::open(self.path()).unwrap();
+        raw.busy_timeout(DEFAULT_LEASE).unwrap();
+        raw
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> bool {
+        self.raw().execute(sql, values).unwrap() == 1
+    }
+}
+
+impl Place for InFile {
+    fn open(&self) -> Box<dyn Ledger> {
+        Box::new(self.ledger())
+    }
+
+    fn lose(&self, name: &str) -> bool {
+        self.execute("UPDATE device SET run = NULL WHERE name = ?1", [name])
+    }
+
+    fn damage(&self, entry: &Entry) {
+        self.execute("UPDATE device SET record = '{}' WHERE name = ?1", [entry.shown_name()]);
+    }
+
+    fn swap(&self, entry: &Entry, other: &Kept, key_alone: bool) {
+        let Kept::X509 { chain, key: tbprov::keys::Stored::Bytes(key) } = other else {
+            panic!("no certificate")
+        };
+        // Nothing of tbprov changes an identity that is there.
+        self.raw().execute_batch("DROP TRIGGER IF EXISTS identity_is_written_once").unwrap();
+        let device = "device = (SELECT id FROM device WHERE name = ?1)";
+        let name = entry.shown_name();
+        self.execute(&format!("UPDATE identity SET secret = ?2 WHERE {device}"), params![name, key.expose()]);
+        if !key_alone {
+            let leaf = chain[0].to_pem();
+            self.execute(&format!("UPDATE identity SET leaf = ?2 WHERE {device}"), params![name, leaf]);
+        }
+    }
+
+    fn assert_tidy(&self) {
+        let raw = self.raw();
+        let count = |condition: &str| -> i64 {
+            let sql = format!("SELECT count(*) FROM device WHERE {condition}");
+            raw.query_row(&sql, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(count("slot IS NOT NULL"), 0, "a finished device is still said to be unfinished");
+        assert_eq!(count("record IS NULL"), 0, "a row is held for a device that does not exist");
     }
 }
 

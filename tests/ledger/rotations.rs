@@ -21,7 +21,7 @@ use tbprov::{DeviceName, Result, Secret, State};
 use tokio_util::sync::CancellationToken;
 
 use crate::crashes::{Counter, Ends, until};
-use crate::place::{InFolder, InMemory, Place};
+use crate::place::{InFile, InFolder, InMemory, Place};
 use crate::samples::*;
 
 const KEY: &str = "provision-key";
@@ -231,10 +231,15 @@ async fn crash(switch: Switch, work: Work) {
         return;
     }
     let in_memory = crash_everywhere(&case, work, Ends::AtEvents, InMemory::default).await;
+    let in_file = crash_everywhere(&case, work, Ends::AtEvents, InFile::new).await;
     let at_pauses = crash_everywhere(&case, work, Ends::AtPauses, InFolder::new).await;
-    println!("{switch:?}: {at_events} events, {in_memory} in memory, {at_pauses} pauses");
+    let file_pauses = crash_everywhere(&case, work, Ends::AtPauses, InFile::new).await;
+    println!(
+        "{switch:?}: {at_events} events, {in_memory} in memory, {in_file} in a file; {at_pauses} and {file_pauses} pauses"
+    );
     // How often a run pauses is the machine's matter.
-    assert!(in_memory >= least && at_pauses >= 4, "{switch:?}: {in_memory} {at_pauses} moments");
+    assert!(in_memory >= least && in_file >= least, "{switch:?}: {in_memory} {in_file} moments");
+    assert!(at_pauses >= 4 && file_pauses >= 4, "{switch:?}: {at_pauses} {file_pauses} pauses");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

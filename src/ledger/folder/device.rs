@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::secrets;
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result};
 use crate::event::Progress;
@@ -13,7 +12,7 @@ use crate::files::{self, Access, Failure, Privacy};
 use crate::identity::{Certificate, CredentialsType, read_certificate_file};
 use crate::keys::{Stored, pem};
 use crate::ledger::{
-    Entry, IdentityRecord, Kept, NewDevice, NewIdentity, Record, SCHEMA, SCHEMA_ROTATED, Which, identity_name,
+    Entry, IdentityRecord, Kept, NewDevice, NewIdentity, Record, Which, identity_name, secrets,
 };
 use crate::text::shown_path;
 use crate::tls::{Trust, TrustSource};
@@ -89,27 +88,11 @@ pub(super) fn read_record(directory: &Path) -> Result<Record> {
         _ => Failure::new("read", &path, error).in_store(),
     })?;
     let record: Record = serde_json::from_slice(&content).map_err(|error| corrupt(error.to_string()))?;
-    if names_in(&record).iter().any(|name| name.chars().any(char::is_control)) {
-        return Err(corrupt("a name in it holds a control character".to_owned()));
+    match record.flaw() {
+        None => Ok(record),
+        Some((why, None)) => Err(corrupt(why)),
+        Some((why, Some(hint))) => Err(corrupt(why).hint(hint)),
     }
-    if ![SCHEMA, SCHEMA_ROTATED].contains(&record.schema.as_str()) {
-        return Err(corrupt(format!("its schema is {:?}, not {SCHEMA_ROTATED:?}", record.schema))
-            .hint(Hint::OtherVersion));
-    }
-    let places = [&record.candidate, &record.previous].map(|named| named.as_ref().map(|named| &named.name));
-    if [record.identity_name.as_ref()].into_iter().chain(places).flatten().any(|name| !is_place(name)) {
-        return Err(corrupt("an identity in it has no possible name".to_owned()));
-    }
-    Ok(record)
-}
-
-fn names_in(record: &Record) -> [&str; 3] {
-    let flashed = record.identity.flashed.as_ref();
-    [
-        record.device.as_deref().unwrap_or_default(),
-        flashed.map_or("", |flashed| &flashed.chip),
-        flashed.map_or("", |flashed| &flashed.mac),
-    ]
 }
 
 /// Whether `name` is hex digits, and so a folder beneath `identities`.
@@ -185,7 +168,7 @@ fn read_kept(place: &Path, identity: &IdentityRecord, progress: &Progress) -> Re
     if identity.credentials_type != CredentialsType::X509 {
         let path = place.join(CREDENTIALS);
         check_privacy(&path, progress)?;
-        let kept = secrets::from_json(&path)?;
+        let kept = read_secrets(&path)?;
         return match kept.credentials_type() == identity.credentials_type {
             true => Ok(kept),
             false => Err(unlike_the_record(place)),
@@ -201,6 +184,17 @@ fn read_kept(place: &Path, identity: &IdentityRecord, progress: &Progress) -> Re
         return Err(unlike_the_record(place));
     }
     Ok(Kept::X509 { chain, key: Stored::Bytes(key.into()) })
+}
+
+fn read_secrets(path: &Path) -> Result<Kept> {
+    let text = files::read(path, secrets::LARGEST as u64).map(Zeroizing::new);
+    let text = text.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(ErrorCode::StoreCorrupt, format!("no such file: {}", shown_path(path)))
+        }
+        _ => Failure::new("read", path, error).in_store(),
+    })?;
+    secrets::from_json(&text, &shown_path(path))
 }
 
 fn unlike_the_record(place: &Path) -> Error {
@@ -276,13 +270,12 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
 
 /// The folders of identities that the record does not name.
 fn unnamed(directory: &Path, record: &Record) -> Vec<PathBuf> {
-    let beside = [&record.candidate, &record.previous].map(|named| named.as_ref().map(|named| &named.name));
-    let named: Vec<_> = beside.into_iter().chain([record.identity_name.as_ref()]).flatten().collect();
+    let named = record.identity_names();
     let entries = std::fs::read_dir(directory.join(IDENTITIES)).into_iter().flatten();
     let is_unnamed = |path: &PathBuf| {
         let folder = path.file_name().unwrap_or_default().to_string_lossy();
         let name = folder.strip_prefix(UNFINISHED).unwrap_or(&folder);
-        is_place(name) && !named.iter().any(|named| *named == name)
+        is_place(name) && !named.contains(&name)
     };
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_unnamed).collect()
 }
@@ -311,7 +304,7 @@ pub(super) fn left_behind(directory: &Path, record: &Record, progress: &Progress
         }
         check_privacy(&path, progress)?;
         // One that is cut off was never whole.
-        if let Ok(kept) = secrets::from_json(&path) {
+        if let Ok(kept) = read_secrets(&path) {
             return Ok(Some(kept));
         }
     }

@@ -17,7 +17,6 @@
 mod device;
 mod names;
 mod root;
-mod secrets;
 mod unfinished;
 
 use std::path::{Path, PathBuf};
