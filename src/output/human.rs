@@ -144,6 +144,8 @@ impl Observer for Warnings {
             Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
             Event::Ignored { wish } => self.output.warn(ignored(*wish)),
             Event::ReadingRefused { reason, .. } => self.output.warn(&refused(reason)),
+            // With --json the failure has them.
+            Event::ManifestFault(fault) if self.output.format == Format::Human => self.output.fault(fault),
             Event::Warning { message } => self.output.warn(message),
             Event::NewCertificate { certificate, .. } if self.output.format == Format::Human => {
                 self.output.data(&escaped_lines(certificate));
@@ -259,13 +261,14 @@ impl Observer for Steps {
             }
             Event::CompilerOutput { text } => self.output.talk(&escaped_lines(text)),
             Event::Ignored { wish } => self.output.warn(ignored(*wish)),
+            Event::ManifestFault(fault) => self.output.fault(fault),
             Event::Warning { message } => self.output.warn(message),
             _ => {}
         }
     }
 }
 
-const fn ignored(wish: Ignored) -> &'static str {
+pub(super) const fn ignored(wish: Ignored) -> &'static str {
     match wish {
         Ignored::Days => {
             "the device keeps its certificate, whose validity has another length than was asked for"

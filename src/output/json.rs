@@ -23,7 +23,7 @@ pub(super) fn result<R: Serialize>(command: &str, result: &R) -> String {
 }
 
 pub(super) fn error(command: &str, error: &Error, help: &str) -> String {
-    let failure = json!({
+    let mut failure = json!({
         "error": {
             "code": error.code.as_str(),
             "step": error.step(),
@@ -32,11 +32,29 @@ pub(super) fn error(command: &str, error: &Error, help: &str) -> String {
         },
         "exit_code": error.exit_code(),
     });
+    if let Some(faults) = &error.faults {
+        failure["error"]["faults"] = json!(faults.first());
+        failure["error"]["more_faults"] = json!(faults.more());
+    }
     result(command, &failure)
 }
 
-fn line<T: Serialize>(value: &T) -> String {
+pub(super) fn line<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| Value::String(error.to_string()).to_string())
+}
+
+#[cfg(feature = "fleet")]
+#[derive(Serialize)]
+struct Named<'a, T> {
+    event: &'static str,
+    #[serde(flatten)]
+    members: &'a T,
+}
+
+/// One line of an event that the command itself tells.
+#[cfg(feature = "fleet")]
+pub(super) fn event<T: Serialize>(event: &'static str, members: &T) -> String {
+    line(&Named { event, members })
 }
 
 /// Writes each event as one line.

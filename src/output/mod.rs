@@ -1,8 +1,12 @@
 //! The only place that prints. Results go to stdout, messages to stderr. Quiet, verbose, JSON and events are
 //! modes of one object.
 
+#[cfg(feature = "fleet")]
+mod fleet;
 mod human;
 mod json;
+#[cfg(feature = "fleet")]
+mod listing;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -13,10 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use tbprov::error::Hint;
+use tbprov::error::{Fault, Hint};
 use tbprov::event::Observer;
 use tbprov::text::{escaped, escaped_lines, shown_path};
 use tbprov::{Error, ErrorCode};
+
+#[cfg(feature = "fleet")]
+pub(crate) use listing::{JsonArray, Listing};
 
 /// What appears on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +142,12 @@ impl Output {
         }
     }
 
+    /// What is wrong with a line of a file. It belongs to the failure that follows, so it is said in quiet mode too.
+    fn fault(&self, fault: &Fault) {
+        let column = fault.column.as_ref().map(|column| format!(", column {column}")).unwrap_or_default();
+        self.marked(Mark::Failed, &format!("line {}{column}: {}", fault.line, fault.why));
+    }
+
     /// Fails when data could not be written: a script must not take an empty file for a result.
     pub(crate) fn check_written(&self) -> Result<(), Error> {
         if self.lost.load(Ordering::Relaxed) {
@@ -151,16 +164,53 @@ impl Output {
             .write_all(text.trim_end_matches('\n').as_bytes())
             .and_then(|()| stdout.write_all(b"\n"))
             .and_then(|()| stdout.flush());
-        match written {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.reader_gone.cancel(),
-            Err(_) => self.lost.store(true, Ordering::Relaxed),
+        if let Err(error) = written {
+            self.failed(&error);
         }
     }
 
     /// Cancelled when the reader of stdout has closed it. Work without an end then ends.
     pub(crate) const fn reader_gone(&self) -> &CancellationToken {
         &self.reader_gone
+    }
+
+    /// stdout, for text that is written piece by piece.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn stream(&self) -> Stream {
+        Stream(self.clone())
+    }
+
+    /// An event that the command itself tells, with the members of `members`.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn event<T: Serialize>(&self, event: &'static str, members: &T) {
+        if self.format == Format::Events {
+            self.data(&json::event(event, members));
+        }
+    }
+
+    /// Writes lines for people in place of the last `lines` that were written, where stdout is a terminal; else below
+    /// them. Returns how many lines there are now.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn redraw(&self, lines: usize, text: &str) -> usize {
+        let text = escaped_lines(text.trim_end());
+        let is_above = lines > 0 && io::stdout().is_terminal();
+        // Up to the first of the old lines, and everything below it is cleared.
+        let up = if is_above { format!("\x1b[{lines}A\x1b[J") } else { String::new() };
+        self.data(&format!("{up}{text}"));
+        text.lines().count()
+    }
+
+    /// Whether people look at stdout as it changes.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn is_on_terminal(&self) -> bool {
+        self.format == Format::Human && io::stdout().is_terminal()
+    }
+
+    fn failed(&self, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => self.reader_gone.cancel(),
+            _ => self.lost.store(true, Ordering::Relaxed),
+        }
     }
 
     fn talk(&self, text: &str) {
@@ -178,6 +228,21 @@ impl Output {
         }
     }
 
+    /// What follows a run over many devices.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn fleet_observer(&self) -> Arc<dyn Observer> {
+        match self.format {
+            Format::Events => Arc::new(json::Events::new(self.clone())),
+            _ => Arc::new(fleet::Fleet::new(self.clone(), self.progress)),
+        }
+    }
+
+    /// Whether each step of each of many devices is told.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn tells_steps(&self) -> bool {
+        self.format == Format::Events
+    }
+
     /// As [`Output::marked`], but not in quiet mode.
     pub(crate) fn told(&self, mark: Mark, text: &str) {
         if !self.quiet {
@@ -193,6 +258,21 @@ impl Output {
     /// One line of talk about a step.
     pub(crate) fn marked(&self, mark: Mark, text: &str) {
         self.talk(&format!("{} {}", human::mark(mark, self.color), escaped(text)));
+    }
+}
+
+/// stdout, as a writer. What cannot be written is known to its [`Output`].
+#[cfg(feature = "fleet")]
+pub(crate) struct Stream(Output);
+
+#[cfg(feature = "fleet")]
+impl io::Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().lock().write(bytes).inspect_err(|error| self.0.failed(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().lock().flush().inspect_err(|error| self.0.failed(error))
     }
 }
 
