@@ -22,6 +22,18 @@ pub(crate) fn help(error: &Error) -> Cow<'static, str> {
     }
 }
 
+/// The help of a failure of which only the code is known, as a ledger keeps it.
+#[cfg(feature = "fleet")]
+pub(crate) fn of_code(code: &str) -> String {
+    let known = ErrorCode::ALL.iter().find(|known| known.as_str() == code);
+    known.map_or(OF_ANOTHER_RELEASE, |known| general(*known)).to_owned()
+}
+
+/// The code is none of this release.
+#[cfg(feature = "fleet")]
+const OF_ANOTHER_RELEASE: &str =
+    "the run was one of another release of tbprov: its documentation has this code";
+
 /// What helps by what the system says, where a file is what failed.
 fn of_system(error: &Error) -> Option<&'static str> {
     let is_of_file = matches!(error.code, ErrorCode::FileIo | ErrorCode::StoreIo | ErrorCode::ConfigInvalid);
@@ -55,6 +67,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::ApiUrlForm => {
             "give the address that the browser shows for ThingsBoard's web pages, up to the host and the port, such as https://thingsboard.example.com or http://localhost:8080"
         }
+        Hint::ReportFormat => "name it with --format csv, json or html, or end the file's name with it",
         Hint::RestApiKey => {
             "ThingsBoard has API keys from 4.3 on (account > Security > API keys): check the key, and that it is neither disabled nor expired; earlier releases take a user and a password (--api-user, --api-password-file)"
         }
@@ -75,6 +88,9 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         }
         Hint::ApplicationOfChip => {
             "'tbprov firmware build --chip CHIP' makes the application, for one chip each; --elf takes that file only"
+        }
+        Hint::RowsDiffer => {
+            "nothing was imported: correct these lines, or add --update, which replaces the rows of devices for which nothing was done yet"
         }
         Hint::AttributesExample => r#"for example --attributes '{"firmware":"1.2.0"}'"#,
         Hint::AuthorityForFirmware => "give the authority's certificate, PEM, with --server-cert",
@@ -129,6 +145,14 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::DifferingOption => {
             "remove the differing option to continue with the saved identity, or choose another --device-name or --store"
         }
+        Hint::LedgerInItsPlace => {
+            "put the ledger back under its name, together with the files beside it (-wal and -shm), and run the same command again"
+        }
+        Hint::PrivateLedger => {
+            "users who could read it can act as its devices. If you trust them: chmod 600 (and chown) the file; otherwise replace the keys too: tbprov rotate --all --ledger FILE"
+        }
+        Hint::ListFleet => "'tbprov fleet list' shows the rows of the ledger",
+        Hint::RunFleet => "'tbprov fleet run' gives every row its identity",
         Hint::EmptyStore => "make one with 'tbprov provision', or adopt one with 'tbprov devices add'",
         Hint::EmulatorGaveUp => "read the log above; a longer --give-up-after helps with a slow machine",
         Hint::FirmwareKeyTypes => "provision the device with --key-type ec-p256 (the default) or rsa-2048",
@@ -415,6 +439,7 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::UsageInvalid => "correct the value; 'tbprov COMMAND --help' lists what is accepted",
         ErrorCode::UsageMissing => "give the value by its flag, its environment variable or in tbprov.toml",
         ErrorCode::UsageConflict => "drop one of the two",
+        ErrorCode::ManifestInvalid => "correct these lines; nothing was imported",
         ErrorCode::ConfigInvalid => "correct the file, or name another with --config",
         ErrorCode::SystemLimit => {
             "raise the limits of this shell ('ulimit -a' shows them) or container, and run the same command again"
@@ -521,6 +546,21 @@ pub(crate) const fn general(code: ErrorCode) -> &'static str {
         ErrorCode::RotateUnfinished => "finish it: tbprov rotate NAME",
         ErrorCode::StoreCorrupt => "restore the folder from a backup; tbprov does not touch it",
         ErrorCode::StoreIo => "check the folder's permissions and the free space of the disk",
+        ErrorCode::LedgerNotFound => {
+            "--ledger names the file; 'tbprov fleet import MANIFEST' makes one where there is none"
+        }
+        ErrorCode::LedgerNotALedger => "name another file with --ledger; this one was not changed",
+        ErrorCode::LedgerNewer => "use the tbprov that made it, or a later one; the file was not changed",
+        ErrorCode::LedgerCorrupt => {
+            "copy the file away with its -wal file before anything else, then restore both from a backup; 'sqlite3 FILE .recover' saves what can be read"
+        }
+        ErrorCode::LedgerReadOnly => "check the owner and the mode of the file and of its folder",
+        ErrorCode::LedgerNetwork => "put the ledger on a disk of this machine",
+        ErrorCode::LedgerBusy => "end the program that holds the ledger, and run the same command again",
+        ErrorCode::LedgerTampered => {
+            "compare the ledger with a backup: somebody changed it without tbprov, or the disk did"
+        }
+        ErrorCode::LedgerIo => "check the file's permissions and the free space of the disk",
         ErrorCode::FileNotFound => "check the path",
         ErrorCode::FileIo => "check the path and its permissions",
         ErrorCode::FileExists => {

@@ -44,8 +44,32 @@ pub(super) fn parse() -> Result<(Cli, Result<()>), Refused> {
     let mut matches =
         command.try_get_matches_from_mut(&arguments).map_err(|error| refused(error, &command, &arguments))?;
     let checked = check(&command, &matches);
+    #[cfg(feature = "fleet")]
+    let flags = Flags { store: is_flag(&matches, "store"), ledger: is_flag(&matches, "ledger") };
     let cli = Cli::from_arg_matches_mut(&mut matches);
-    Ok((cli.map_err(|error| refused(error, &command, &arguments))?, checked))
+    let cli = cli.map_err(|error| refused(error, &command, &arguments))?;
+    #[cfg(feature = "fleet")]
+    let cli = Cli { global: super::GlobalArgs { flags, ..cli.global }, ..cli };
+    Ok((cli, checked))
+}
+
+/// Which values that a variable may give too were given by a flag.
+#[cfg(feature = "fleet")]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Flags {
+    pub(super) store: bool,
+    pub(super) ledger: bool,
+}
+
+/// Whether a flag of the command gave the value.
+#[cfg(feature = "fleet")]
+fn is_flag(matches: &ArgMatches, id: &str) -> bool {
+    let mut command = matches;
+    while let Some((_, under)) = command.subcommand() {
+        command = under;
+    }
+    let is_known = command.try_get_raw(id).is_ok_and(|given| given.is_some());
+    is_known && command.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 /// The command, whose help shows the names of variables and not their values.

@@ -1,7 +1,7 @@
 //! `tbprov connect`
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::account_args::AccountArgs;
 use super::context::Context;
 use super::key_file::KeyFileArgs;
+use super::ledger_args::LedgerArgs;
 use super::results::ServerResult;
 use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, port_or_default};
 use super::shell::{quoted, quoted_path};
@@ -31,6 +32,8 @@ pub(super) struct ConnectArgs {
     /// The device; not needed if the store has only one.
     #[arg(conflicts_with_all = ["cert", "key"])]
     device: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
     /// Another server than the device's own.
     #[arg(long, value_name = "HOST", value_parser = clap_host)]
     host: Option<Host>,
@@ -96,9 +99,7 @@ impl ConnectArgs {
         }
         if device.record.state() != State::Proved {
             let (name, state) = (device.shown_name(), device.record.state().as_str());
-            context
-                .progress
-                .warn(format!("'{name}' is {state}, not proved: {}", finish(&context.store, &device)));
+            context.progress.warn(format!("'{name}' is {state}, not proved: {}", finish(context, &device)));
         }
         let dialer = self.trust.dialer_for(context, &device, self.host.clone(), self.port).await?;
         Ok((ConnectPlan { device: Some(device), credentials, telemetry }, dialer))
@@ -130,11 +131,14 @@ struct ConnectResult {
 }
 
 /// The command that finishes a device, as it can be pasted.
-fn finish(store: &Path, device: &Entry) -> String {
+fn finish(context: &Context, device: &Entry) -> String {
+    if let Some(ledger) = &context.ledger_file {
+        return format!("finish it with: tbprov fleet run --ledger {}", quoted_path(ledger));
+    }
     let record = &device.record;
     let host = quoted(&record.host.to_string());
     let name = quoted(record.device.as_deref().unwrap_or_default());
-    let store = quoted_path(store);
+    let store = quoted_path(&context.store);
     format!(
         "finish it with: tbprov provision --store {store} --host {host} --port {} --device-name={name}",
         record.port

@@ -3,10 +3,14 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "fleet")]
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::GlobalArgs;
+#[cfg(feature = "fleet")]
+use super::arguments::Flags;
 use super::config::Config;
 use super::limits;
 use super::terminal;
@@ -17,6 +21,12 @@ use tbprov::identity::Credentials;
 use tbprov::ledger::folder::Folders;
 use tbprov::ledger::{Entry, Ledger, Which};
 use tbprov::{Error, ErrorCode, Result};
+#[cfg(feature = "fleet")]
+use tbprov::{
+    Step, blocking,
+    ledger::roster::{Roster, Selection},
+    ledger::sqlite::{DEFAULT_LEASE, Sqlite},
+};
 
 #[derive(Clone)]
 pub(super) struct Context {
@@ -24,6 +34,17 @@ pub(super) struct Context {
     pub(super) config: Config,
     /// Where devices are kept, as the user named it.
     pub(super) store: PathBuf,
+    /// The ledger of a fleet that is used in place of the store.
+    pub(super) ledger_file: Option<PathBuf>,
+    /// That ledger, with the rows of its manifest.
+    #[cfg(feature = "fleet")]
+    fleet: Option<Arc<dyn Roster>>,
+    /// What was given by a flag, where a variable may give it too.
+    #[cfg(feature = "fleet")]
+    pub(super) flags: Flags,
+    /// The store that a flag or a variable names.
+    #[cfg(feature = "fleet")]
+    pub(super) named_store: Option<PathBuf>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) progress: Progress,
     /// Cancelled by the first Ctrl-C, SIGTERM or hangup of the terminal; the second ends the process at once.
@@ -47,6 +68,13 @@ impl Context {
         Ok(Self {
             ledger: ledger(&store, &progress),
             store,
+            ledger_file: None,
+            #[cfg(feature = "fleet")]
+            fleet: None,
+            #[cfg(feature = "fleet")]
+            flags: global.flags,
+            #[cfg(feature = "fleet")]
+            named_store: global.store.clone(),
             progress,
             output,
             config,
@@ -57,7 +85,73 @@ impl Context {
 
     /// The same with another store.
     pub(super) fn with_store(&self, store: PathBuf) -> Self {
-        Self { ledger: ledger(&store, &self.progress), store, ..self.clone() }
+        Self {
+            ledger: ledger(&store, &self.progress),
+            store,
+            ledger_file: None,
+            #[cfg(feature = "fleet")]
+            fleet: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same with a ledger in place of the store.
+    #[cfg(feature = "fleet")]
+    pub(super) fn with_ledger(&self, path: &Path) -> Result<Self> {
+        let fleet = self.open(path, DEFAULT_LEASE)?;
+        Ok(Self {
+            ledger: fleet.clone(),
+            ledger_file: Some(path.to_owned()),
+            fleet: Some(fleet),
+            ..self.clone()
+        })
+    }
+
+    /// The wireless network that the device's row in the ledger of a fleet names.
+    #[cfg(feature = "fleet")]
+    pub(super) async fn wifi_ssid_of(&self, device: &str) -> Result<Option<String>> {
+        let Some(fleet) = &self.fleet else { return Ok(None) };
+        let named = Selection { names: vec![device.to_owned()], ..Selection::default() };
+        let rows = fleet.rows(&named, None, 1).await?;
+        Ok(rows.into_iter().find_map(|listed| listed.row.fields.wifi_ssid))
+    }
+
+    /// Only the row of a fleet names one.
+    #[cfg(not(feature = "fleet"))]
+    #[expect(clippy::unused_async, reason = "as with the feature fleet")]
+    pub(super) async fn wifi_ssid_of(&self, _: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// The ledger of a fleet, which must be there.
+    #[cfg(feature = "fleet")]
+    pub(super) async fn roster(&self, path: &Path) -> Result<Arc<dyn Roster>> {
+        self.leased_roster(path, DEFAULT_LEASE).await
+    }
+
+    /// The same for a run, whose rows stay its own for so long when it does not answer.
+    #[cfg(feature = "fleet")]
+    pub(super) async fn leased_roster(&self, path: &Path, lease: Duration) -> Result<Arc<dyn Roster>> {
+        let (context, path) = (self.clone(), path.to_owned());
+        blocking(move || context.open(&path, lease)).await
+    }
+
+    #[cfg(feature = "fleet")]
+    fn open(&self, path: &Path, lease: Duration) -> Result<Arc<dyn Roster>> {
+        self.progress.begin(Step::Ledger);
+        Ok(Arc::new(Sqlite::open(path, lease, self.progress.clone())?))
+    }
+
+    /// The ledger of a fleet that rows come into: made where there is none, unless it has to be there.
+    #[cfg(feature = "fleet")]
+    pub(super) async fn roster_to_fill(&self, path: &Path, must_be_there: bool) -> Result<Arc<dyn Roster>> {
+        if must_be_there {
+            return self.roster(path).await;
+        }
+        self.progress.begin(Step::Ledger);
+        let (path, progress) = (path.to_owned(), self.progress.clone());
+        blocking(move || Ok(Arc::new(Sqlite::create(path, DEFAULT_LEASE, progress)?) as Arc<dyn Roster>))
+            .await
     }
 
     /// What a run of the library works with.
@@ -70,7 +164,9 @@ impl Context {
     pub(super) async fn device(&self, name: Option<&str>) -> Result<Entry> {
         let Some(name) = name else { return self.ledger.only().await };
         match self.ledger.open(name).await {
-            Err(error) if error.code == ErrorCode::StoreNotFound => self.in_folder(name).await?.ok_or(error),
+            Err(error) if error.code == ErrorCode::StoreNotFound && self.ledger_file.is_none() => {
+                self.in_folder(name).await?.ok_or(error)
+            }
             opened => opened,
         }
     }

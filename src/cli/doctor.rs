@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::advice;
 use super::context::Context;
 use super::firmware;
+use super::ledger_args::LedgerArgs;
 use super::server_args::{
     TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port, port_or_default,
 };
@@ -30,6 +31,8 @@ pub(super) struct DoctorArgs {
     /// A device of the store, to try its server with its identity.
     #[arg(conflicts_with = "host")]
     device: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
     /// The server to look at [default: the device's, else TBPROV_HOST, else the configuration's].
     #[arg(long, value_name = "HOST", value_parser = clap_host)]
     host: Option<Host>,

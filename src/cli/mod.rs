@@ -17,13 +17,17 @@ mod devices;
 mod doctor;
 mod editor;
 mod firmware;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod key_file;
 mod key_password;
+mod ledger_args;
 mod limits;
 mod man;
 mod new_file;
 mod prompt;
 mod provision;
+mod registration;
 mod rest_advice;
 mod results;
 mod rotate;
@@ -43,6 +47,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::{Color, Format, Options, Output};
 use context::Context;
+use ledger_args::LedgerArgs;
 use tbprov::{Error, Result};
 
 /// Gives IoT devices an X.509 identity in ThingsBoard: key, certificate, provisioning, proof, telemetry.
@@ -91,6 +96,9 @@ pub(crate) struct GlobalArgs {
     /// The configuration file [default: ./tbprov.toml where it exists].
     #[arg(long, global = true, env = "TBPROV_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    #[cfg(feature = "fleet")]
+    #[arg(skip)]
+    pub(in crate::cli) flags: arguments::Flags,
 }
 
 impl GlobalArgs {
@@ -129,6 +137,9 @@ enum Command {
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
     Rotate(rotate::RotateArgs),
+    #[cfg(feature = "fleet")]
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     Doctor(doctor::DoctorArgs),
     #[command(subcommand)]
     Server(server::ServerCommand),
@@ -149,6 +160,8 @@ impl Command {
             Self::Certs(command) => command.name(),
             Self::Devices(command) => command.name(),
             Self::Rotate(_) => "rotate",
+            #[cfg(feature = "fleet")]
+            Self::Fleet(command) => command.name(),
             Self::Doctor(_) => "doctor",
             Self::Server(command) => command.name(),
             Self::Firmware(command) => command.name(),
@@ -163,7 +176,21 @@ impl Command {
     const fn is_server(&self) -> bool {
         match self {
             Self::Firmware(command) => command.is_server(),
+            #[cfg(feature = "fleet")]
+            Self::Fleet(command) => command.is_server(),
             _ => matches!(self, Self::Sim(_) | Self::Demo(_)),
+        }
+    }
+
+    /// Where a ledger may be named in place of the store.
+    const fn ledger(&self) -> Option<&LedgerArgs> {
+        match self {
+            Self::Connect(args) => Some(&args.ledger),
+            Self::Devices(command) => command.ledger(),
+            Self::Rotate(args) => Some(&args.ledger),
+            Self::Doctor(args) => Some(&args.ledger),
+            Self::Firmware(command) => command.ledger(),
+            _ => None,
         }
     }
 
@@ -174,6 +201,8 @@ impl Command {
             Self::Certs(command) => context.interruptible(command.run(context)).await,
             Self::Devices(command) => command.run(context).await,
             Self::Rotate(args) => args.run(context).await,
+            #[cfg(feature = "fleet")]
+            Self::Fleet(command) => command.run(context).await,
             Self::Doctor(args) => context.interruptible(args.run(context)).await,
             Self::Server(command) => command.run(context).await,
             Self::Firmware(command) => command.run(context).await,
@@ -208,6 +237,10 @@ fn run(cli: Cli, output: Output) -> Result<ExitCode> {
     terminal::save();
     limits::check()?;
     let context = Context::new(&cli.global, output)?;
+    let context = match cli.command.ledger() {
+        Some(ledger) => ledger.context(&context)?,
+        None => context,
+    };
     let runtime = limits::runtime(cli.command.is_server())?;
     let outcome = runtime.block_on(cli.command.run(&context));
     // Whatever no run inside has stamped failed at the step that the command had begun.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use tbprov::error::Hint;
+use tbprov::text::holds_pem;
 use tbprov::{Error, ErrorCode, Result};
 
 /// What a bare word that nobody can take for a command or a file has, at the least.
@@ -183,15 +184,6 @@ pub(super) fn holds_a_private_key(text: &str) -> bool {
 pub(super) fn is_no_path(text: &str) -> bool {
     let bare = text.trim();
     holds_a_file(text) || (bare.starts_with(['{', '[']) && bare.contains(['"', '=']))
-}
-
-/// The first line of PEM, however its blanks and dashes survived.
-fn holds_pem(text: &str) -> bool {
-    // The last one is the beginning of the first in base64.
-    text.contains("LS0tLS1CRUdJTi")
-        || text.contains("-----BEGIN")
-        || text.contains("-----END")
-        || text.contains("---- BEGIN")
 }
 
 /// Whether a SEQUENCE in base64 stands in it: the body of PEM without its first and last line, or several.

@@ -1,17 +1,26 @@
 //! `tbprov devices list`
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::ledger_args::LedgerArgs;
 use super::show::{Members, board, days_left, members};
 use tbprov::clock;
 use tbprov::ledger::{Entry, Record};
 use tbprov::text::shown_path;
 use tbprov::{DeviceId, Result};
+
+/// List every device: state, server, end of its certificate, credentialsId.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ListArgs {
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
+}
 
 pub(super) async fn run(context: &Context) -> Result<ExitCode> {
     let devices = context.ledger.list().await?;
@@ -19,7 +28,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitCode> {
     if let Some(end) = ends_soon(&devices) {
         context.progress.warn(end);
     }
-    context.output.result("devices list", &ListResult { store: context.store.clone(), devices });
+    context.output.result("devices list", &ListResult::new(context, devices));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -28,8 +37,19 @@ const SOON: i64 = 30;
 
 #[derive(Serialize)]
 struct ListResult {
-    store: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<PathBuf>,
     devices: Vec<Row>,
+}
+
+impl ListResult {
+    fn new(context: &Context, devices: Vec<Row>) -> Self {
+        let ledger = context.ledger_file.clone();
+        let store = ledger.is_none().then(|| context.store.clone());
+        Self { store, ledger, devices }
+    }
 }
 
 /// A device of the list, or why it cannot be read.
@@ -92,8 +112,11 @@ fn ends_soon(devices: &[Row]) -> Option<String> {
 impl fmt::Display for ListResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.devices.is_empty() {
-            let store = shown_path(&self.store);
-            return write!(formatter, "{store} has no device yet: make one with 'tbprov provision'");
+            let (place, command) = match (&self.ledger, &self.store) {
+                (Some(ledger), _) => (shown_path(ledger), "fleet run"),
+                (None, store) => (shown_path(store.as_deref().unwrap_or(Path::new(""))), "provision"),
+            };
+            return write!(formatter, "{place} has no device yet: make one with 'tbprov {command}'");
         }
         let lengths = self.devices.iter().map(|entry| entry.name().chars().count());
         let width = lengths.max().unwrap_or(0).clamp(6, 40);

@@ -10,6 +10,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::super::context::Context;
+use super::super::ledger_args::LedgerArgs;
 use tbprov::clock;
 use tbprov::ledger::{Entry, Flashed, NamedIdentity, Record};
 use tbprov::text::shown_path;
@@ -20,6 +21,8 @@ use tbprov::{Error, ErrorCode, Result};
 pub(in crate::cli) struct ShowArgs {
     /// The device.
     name: String,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
 }
 
 impl ShowArgs {
@@ -41,11 +44,11 @@ pub(super) struct ShowResult {
 }
 
 /// The members of a record.
-pub(super) type Members = serde_json::Map<String, Value>;
+pub(in crate::cli) type Members = serde_json::Map<String, Value>;
 
 /// The record's members, with those of the current identity beside the device's own. Its `schema` would stand beside the
 /// result's, unless the record is a part of one.
-pub(super) fn members(record: &Record, with_schema: bool) -> Result<Members> {
+pub(in crate::cli) fn members(record: &Record, with_schema: bool) -> Result<Members> {
     let failed =
         |error: serde_json::Error| Error::new(ErrorCode::Bug, "the record could not be shown").source(error);
     let mut members: Members =
@@ -69,7 +72,7 @@ pub(super) fn days_left(record: &Record, now: OffsetDateTime) -> Option<i64> {
 }
 
 /// Which of the device's identities a board carries, and the board.
-pub(super) fn board(record: &Record) -> Option<(&'static str, &Flashed)> {
+pub(in crate::cli) fn board(record: &Record) -> Option<(&'static str, &Flashed)> {
     let previous = record.previous.as_ref().and_then(|previous| previous.identity.flashed.as_ref());
     match (&record.identity.flashed, previous) {
         (Some(board), _) => Some(("current", board)),

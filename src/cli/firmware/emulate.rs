@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::super::demo;
+use super::super::ledger_args::LedgerArgs;
 use super::super::results::ServerResult;
 use super::super::server_args::parse_timeout;
 use super::build_args::SourceArgs;
@@ -33,6 +34,8 @@ pub(in crate::cli) struct EmulateArgs {
     /// The device [default: a new one, with a server of its own on this machine].
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
     /// End after this many acknowledged readings; 0: no end [default: 4 for the device of its own, else 0].
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::super::context::Context;
+use super::super::ledger_args::LedgerArgs;
 use super::build_args::{BuildArgs, clap_chip, named_chip};
 use super::flash_result::FlashResult;
 use super::identity_args::IdentityArgs;
@@ -35,6 +36,8 @@ pub(in crate::cli) struct FirmwareFlashArgs {
     /// The device whose identity goes on the board [default with --identity-only: the store's only one].
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
     /// Write the identity alone, where the board's own partition table has it; nothing is built.
     #[arg(long, conflicts_with_all = ["elf", "image", "erase_identity"])]
     identity_only: bool,
@@ -99,7 +102,8 @@ impl FirmwareFlashArgs {
         let dialer = self.identity.dialer(context, &held.entry).await?;
         let partition = self.identity.partition(context, &held.entry, &dialer).await?;
         context.progress.begin(Step::Plan);
-        Ok(Subject { held, partition, names_wifi: self.identity.names_wifi() })
+        let names_wifi = self.identity.names_wifi(context, &held.entry).await?;
+        Ok(Subject { held, partition, names_wifi })
     }
 
     fn program(&self, context: &Context, wanted: Option<Chip>) -> Result<Program> {

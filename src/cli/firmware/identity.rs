@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::ledger_args::LedgerArgs;
 use super::super::new_file::refuse_existing;
 use super::identity_args::IdentityArgs;
 use tbprov::Result;
@@ -21,6 +22,8 @@ pub(in crate::cli) struct FirmwareIdentityArgs {
     /// The device [default: the store's only one].
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
     /// The file to write; it must not exist.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,

@@ -123,7 +123,7 @@ impl IdentityArgs {
         dialer: &Dialer,
     ) -> Result<Zeroizing<Vec<u8>>> {
         let options = IdentityOptions {
-            wifi: self.wifi(context).await?,
+            wifi: self.wifi(context, device).await?,
             address: self.address,
             ..self.session.options()
         };
@@ -140,20 +140,36 @@ impl IdentityArgs {
         Ok(partition)
     }
 
-    /// Whether a wireless network was named.
-    pub(super) const fn names_wifi(&self) -> bool {
-        self.wifi_ssid.is_some()
+    /// Whether a wireless network is named.
+    pub(super) async fn names_wifi(&self, context: &Context, device: &Entry) -> Result<bool> {
+        Ok(self.ssid(context, device).await?.is_some())
     }
 
-    /// Warns where the identity names no wireless network although the board may need one.
-    pub(super) fn warn_without_network(&self, context: &Context, chip: Chip, ethernet: bool) {
-        if let Some(warning) = firmware::without_network(chip, self.names_wifi() || ethernet) {
-            context.progress.warn(warning);
+    /// The name of the wireless network: by flag, else by the device's row in the ledger of a fleet.
+    async fn ssid(&self, context: &Context, device: &Entry) -> Result<Option<String>> {
+        match &self.wifi_ssid {
+            Some(ssid) => Ok(Some(ssid.clone())),
+            None => context.wifi_ssid_of(device.shown_name()).await,
         }
     }
 
-    async fn wifi(&self, context: &Context) -> Result<Option<Wifi>> {
-        let Some(ssid) = self.wifi_ssid.clone() else { return Ok(None) };
+    /// Warns where the identity names no wireless network although the board may need one.
+    pub(super) async fn warn_without_network(
+        &self,
+        context: &Context,
+        device: &Entry,
+        chip: Chip,
+        ethernet: bool,
+    ) -> Result<()> {
+        let has_network = ethernet || self.names_wifi(context, device).await?;
+        if let Some(warning) = firmware::without_network(chip, has_network) {
+            context.progress.warn(warning);
+        }
+        Ok(())
+    }
+
+    async fn wifi(&self, context: &Context, device: &Entry) -> Result<Option<Wifi>> {
+        let Some(ssid) = self.ssid(context, device).await? else { return Ok(None) };
         let password = match self.given_password(context).await? {
             Some(Given { source, value: password }) => {
                 source.check(password.expose())?;

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::ledger_args::LedgerArgs;
 use super::super::new_file::refuse_existing;
 use super::build_args::{BuildArgs, ChipArgs};
 use super::identity_args::IdentityArgs;
@@ -31,6 +32,8 @@ pub(in crate::cli) struct FirmwareImageArgs {
     /// The device whose identity goes into the image [default: none; the same image serves every device].
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
     /// An application that is built already [default: build it].
     #[arg(long, value_name = "FILE")]
     elf: Option<PathBuf>,
@@ -52,7 +55,7 @@ impl FirmwareImageArgs {
             Some(name) => {
                 let device = context.device(Some(name)).await?;
                 let dialer = self.identity.dialer(context, &device).await?;
-                self.identity.warn_without_network(context, chip, self.build.ethernet);
+                self.identity.warn_without_network(context, &device, chip, self.build.ethernet).await?;
                 Some((
                     device.shown_name().to_owned(),
                     self.identity.partition(context, &device, &dialer).await?,

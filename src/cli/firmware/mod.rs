@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::context::Context;
+use super::ledger_args::LedgerArgs;
 use tbprov::Result;
 
 /// The ESP32 side: build the firmware, put a device's identity on a board, watch or emulate it.
@@ -35,6 +36,17 @@ pub(super) enum FirmwareCommand {
 }
 
 impl FirmwareCommand {
+    /// Where a ledger may be named in place of the store.
+    pub(super) const fn ledger(&self) -> Option<&LedgerArgs> {
+        match self {
+            Self::Image(args) => Some(&args.ledger),
+            Self::Identity(args) => Some(&args.ledger),
+            Self::Flash(args) => Some(&args.ledger),
+            Self::Emulate(args) => Some(&args.ledger),
+            Self::Init(_) | Self::Build(_) | Self::Monitor(_) => None,
+        }
+    }
+
     /// Whether it serves connections.
     pub(super) const fn is_server(&self) -> bool {
         matches!(self, Self::Emulate(_))

@@ -2,11 +2,9 @@
 
 mod authority;
 mod cause;
-mod profile;
-mod questions;
 mod result;
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,20 +14,16 @@ use clap::Args;
 use super::account_args::AccountArgs;
 use super::context::Context;
 use super::key_file::KeyFileArgs;
-use super::server_args::{TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port};
+use super::registration::{NAME, PlaceArgs, ProfileArgs};
+use super::server_args::TrustArgs;
 use super::telemetry_args::{TelemetryArgs, exit_code};
 use authority::AuthorityArgs;
 use cause::explained;
-pub(super) use profile::KEY_VARIABLE as PROVISION_KEY;
-use profile::ProfileArgs;
-pub(super) use questions::HOST;
-use questions::{NAME, PORT};
 use result::{DryRun, ProvisionResult};
 use tbprov::dial::Dialer;
 use tbprov::error::Hint;
 use tbprov::flow::{
-    self, DEFAULT_ANSWER_TIMEOUT, DEFAULT_HOST, DEFAULT_PORT, IdentityPlan, Prover, ProvisionPlan,
-    RegistrationPlan, Run,
+    self, DEFAULT_ANSWER_TIMEOUT, IdentityPlan, Prover, ProvisionPlan, RegistrationPlan, Run,
 };
 use tbprov::identity::{CredentialsType, Validity};
 use tbprov::keys::KeyType;
@@ -46,12 +40,8 @@ use tbprov::{DeviceName, Error, ErrorCode, Result};
 /// done, it only verifies it.
 #[derive(Debug, Args)]
 pub(super) struct ProvisionArgs {
-    /// The server.
-    #[arg(long, env = "TBPROV_HOST", value_name = "HOST", value_parser = clap_host)]
-    host: Option<Host>,
-    /// Its port of MQTT over TLS [default: 8883].
-    #[arg(long, env = "TBPROV_PORT", value_name = "PORT", value_parser = clap_port)]
-    port: Option<u16>,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     profile: ProfileArgs,
     /// The device's name; if it is empty, the server makes up a name, and tbprov does not learn it.
@@ -66,7 +56,7 @@ pub(super) struct ProvisionArgs {
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Identity")]
     days: Option<u32>,
     /// Use this certificate instead of a new one; needs --key.
-    #[arg(long, value_name = "FILE", requires = "key", conflicts_with_all = ["key_type", "days"], help_heading = "Identity")]
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with_all = ["key_type", "days", "ca_cert"], help_heading = "Identity")]
     cert: Option<PathBuf>,
     /// The key of --cert.
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Identity")]
@@ -82,7 +72,7 @@ pub(super) struct ProvisionArgs {
     #[arg(long, help_heading = "Identity")]
     gateway: bool,
     /// Do not connect with the new identity. The device stays 'accepted', not 'proved'.
-    #[arg(long, help_heading = "Identity")]
+    #[arg(long, conflicts_with = "ca_cert", help_heading = "Identity")]
     no_verify_connect: bool,
     /// Show what would be done, and do nothing.
     #[arg(long, help_heading = "Options")]
@@ -130,8 +120,8 @@ impl ProvisionArgs {
         let timeout = self.trust.timeout(context)?;
         let answer_timeout = self.trust.named_timeout(context)?.unwrap_or(DEFAULT_ANSWER_TIMEOUT);
         let proxy = self.trust.proxy.proxy(context)?;
-        let host = self.host(context).await?;
-        let port = self.port(context).await?;
+        let host = self.place.host(context).await?;
+        let port = self.place.port(context).await?;
         let (device_name, registration) = match authority {
             None => {
                 let provision_key = self.profile.key(context, doubts).await?;
@@ -180,21 +170,6 @@ impl ProvisionArgs {
         let [one, other, ..] = readers.as_slice() else { return Ok(()) };
         let message = format!("stdin cannot give both {one} and {other}");
         Err(Error::new(ErrorCode::UsageConflict, message).hint(Hint::TwoReadersOfStdin))
-    }
-
-    async fn host(&self, context: &Context) -> Result<Host> {
-        match host_if_named(self.host.as_ref(), context)? {
-            Some(host) => Ok(host),
-            None => HOST.ask_like(context, DEFAULT_HOST, parse_host).await,
-        }
-    }
-
-    async fn port(&self, context: &Context) -> Result<u16> {
-        match self.port.or(context.config.port.map(NonZeroU16::get)) {
-            Some(port) => Ok(port),
-            None if context.may_ask => PORT.ask(context, Some(&DEFAULT_PORT.to_string()), parse_port).await,
-            None => Ok(DEFAULT_PORT),
-        }
     }
 
     async fn device_name(&self, context: &Context) -> Result<Option<DeviceName>> {

@@ -15,6 +15,7 @@ use super::account_args::AccountArgs;
 use super::authority_file::read_authority;
 use super::context::Context;
 use super::key_file::KeyFileArgs;
+use super::ledger_args::LedgerArgs;
 use super::server_args::{TrustArgs, parse_duration};
 use batch::Batch;
 use result::{RotateResult, Row};
@@ -40,6 +41,8 @@ pub(super) struct RotateArgs {
     /// The devices; not needed if the store has only one.
     #[arg(value_name = "DEVICE", conflicts_with = "all")]
     devices: Vec<String>,
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
     /// Every device of the store that has a certificate. One whose identity is on a board is skipped.
     #[arg(long)]
     all: bool,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::account_args::AccountArgs;
 use super::super::context::Context;
 use super::super::prompt::Confirmation;
-use super::super::provision::{HOST, PROVISION_KEY};
+use super::super::registration::{HOST, PROVISION_KEY};
 use super::super::results::ServerResult;
 use super::super::server_args::{
     TrustArgs, clap_host, clap_port, host_if_named, parse_host, port_or_default,
