@@ -17,8 +17,11 @@ struct Row(&'static str, &'static str, &'static str, &'static str);
 /// `(fault, flags, the run, a rerun against the same server without the fault)`
 const FAULTS: &[Row] = &[
     Row("accept-then-close", "", "recovered", "verified"),
+    Row("address-filter=10", "", "provisioned", "verified"),
     Row("close-after-connect", "", "3 network/closed exchange", "provisioned"),
     Row("close-every=3", FOUR, "provisioned", "verified"),
+    Row("core=1x20ms", "", "provisioned", "verified"),
+    Row("core-stalls=8s/2s", "", "provisioned", "verified"),
     Row("delay=200ms", "", "provisioned", "verified"),
     Row("delay=60s", PATIENCE, "recovered", "verified"),
     Row("doc-shape", "", "provisioned", "verified"),
@@ -27,6 +30,7 @@ const FAULTS: &[Row] = &[
     Row("failure-after-create", "", "recovered", "verified"),
     Row("garbage", "", "recovered", "verified"),
     Row("garbage-mqtt", "", "3 network/protocol connect", "provisioned"),
+    Row("latency=20ms", "", "provisioned", "verified"),
     Row("no-answer", PATIENCE, "3 network/timeout exchange", "provisioned"),
     Row("no-connack", PATIENCE, "3 network/timeout connect", "provisioned"),
     Row("not-stored=2", FOUR, "provisioned", "verified"),
@@ -36,6 +40,8 @@ const FAULTS: &[Row] = &[
     Row("puback-twice", FOUR, "provisioned", "verified"),
     Row("rate-limit=2", FOUR, "provisioned", "verified"),
     Row("refuse=1", "", "4 verify/refused verify", "recovered"),
+    // There is no second answer on its connection.
+    Row("repeat-answer", "", "provisioned", "verified"),
     Row("reset=2", FOUR, "provisioned", "verified"),
     Row("reset-always=3", FOUR, "provisioned", "verified"),
     Row("stall-tls", PATIENCE, "3 network/timeout tls", "provisioned"),

@@ -23,9 +23,19 @@ mod endings;
 mod faults;
 mod files;
 mod firmware;
+#[cfg(feature = "fleet")]
+mod fleet_import;
+#[cfg(all(feature = "fleet", unix))]
+mod fleet_kills;
+#[cfg(feature = "fleet")]
+mod fleet_run;
+#[cfg(feature = "fleet")]
+mod fleet_views;
 mod folder;
 mod given;
 mod hosts;
+#[cfg(feature = "fleet")]
+mod in_ledger;
 mod kinds;
 mod limits;
 mod output;
