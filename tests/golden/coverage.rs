@@ -12,6 +12,12 @@ const WITHOUT: &[(ErrorCode, &str)] = &[
     ),
     (ErrorCode::FirmwareFlash, "needs a board whose cable is pulled: tests/flash.rs"),
     (ErrorCode::FirmwareReadBack, "needs a board with a worn flash: tests/flash.rs"),
+    (ErrorCode::LedgerReadOnly, "needs a user who is not root: tests/ledger/bad.rs"),
+    (ErrorCode::LedgerNetwork, "needs a network drive: src/ledger/sqlite/network.rs"),
+    (
+        ErrorCode::LedgerBusy,
+        "needs a program that holds the ledger for as long as it is waited for: tests/ledger",
+    ),
     (ErrorCode::SystemLimit, "needs a system that gives no thread: tests/cli/limits.rs"),
     (ErrorCode::IdentityClock, "needs a clock that is wrong: tests/peers/issuing.rs"),
     (ErrorCode::Bug, "nothing from outside leads to a defect, or it would be mended"),

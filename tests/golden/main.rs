@@ -31,6 +31,10 @@ mod coverage;
 mod errors;
 #[cfg(unix)]
 mod firmware;
+#[cfg(all(unix, feature = "fleet"))]
+mod ledgers;
+#[cfg(all(unix, feature = "fleet"))]
+mod manifests;
 #[cfg(unix)]
 mod place;
 #[cfg(unix)]
