@@ -249,8 +249,8 @@ fn a_run_survives_a_server_that_goes_away_in_the_middle() {
     let server = Server::presenting("san", keeping(&sandbox, &[]));
     let mut running = Running::start(&mut command(&sandbox, &server, "--events --jobs 4 --rate 40/s"));
     running.until("device-done");
-    let server = server.replace(keeping(&sandbox, &[]));
-    running.until("device-postponed");
+    let postponed = || _ = running.until("device-postponed");
+    let server = server.replace_after(postponed, keeping(&sandbox, &[]));
     let ran = running.end();
     let result = ran.json();
     assert_eq!(

@@ -419,9 +419,15 @@ impl Server {
     }
 
     /// Ends this one and starts another at the same port, with the same certificate of the fixtures.
-    pub(crate) fn replace(mut self, change: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn replace(self, change: impl Fn(&mut Config)) -> Self {
+        self.replace_after(|| {}, change)
+    }
+
+    /// As [`replace`](Self::replace), with nobody at the port before `meanwhile` returns.
+    pub(crate) fn replace_after(mut self, meanwhile: impl FnOnce(), change: impl Fn(&mut Config)) -> Self {
         let address = self.address();
         runtime().block_on(self.simulator.take().unwrap().stop());
+        meanwhile();
         // Meanwhile the port may be lent to an outgoing connection of another test.
         let deadline = Instant::now() + PATIENCE;
         loop {
