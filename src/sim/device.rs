@@ -1,6 +1,6 @@
 //! A device of the simulated server, and what it has sent.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -66,12 +66,21 @@ pub(super) struct RegisteredDevice {
 struct Received {
     telemetry: AtomicU64,
     attributes: AtomicU64,
+    activity: Times,
     /// Nothing before the first message: most devices of a large simulator never send any.
     kept: Mutex<Option<Box<Kept>>>,
 }
 
-/// When the device last did something, in milliseconds since 1970; known where the REST API is on.
-#[derive(Debug, Clone, Copy, Default)]
+/// When a device last did something, in milliseconds since 1970; known where the REST API is on. 0 is never.
+#[derive(Debug, Default)]
+struct Times {
+    connected: AtomicI64,
+    disconnected: AtomicI64,
+    active: AtomicI64,
+}
+
+/// When a device last did something, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Activity {
     pub(super) connected: Option<i64>,
     pub(super) disconnected: Option<i64>,
@@ -95,7 +104,6 @@ pub(super) struct Kept {
     pub(super) attributes: Attributes,
     /// Set over REST.
     pub(super) server_attributes: Attributes,
-    pub(super) activity: Activity,
     /// What the device may send yet. Nothing where nothing is limited.
     meter: Option<Meter>,
 }
@@ -227,11 +235,20 @@ impl RegisteredDevice {
 
     /// Notes that the device does something at this millisecond.
     pub(super) fn note(&self, what: Doing, at: i64) {
-        self.received.with(|all| match what {
-            Doing::Connecting => all.activity.connected = Some(at),
-            Doing::Disconnecting => all.activity.disconnected = Some(at),
-            Doing::Sending => all.activity.active = Some(at),
-        });
+        let Times { connected, disconnected, active } = &self.received.activity;
+        let time = match what {
+            Doing::Connecting => connected,
+            Doing::Disconnecting => disconnected,
+            Doing::Sending => active,
+        };
+        time.store(at, Ordering::Relaxed);
+    }
+
+    /// When it last did something.
+    pub(super) fn activity(&self) -> Activity {
+        let Times { connected, disconnected, active } = &self.received.activity;
+        let read = |time: &AtomicI64| Some(time.load(Ordering::Relaxed)).filter(|at| *at != 0);
+        Activity { connected: read(connected), disconnected: read(disconnected), active: read(active) }
     }
 
     /// The answer to a request for these attributes.

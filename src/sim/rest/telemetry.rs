@@ -9,7 +9,7 @@ use super::accounts::Authority;
 use super::answer::{Answer, FORBIDDEN, Outcome, Refusal, now};
 use super::request::{Call, uuid};
 use crate::sim::attributes::Attributes;
-use crate::sim::device::{Activity, RegisteredDevice};
+use crate::sim::device::RegisteredDevice;
 use crate::sim::release::Release;
 use crate::sim::storage::{Store, as_text};
 use crate::sim::telemetry::{Telemetry, are_attributes};
@@ -151,7 +151,7 @@ fn all(attributes: &Attributes) -> Vec<(i64, String, Value)> {
 
 /// What ThingsBoard itself knows of a device (`DefaultDeviceStateService`, `DeviceProvisionServiceImpl`).
 fn server_attributes(device: &RegisteredDevice, release: Release) -> Vec<(i64, String, Value)> {
-    let activity = activity(device);
+    let activity = device.activity();
     let created = device.id.created();
     let mut known = Vec::new();
     let mut add = |name: &str, at: i64, value: Value| known.push((at, name.to_owned(), value));
@@ -174,13 +174,9 @@ fn server_attributes(device: &RegisteredDevice, release: Release) -> Vec<(i64, S
     known
 }
 
-fn activity(device: &RegisteredDevice) -> Activity {
-    device.kept(|kept| kept.map(|kept| kept.activity)).unwrap_or_default()
-}
-
 /// Whether the device did something lately.
 pub(super) fn is_active(device: &RegisteredDevice) -> bool {
-    activity(device).active.is_some_and(|at| now() - at < INACTIVE_AFTER)
+    device.activity().active.is_some_and(|at| now() - at < INACTIVE_AFTER)
 }
 
 /// Telemetry in the device's name.
