@@ -22,6 +22,10 @@ use crate::error::{Error, ErrorCode, Result};
 const LARGEST_GROUP: usize = 256;
 /// How long the thread sleeps where there is no lease to renew.
 const IDLE: Duration = Duration::from_secs(3600);
+/// After a group of so many changes, more are on their way.
+const BUSY: usize = 4;
+/// How long the thread waits for them: many of them write the same pages, and all wait for one `fsync`.
+const GATHERING: Duration = Duration::from_millis(4);
 /// How long the thread leaves the ledger to other processes after each transaction, where some work on rows too.
 const BREATH: Duration = Duration::from_millis(2);
 
@@ -230,9 +234,12 @@ impl Writing {
             match self.next.take().map_or_else(|| self.waiting.recv_timeout(wait), Ok) {
                 Ok(first) => {
                     let group = self.gather(first);
+                    let is_busy = group.len() >= BUSY;
                     self.work(group);
                     if self.has_others {
                         thread::sleep(BREATH);
+                    } else if is_busy {
+                        thread::sleep(GATHERING);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
