@@ -103,6 +103,8 @@ class Place:
         command += ["--dir", self.folder / "sim", "--provision-key", KEY, "--provision-secret", SECRET, *self.options]
         self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not ready.exists():
+            if self.server.poll() is not None:
+                raise RuntimeError(f"{self.tbprov} sim ended with exit code {self.server.returncode}")
             time.sleep(0.01)
         self.facts = json.loads(ready.read_text())
         return self
