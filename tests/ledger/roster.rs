@@ -165,6 +165,29 @@ async fn a_claim_is_lent_to_one_at_a_time() {
 }
 
 /// A run that stopped for longer than its lease, and goes on.
+/// A kill after the proof leaves nothing to do again.
+#[tokio::test]
+async fn a_claimed_row_ends_in_the_change_that_proves_it() {
+    let place = InFile::new();
+    let ledger = with_rows(&place, 2).await;
+    let mut claims = ledger.claim(2).await.unwrap();
+    let (second, first) = (claims.pop().unwrap(), claims.pop().unwrap());
+    let subject = Subject::Named("sensor-0");
+    assert!(ledger.find(subject).await.unwrap().is_none());
+    prove(&ledger, "sensor-0").await.unwrap();
+    assert_eq!(ledger.find(subject).await.unwrap().unwrap().record.state(), State::Proved);
+
+    let other = place.ledger();
+    let due = other.due().await.unwrap();
+    assert_eq!((due.free, due.claimed), (0, 1), "the other row alone is worked on");
+    assert!(other.claim(2).await.unwrap().is_empty());
+    ledger.finish(first, Ending::Done).await.unwrap();
+    drop(second);
+    assert_eq!(names(&other.claim(2).await.unwrap()), ["sensor-1"]);
+    let shown = other.show("sensor-0").await.unwrap();
+    assert_eq!((shown.listed.state, shown.listed.attempts, shown.broken), (RowState::Proved, 1, None));
+}
+
 #[tokio::test]
 async fn what_comes_late_changes_nothing() {
     let place = InFile::new();

@@ -68,9 +68,9 @@ impl Desk<'_> {
         found: &rusqlite::Row<'_>,
     ) -> Done<Claim> {
         let (id, row) = row(found)?;
-        let lease = core.claimed(run, id.0, row.name.as_str(), fence);
-        let attempts = found.get(report::COLUMNS_OF_ROW)?;
-        Ok(Claim { id, state: state(found)?, row, attempts, lease })
+        let (state, attempts) = (state(found)?, found.get(report::COLUMNS_OF_ROW)?);
+        let lease = core.claimed(run, id.0, row.name.as_str(), fence, state == RowState::Queued);
+        Ok(Claim { id, state, row, attempts, lease })
     }
 
     /// Records how the work on a row ended, and frees it.

@@ -29,6 +29,9 @@ const TROUBLE_ENDS: &str = "\
     step = iif(?2 = 'proved' OR (state = 'failed' AND ?2 <> 'failed'), NULL, step), \
     message = iif(?2 = 'proved' OR (state = 'failed' AND ?2 <> 'failed'), NULL, message)";
 
+/// Ends the row too. SQLite takes the last value that is given for a column.
+const ROW_ENDS: &str = ", due = 0, retry_at = 0, run = NULL";
+
 /// Which device is meant.
 #[derive(Debug, Clone)]
 pub(super) enum Wanted {
@@ -167,6 +170,8 @@ pub(super) struct Change<'a> {
     pub(super) detail: Option<Value>,
     /// Whether the row is as far as the record from now on.
     pub(super) is_step: bool,
+    /// Whether nothing is left to do with the row, which is given free.
+    pub(super) is_last: bool,
     /// The new certificates of the server, where they may change.
     pub(super) trust: Option<Option<String>>,
     /// The slot by which the device need not be found any more.
@@ -212,7 +217,8 @@ impl Desk<'_> {
         let head = self.tell(row, change.kind, change.detail.as_ref())?;
         let mut update = self.db.prepare_cached(&format!(
             "UPDATE device SET state = ?2, ended = ?3, slot = ?4, head = ?5, server = ?6, credentials_id = ?7, \
-             trust = ?8, record = ?9, {TROUBLE_ENDS} WHERE id = ?1 AND fence = ?10"
+             trust = ?8, record = ?9, {TROUBLE_ENDS}{} WHERE id = ?1 AND fence = ?10",
+            if change.is_last { ROW_ENDS } else { "" }
         ))?;
         let (server, id) = (server_of(&record), &record.identity.credentials_id);
         let json = to_json(&record)?;

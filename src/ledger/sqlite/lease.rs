@@ -63,8 +63,17 @@ pub(super) struct Claimed {
     name: String,
     fence: i64,
     is_lent: AtomicBool,
+    /// Whether the row has no device yet: nobody but the claim gives it one.
+    pub(super) is_bare: AtomicBool,
     /// Whether the row was given free already.
     pub(super) is_over: AtomicBool,
+}
+
+impl Claimed {
+    /// Whether `lease` is of this claim.
+    pub(super) fn is_held_by(&self, lease: &Lease) -> bool {
+        u64::try_from(self.fence) == Ok(lease.fence())
+    }
 }
 
 impl Hold for Claimed {
@@ -118,7 +127,14 @@ fn lease(fence: i64, hold: Arc<dyn Hold>) -> Lease {
 
 impl Core {
     /// The hold of a row that was just claimed.
-    pub(super) fn claimed(self: &Arc<Self>, run: &Arc<Run>, id: i64, name: &str, fence: i64) -> Lease {
+    pub(super) fn claimed(
+        self: &Arc<Self>,
+        run: &Arc<Run>,
+        id: i64,
+        name: &str,
+        fence: i64,
+        is_bare: bool,
+    ) -> Lease {
         let claimed = Arc::new(Claimed {
             core: Arc::clone(self),
             run: Arc::clone(run),
@@ -126,6 +142,7 @@ impl Core {
             name: name.to_owned(),
             fence,
             is_lent: AtomicBool::new(false),
+            is_bare: AtomicBool::new(is_bare),
             is_over: AtomicBool::new(false),
         });
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,6 +154,14 @@ impl Core {
     pub(super) fn claim_of(&self, name: &str) -> Option<Arc<Claimed>> {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.get(name).and_then(std::sync::Weak::upgrade)
+    }
+
+    /// The claim of this process on a device that is known by its name.
+    pub(super) fn claim_on(&self, wanted: &Wanted) -> Option<Arc<Claimed>> {
+        match wanted {
+            Wanted::Named(name) => self.claim_of(name),
+            Wanted::Slot(_) => None,
+        }
     }
 
     /// The lease of a row that this process has claimed, if it is lent to nobody.

@@ -1,6 +1,7 @@
 //! [`Sqlite`] as a [`Ledger`].
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 
@@ -82,6 +83,9 @@ impl Ledger for Sqlite {
 
     async fn find(&self, subject: Subject<'_>) -> Result<Option<Entry>> {
         let wanted = Wanted::of(subject);
+        if self.0.claim_on(&wanted).is_some_and(|claim| claim.is_bare.load(Ordering::SeqCst)) {
+            return Ok(None);
+        }
         self.read(move |db| match Held::find(db, &wanted)? {
             Some(row) => row.entry(),
             None => Ok(None),
@@ -131,6 +135,9 @@ impl Ledger for Sqlite {
 
     async fn stage(&self, lease: &Lease, new: NewDevice<'_>) -> Result<Entry> {
         let wanted = Wanted::of(new.subject);
+        if let Some(claim) = self.0.claim_on(&wanted) {
+            claim.is_bare.store(false, Ordering::SeqCst);
+        }
         let (record, name) = (new.record(), identity_name(new.identity.credentials));
         let staged = Staged {
             mark: record.device.is_none().then(|| format!("{MARK}{name}")),
@@ -151,14 +158,24 @@ impl Ledger for Sqlite {
             let candidate = record.candidate.as_ref().map(|candidate| candidate.name.as_str());
             serde_json::json!({ "candidate": candidate.filter(|_| !is_current), "reached": reached })
         });
+        // A claimed row that is proved is done: its end costs no change of its own.
+        let claim = self
+            .0
+            .claim_on(&Wanted::from(entry))
+            .filter(|claim| is_current && record.state() == State::Proved && claim.is_held_by(lease));
         let change = Change {
             kind: last.unwrap_or("changed"),
             detail,
             is_step: is_current && last.is_some(),
+            is_last: claim.is_some(),
             trust: advance.server.filter(|_| is_current).map(|server| server_pem(&server.trust)),
             leaves: advance.leaves.map(crate::ledger::Slot::fingerprint),
         };
-        self.replace(lease, entry, record, change).await
+        let entry = self.replace(lease, entry, record, change).await?;
+        if let Some(claim) = claim {
+            claim.is_over.store(true, Ordering::SeqCst);
+        }
+        Ok(entry)
     }
 
     async fn stage_next(
