@@ -40,7 +40,10 @@ impl HeldCredentials {
     /// (`EncryptionUtil.certTrimNewLines`).
     pub fn certificate_text(text: &str) -> Self {
         let text = text.replace("-----BEGIN CERTIFICATE-----", "").replace("-----END CERTIFICATE-----", "");
-        Self::Certificate(text.replace(['\r', '\n'], ""))
+        let mut text = text.replace(['\r', '\n'], "");
+        // It grew by doubling, and is kept for each of very many devices.
+        text.shrink_to_fit();
+        Self::Certificate(text)
     }
 
     /// A token of 20 random characters.
