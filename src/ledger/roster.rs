@@ -37,6 +37,13 @@ pub struct Row {
     pub fields: Fields,
 }
 
+impl Row {
+    /// Whether nothing is left to do once its device is proved: client attributes are sent after that.
+    pub fn is_done_when_proved(&self) -> bool {
+        self.fields.client.is_empty()
+    }
+}
+
 /// The columns of a row that nothing is looked for by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fields {
@@ -139,7 +146,8 @@ pub struct Whole {
     pub identities: Vec<Kept>,
 }
 
-/// A row that a run works on, until it [ends](Roster::finish) or is dropped.
+/// A row that a run works on, until it [ends](Roster::finish) or is dropped. A ledger may end it in the change that proves
+/// its device, where [nothing is left to do](Row::is_done_when_proved) then.
 #[derive(Debug)]
 pub struct Claim {
     /// The row's number.
@@ -334,7 +342,8 @@ pub trait Roster: Ledger {
     /// `ledger/…`.
     async fn claim(&self, limit: usize) -> Result<Vec<Claim>>;
 
-    /// Records how the work on a row ended, and frees it.
+    /// Records how the work on a row ended, and frees it. One that has ended with its proof ends only as
+    /// [done](Ending::Done).
     ///
     /// # Errors
     /// `store/lease-lost` when the row is another run's by now; `ledger/…`.

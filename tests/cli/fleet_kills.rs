@@ -93,6 +93,17 @@ fn a_kill_at_any_moment_leaves_one_device_a_row() {
     });
 }
 
+/// A device is proved before its attributes are sent.
+#[test]
+fn a_kill_after_the_proof_loses_no_attributes() {
+    let server = Server::start(|_| {});
+    let sandbox = fleet("name,client.place\none,cellar\nother,roof\n");
+    started(&sandbox, &server, JOBS, ("state-reached", "proved"), 1).kill();
+    assert_done("attributes", &run(&mut command(&sandbox, &server, "--json")));
+    let devices = server.devices();
+    assert!(devices.len() == 2 && devices.iter().all(|device| device.attributes > 0), "{devices:?}");
+}
+
 /// The answers are lost too: the heir has to find out what the server has.
 #[test]
 fn a_kill_around_lost_answers_leaves_one_device_a_row() {

@@ -164,7 +164,6 @@ async fn a_claim_is_lent_to_one_at_a_time() {
     drop(tbprov::ledger::wait_for(&other, Subject::Named("sensor-1"), &Progress::silent()).await.unwrap());
 }
 
-/// A run that stopped for longer than its lease, and goes on.
 /// A kill after the proof leaves nothing to do again.
 #[tokio::test]
 async fn a_claimed_row_ends_in_the_change_that_proves_it() {
@@ -188,6 +187,24 @@ async fn a_claimed_row_ends_in_the_change_that_proves_it() {
     assert_eq!((shown.listed.state, shown.listed.attempts, shown.broken), (RowState::Proved, 1, None));
 }
 
+#[tokio::test]
+async fn a_claimed_row_with_attributes_ends_after_its_proof() {
+    let place = InFile::new();
+    let ledger = place.ledger();
+    let mut with = row("sensor-0");
+    with.fields.client.insert("place".to_owned(), "cellar".into());
+    import(&ledger, vec![with]).await.unwrap();
+    let claim = ledger.claim(1).await.unwrap().pop().unwrap();
+    prove(&ledger, "sensor-0").await.unwrap();
+    assert_eq!(ledger.due().await.unwrap().claimed, 1);
+    ledger.finish(claim, Ending::Later(trouble("network/closed"), Duration::ZERO)).await.unwrap();
+    let again = ledger.claim(1).await.unwrap().pop().unwrap();
+    assert_eq!((again.state, again.attempts), (RowState::Proved, 2));
+    ledger.finish(again, Ending::Done).await.unwrap();
+    assert_eq!(ledger.due().await.unwrap().free, 0);
+}
+
+/// A run that stopped for longer than its lease, and goes on.
 #[tokio::test]
 async fn what_comes_late_changes_nothing() {
     let place = InFile::new();

@@ -97,12 +97,11 @@ impl FleetPlan {
 
 /// The row's client attributes, which are sent with the new identity, and nothing else.
 fn attributes(claim: &Claim) -> Option<TelemetryPlan> {
-    let client = &claim.row.fields.client;
-    if client.is_empty() {
+    if claim.row.is_done_when_proved() {
         return None;
     }
     Some(TelemetryPlan {
-        attributes: Some(Value::Object(client.clone()).to_string()),
+        attributes: Some(Value::Object(claim.row.fields.client.clone()).to_string()),
         ..TelemetryPlan::new(Readings::Samples, Some(0), Duration::ZERO)
     })
 }

@@ -69,7 +69,7 @@ impl Desk<'_> {
     ) -> Done<Claim> {
         let (id, row) = row(found)?;
         let (state, attempts) = (state(found)?, found.get(report::COLUMNS_OF_ROW)?);
-        let lease = core.claimed(run, id.0, row.name.as_str(), fence, state == RowState::Queued);
+        let lease = core.claimed(run, id, &row, state, fence);
         Ok(Claim { id, state, row, attempts, lease })
     }
 

@@ -29,9 +29,6 @@ const TROUBLE_ENDS: &str = "\
     step = iif(?2 = 'proved' OR (state = 'failed' AND ?2 <> 'failed'), NULL, step), \
     message = iif(?2 = 'proved' OR (state = 'failed' AND ?2 <> 'failed'), NULL, message)";
 
-/// Ends the row too. SQLite takes the last value that is given for a column.
-const ROW_ENDS: &str = ", due = 0, retry_at = 0, run = NULL";
-
 /// Which device is meant.
 #[derive(Debug, Clone)]
 pub(super) enum Wanted {
@@ -217,8 +214,7 @@ impl Desk<'_> {
         let head = self.tell(row, change.kind, change.detail.as_ref())?;
         let mut update = self.db.prepare_cached(&format!(
             "UPDATE device SET state = ?2, ended = ?3, slot = ?4, head = ?5, server = ?6, credentials_id = ?7, \
-             trust = ?8, record = ?9, {TROUBLE_ENDS}{} WHERE id = ?1 AND fence = ?10",
-            if change.is_last { ROW_ENDS } else { "" }
+             trust = ?8, record = ?9, {TROUBLE_ENDS} WHERE id = ?1 AND fence = ?10"
         ))?;
         let (server, id) = (server_of(&record), &record.identity.credentials_id);
         let json = to_json(&record)?;
@@ -226,6 +222,11 @@ impl Desk<'_> {
             .execute(params![row.id, state, ended, slot, head, server, id, trust, json, row.fence])
             .map_err(|error| taken(error.into(), entry.shown_name()))?;
         one(done)?;
+        if change.is_last {
+            self.db
+                .prepare_cached("UPDATE device SET due = 0, retry_at = 0, run = NULL WHERE id = ?1")?
+                .execute([row.id])?;
+        }
         Ok(Entry { record, ..entry.clone() })
     }
 

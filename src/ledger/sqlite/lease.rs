@@ -11,6 +11,7 @@ use super::failure::Done;
 use super::session::Run;
 use super::worker::Desk;
 use crate::error::{Error, ErrorCode};
+use crate::ledger::roster::{Row, RowId, RowState};
 use crate::ledger::{Hold, Lease};
 
 /// A device that is held for one command: all rows of this fence.
@@ -63,16 +64,18 @@ pub(super) struct Claimed {
     name: String,
     fence: i64,
     is_lent: AtomicBool,
-    /// Whether the row has no device yet: nobody but the claim gives it one.
+    /// Whether the row has no device yet. Nobody but the claim gives it one; where the claim is lost, its fence refuses
+    /// what follows.
     pub(super) is_bare: AtomicBool,
+    is_done_when_proved: bool,
     /// Whether the row was given free already.
     pub(super) is_over: AtomicBool,
 }
 
 impl Claimed {
-    /// Whether `lease` is of this claim.
-    pub(super) fn is_held_by(&self, lease: &Lease) -> bool {
-        u64::try_from(self.fence) == Ok(lease.fence())
+    /// Whether the row of this device is done when a change under `lease` proves it.
+    pub(super) fn ends_proved(&self, lease: &Lease) -> bool {
+        self.is_done_when_proved && u64::try_from(self.fence) == Ok(lease.fence())
     }
 }
 
@@ -130,43 +133,44 @@ impl Core {
     pub(super) fn claimed(
         self: &Arc<Self>,
         run: &Arc<Run>,
-        id: i64,
-        name: &str,
+        id: RowId,
+        row: &Row,
+        state: RowState,
         fence: i64,
-        is_bare: bool,
     ) -> Lease {
         let claimed = Arc::new(Claimed {
             core: Arc::clone(self),
             run: Arc::clone(run),
-            id,
-            name: name.to_owned(),
+            id: id.0,
+            name: row.name.as_str().to_owned(),
             fence,
             is_lent: AtomicBool::new(false),
-            is_bare: AtomicBool::new(is_bare),
+            is_bare: AtomicBool::new(state == RowState::Queued),
+            is_done_when_proved: row.is_done_when_proved(),
             is_over: AtomicBool::new(false),
         });
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.insert(name.to_owned(), Arc::downgrade(&claimed));
+        claims.insert(claimed.name.clone(), Arc::downgrade(&claimed));
         lease(fence, claimed)
     }
 
-    /// The claim of this process on the row called `name`.
-    pub(super) fn claim_of(&self, name: &str) -> Option<Arc<Claimed>> {
-        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.get(name).and_then(std::sync::Weak::upgrade)
-    }
-
-    /// The claim of this process on a device that is known by its name.
-    pub(super) fn claim_on(&self, wanted: &Wanted) -> Option<Arc<Claimed>> {
+    /// The claim of this process on a device.
+    pub(super) fn claim_of(&self, wanted: &Wanted) -> Option<Arc<Claimed>> {
         match wanted {
-            Wanted::Named(name) => self.claim_of(name),
+            Wanted::Named(name) => self.claim_on(name),
             Wanted::Slot(_) => None,
         }
     }
 
+    /// The claim of this process on the row called `name`.
+    pub(super) fn claim_on(&self, name: &str) -> Option<Arc<Claimed>> {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.get(name).and_then(std::sync::Weak::upgrade)
+    }
+
     /// The lease of a row that this process has claimed, if it is lent to nobody.
     pub(super) fn lend(&self, name: &str) -> Option<crate::error::Result<Lease>> {
-        let claim = self.claim_of(name).filter(|claim| !claim.is_over.load(Ordering::SeqCst))?;
+        let claim = self.claim_on(name).filter(|claim| !claim.is_over.load(Ordering::SeqCst))?;
         if claim.is_lent.swap(true, Ordering::SeqCst) {
             let process = std::process::id();
             let message =

@@ -83,7 +83,7 @@ impl Ledger for Sqlite {
 
     async fn find(&self, subject: Subject<'_>) -> Result<Option<Entry>> {
         let wanted = Wanted::of(subject);
-        if self.0.claim_on(&wanted).is_some_and(|claim| claim.is_bare.load(Ordering::SeqCst)) {
+        if self.0.claim_of(&wanted).is_some_and(|claim| claim.is_bare.load(Ordering::SeqCst)) {
             return Ok(None);
         }
         self.read(move |db| match Held::find(db, &wanted)? {
@@ -135,7 +135,7 @@ impl Ledger for Sqlite {
 
     async fn stage(&self, lease: &Lease, new: NewDevice<'_>) -> Result<Entry> {
         let wanted = Wanted::of(new.subject);
-        if let Some(claim) = self.0.claim_on(&wanted) {
+        if let Some(claim) = self.0.claim_of(&wanted) {
             claim.is_bare.store(false, Ordering::SeqCst);
         }
         let (record, name) = (new.record(), identity_name(new.identity.credentials));
@@ -158,11 +158,9 @@ impl Ledger for Sqlite {
             let candidate = record.candidate.as_ref().map(|candidate| candidate.name.as_str());
             serde_json::json!({ "candidate": candidate.filter(|_| !is_current), "reached": reached })
         });
-        // A claimed row that is proved is done: its end costs no change of its own.
-        let claim = self
-            .0
-            .claim_on(&Wanted::from(entry))
-            .filter(|claim| is_current && record.state() == State::Proved && claim.is_held_by(lease));
+        // The end of a claimed row costs no change of its own.
+        let proves = is_current && record.state() == State::Proved;
+        let claim = self.0.claim_of(&Wanted::from(entry)).filter(|claim| proves && claim.ends_proved(lease));
         let change = Change {
             kind: last.unwrap_or("changed"),
             detail,

@@ -37,7 +37,7 @@ impl Roster for Sqlite {
     }
 
     async fn finish(&self, claim: Claim, ending: Ending) -> Result<()> {
-        let held = self.0.claim_of(claim.row.name.as_str());
+        let held = self.0.claim_on(claim.row.name.as_str());
         // The change that proved the device ended its row.
         if ending == Ending::Done && held.as_ref().is_some_and(|held| held.is_over.load(Ordering::SeqCst)) {
             return Ok(());

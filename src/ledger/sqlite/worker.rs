@@ -177,7 +177,8 @@ impl Writer {
         if let Ok(mut answer) = self.begin(work, false)
             && !self.is_this_thread()
         {
-            // No runtime may be there, and this may be one of its own threads: it is as short as a commit.
+            // No runtime may be there, and this may be one of its own threads: it is as short as a commit and the wait
+            // before it.
             while let Err(oneshot::error::TryRecvError::Empty) = answer.try_recv() {
                 thread::sleep(Duration::from_micros(50));
             }
@@ -238,7 +239,7 @@ impl Writing {
                     self.work(group);
                     if self.has_others {
                         thread::sleep(BREATH);
-                    } else if is_busy {
+                    } else if is_busy && self.next.is_none() {
                         thread::sleep(GATHERING);
                     }
                 }
