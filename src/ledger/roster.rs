@@ -38,6 +38,20 @@ pub struct Row {
 }
 
 impl Row {
+    /// A row that says nothing but the device's name.
+    pub fn named(name: DeviceName) -> Self {
+        Self {
+            name,
+            label: None,
+            serial: None,
+            mac: None,
+            key_type: None,
+            days: None,
+            gateway: false,
+            fields: Fields::default(),
+        }
+    }
+
     /// Whether nothing is left to do once its device is proved: client attributes are sent after that.
     pub fn is_done_when_proved(&self) -> bool {
         self.fields.client.is_empty()

@@ -10,7 +10,7 @@ use tbprov::DeviceName;
 use tbprov::event::Progress;
 use tbprov::identity::Certificate;
 use tbprov::ledger::folder::Folders;
-use tbprov::ledger::roster::{Ending, Fields, Roster as _, Row, Source, Trouble, Whole};
+use tbprov::ledger::roster::{Ending, Roster as _, Row, Source, Trouble, Whole};
 use tbprov::ledger::sqlite::{DEFAULT_LEASE, Sqlite};
 use tbprov::ledger::{Ledger as _, Which};
 
@@ -25,16 +25,7 @@ fn ledger(sandbox: &Sandbox) -> Sqlite {
 }
 
 fn row(name: &str) -> Row {
-    Row {
-        name: DeviceName::parse(name).unwrap().unwrap(),
-        label: None,
-        serial: None,
-        mac: None,
-        key_type: None,
-        days: None,
-        gateway: false,
-        fields: Fields::default(),
-    }
+    Row::named(DeviceName::parse(name).unwrap().unwrap())
 }
 
 /// Rows of a manifest.

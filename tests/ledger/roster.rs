@@ -18,16 +18,7 @@ use crate::place::{InFile, InFolder, Place as _};
 use crate::samples::*;
 
 pub fn row(name: &str) -> Row {
-    Row {
-        name: DeviceName::parse(name).unwrap().unwrap(),
-        label: None,
-        serial: None,
-        mac: None,
-        key_type: None,
-        days: None,
-        gateway: false,
-        fields: Fields::default(),
-    }
+    Row::named(DeviceName::parse(name).unwrap().unwrap())
 }
 
 pub fn lines(rows: Vec<Row>) -> Box<dyn Iterator<Item = Line> + Send> {

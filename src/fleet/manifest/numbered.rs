@@ -2,7 +2,7 @@
 
 use crate::device::DeviceName;
 use crate::error::{Error, ErrorCode, Result};
-use crate::ledger::roster::{Fault, Fields, Line, Row};
+use crate::ledger::roster::{Fault, Line, Row};
 
 /// The most digits of a number.
 const WIDEST: usize = 20;
@@ -69,17 +69,7 @@ impl Numbered {
         let fault = |why: String| Fault { line: self.line, column: Some("name".to_owned()), why };
         let name = DeviceName::parse(&self.text(number)).map_err(|error| fault(error.message))?;
         let name = name.ok_or_else(|| fault("is empty".to_owned()))?;
-        let row = Row {
-            name,
-            label: None,
-            serial: None,
-            mac: None,
-            key_type: None,
-            days: None,
-            gateway: false,
-            fields: Fields::default(),
-        };
-        Ok((self.line, row))
+        Ok((self.line, Row::named(name)))
     }
 }
 

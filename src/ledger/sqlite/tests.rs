@@ -14,22 +14,13 @@ use super::*;
 use crate::device::{DeviceId, DeviceName};
 use crate::error::ErrorCode;
 use crate::event::{Event, Observer};
-use crate::ledger::roster::{Fields, Line, Roster as _, Row, Selection, Source};
+use crate::ledger::roster::{Line, Roster as _, Row, Selection, Source};
 
 /// One step more than there is.
 const NEXT: &str = "ALTER TABLE device ADD COLUMN colour TEXT; UPDATE device SET colour = 'red';";
 
 fn row(name: &str) -> Row {
-    Row {
-        name: DeviceName::parse(name).unwrap().unwrap(),
-        label: None,
-        serial: None,
-        mac: None,
-        key_type: None,
-        days: None,
-        gateway: false,
-        fields: Fields::default(),
-    }
+    Row::named(DeviceName::parse(name).unwrap().unwrap())
 }
 
 fn lines(count: u64) -> Box<dyn Iterator<Item = Line> + Send> {
