@@ -234,6 +234,16 @@ fn a_server_that_was_never_there_stops_a_run_at_once() {
     assert_eq!(of_state(&sandbox, RowState::Failed), 0);
 }
 
+/// The ledger is open by then, and has no part in it.
+#[test]
+fn a_file_that_cannot_be_used_is_of_the_plan() {
+    let sandbox = fleet(&names(1));
+    std::fs::write(sandbox.path("text"), "text").unwrap();
+    let ran = sandbox.run("fleet run --json --host localhost --server-cert text");
+    ran.failed(5, "file/not-pem");
+    assert_eq!(ran.json()["error"]["step"], "plan", "{ran:?}");
+}
+
 /// A server that keeps its devices in this folder.
 fn keeping(sandbox: &Sandbox, faults: &[Fault]) -> impl Fn(&mut Config) + use<> {
     let (state, faults) = (sandbox.path("sim.json"), faults.to_vec());

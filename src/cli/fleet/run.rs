@@ -14,7 +14,7 @@ use super::super::registration::{IssuerArgs, PlaceArgs, ProfileArgs};
 use super::super::server_args::{TrustArgs, parse_duration, parse_timeout};
 use super::run_result::RunResult;
 use tbprov::dial::Dialer;
-use tbprov::error::Hint;
+use tbprov::error::{Hint, Step};
 use tbprov::event::Progress;
 use tbprov::fleet::control::Jobs;
 use tbprov::fleet::rate::Rate;
@@ -101,6 +101,7 @@ impl RunArgs {
             context.output.result("fleet run", &RunResult::nothing_due(failed));
             return Ok(ExitCode::SUCCESS);
         }
+        context.progress.begin(Step::Plan);
         let mut doubts = Vec::new();
         let (plan, dialer) = context.interruptible(self.plan(context, &mut doubts)).await?;
         let server = dialer.server.clone();
