@@ -34,7 +34,7 @@ use support::*;
 /// The firmware for the emulated board, built once, where it is asked for.
 fn firmware() -> Option<&'static Path> {
     static ELF: OnceLock<PathBuf> = OnceLock::new();
-    if std::env::var_os("TBPROV_REQUIRE_FIRMWARE").is_none() {
+    if !builder::is_required() {
         println!("skipped: TBPROV_REQUIRE_FIRMWARE is not set");
         return None;
     }

@@ -2,7 +2,7 @@
 //!
 //! They take minutes, a compiler for the chips and Python with `esptool` and `esp-idf-nvs-partition-gen`
 //! (`TBPROV_PYTHON`, else `python3`). What is missing is told in one line, and is a failure where
-//! `TBPROV_REQUIRE_FIRMWARE` is set; the builds run only then.
+//! `TBPROV_REQUIRE_FIRMWARE` is set; the builds run only then. With the value `all` they are of every chip.
 
 #![cfg(feature = "cli")]
 #![allow(
@@ -23,11 +23,8 @@ mod support;
 
 use std::process::Command;
 
+use builder::{is_all_required, is_required};
 use support::*;
-
-fn is_required() -> bool {
-    std::env::var_os("TBPROV_REQUIRE_FIRMWARE").is_some()
-}
 
 /// The Python that has `module`.
 fn python_with(module: &str) -> Option<String> {

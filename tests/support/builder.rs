@@ -1,7 +1,20 @@
-//! What a program must not say of the machine that built it.
+//! When the tests build the firmware, and what it must not say of the machine that built it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Asks for builds of the firmware; the value `all` for every chip and the long runs.
+const REQUIRED: &str = "TBPROV_REQUIRE_FIRMWARE";
+
+/// Whether the firmware shall be built.
+pub(crate) fn is_required() -> bool {
+    std::env::var_os(REQUIRED).is_some()
+}
+
+/// Whether all of it shall: every chip, and the long runs.
+pub(crate) fn is_all_required() -> bool {
+    std::env::var_os(REQUIRED).is_some_and(|required| required == "all")
+}
 
 /// The folders of this machine that `program`, whose sources are in `sources`, names.
 pub(crate) fn folders_named_in(program: &[u8], sources: &Path) -> Vec<String> {
