@@ -20,6 +20,7 @@ use tbprov::flow::{Prover, Run};
 use tbprov::identity::Credentials;
 use tbprov::ledger::folder::Folders;
 use tbprov::ledger::{Entry, Ledger, Which};
+use tbprov::text::{native_path, shown_path};
 use tbprov::{Error, ErrorCode, Result};
 #[cfg(feature = "fleet")]
 use tbprov::{
@@ -201,6 +202,17 @@ impl Context {
             done = work => done,
         }
     }
+}
+
+/// macOS has file systems that cannot do all that `tbprov` asks for.
+fn warn_of_weak_sync(progress: &Progress) {
+    let progress = progress.clone();
+    tbprov::files::on_weak_sync(move |path| {
+        progress.warn(format!(
+            "the file system of {} cannot empty the disk's own cache: a power cut may cost what was written last",
+            shown_path(path)
+        ));
+    });
 }
 
 /// The one place that says which kind of ledger a store is.
