@@ -64,8 +64,10 @@ impl Context {
         };
         let store =
             global.store.clone().or_else(|| config.store.clone()).unwrap_or_else(|| "./devices".into());
+        let store = native_path(&store).into_owned();
         let interrupt = CancellationToken::new();
         listen(interrupt.clone())?;
+        warn_of_weak_sync(&progress);
         Ok(Self {
             ledger: ledger(&store, &progress),
             store,
@@ -85,7 +87,8 @@ impl Context {
     }
 
     /// The same with another store.
-    pub(super) fn with_store(&self, store: PathBuf) -> Self {
+    pub(super) fn with_store(&self, store: &Path) -> Self {
+        let store = native_path(store).into_owned();
         Self {
             ledger: ledger(&store, &self.progress),
             store,
