@@ -8,8 +8,10 @@ use std::io;
 use std::path::Path;
 use std::sync::{Once, OnceLock};
 
+type Tell = Box<dyn Fn(&Path) + Send + Sync>;
+
 /// Who is told of a file system that cannot empty the disk's cache.
-static TELL: OnceLock<Box<dyn Fn(&Path) + Send + Sync>> = OnceLock::new();
+static TELL: OnceLock<Tell> = OnceLock::new();
 static TOLD: Once = Once::new();
 
 /// Names who is told, once in the life of this process, of the first file that could not be synced in full, because
