@@ -33,6 +33,8 @@ pub enum Finding {
     Absent(String),
     /// It was not tried, because an earlier step failed.
     Skipped,
+    /// It is never looked at on this system; the text says what to look at.
+    Unchecked(String),
 }
 
 /// One step and what it found.

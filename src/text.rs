@@ -1,6 +1,7 @@
 //! Text that comes from elsewhere (a server, a client, a file, a board), made harmless to show: what could steer a
 //! terminal, hide, or pass for a line of ours is escaped, and nothing is ever dropped.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 /// `text` on one line. Control characters (line ends too), line and paragraph separators, and characters that turn
@@ -62,9 +63,23 @@ pub fn holds_pem(text: &str) -> bool {
     ["-----BEGIN", "-----END", "---- BEGIN", "LS0tLS1CRUdJTi"].iter().any(|mark| text.contains(mark))
 }
 
-/// A path within a message: as [`shown`].
+/// A path within a message: as [`shown`], and as this system writes it.
 pub fn shown_path(path: impl AsRef<Path>) -> String {
-    shown(&path.as_ref().to_string_lossy())
+    shown(&native_path(path.as_ref()).to_string_lossy())
+}
+
+/// The path as this system writes it. Windows takes `/` too, and what is joined to a path gets `\`: shown, they would
+/// be mixed.
+pub fn native_path(path: &Path) -> Cow<'_, Path> {
+    match path.to_str().filter(|text| cfg!(windows) && text.contains('/')) {
+        Some(text) => Cow::Owned(as_windows_writes(text).into()),
+        None => Cow::Borrowed(path),
+    }
+}
+
+/// After `\\?\` a `/` separates nothing.
+fn as_windows_writes(path: &str) -> String {
+    if path.starts_with(r"\\?\") { path.to_owned() } else { path.replace('/', r"\") }
 }
 
 /// Separators of lines, and what has no shape of its own: marks of direction, joiners, fillers, tags (Unicode's
@@ -137,6 +152,21 @@ mod tests {
             assert!(shown.starts_with("/begin") && shown.contains(" … ") && shown.ends_with("end.pem"));
         }
         assert_eq!(shown_path(Path::new("a\nb")), r"a\nb");
+    }
+
+    #[test]
+    fn a_path_has_the_separators_of_its_system() {
+        for (path, written) in [
+            (r"./devices\x/key.pem", r".\devices\x\key.pem"),
+            ("C:/keys", r"C:\keys"),
+            ("//server/share/x", r"\\server\share\x"),
+            (r"\\?\C:\a/b", r"\\?\C:\a/b"),
+            ("fleet.db", "fleet.db"),
+        ] {
+            assert_eq!(as_windows_writes(path), written);
+        }
+        let shown = if cfg!(windows) { r".\devices\x" } else { "./devices/x" };
+        assert_eq!(shown_path(Path::new("./devices").join("x")), shown);
     }
 
     #[test]

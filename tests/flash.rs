@@ -3,7 +3,7 @@
 //! It is found by the Python of `TBPROV_PYTHON` (else `python3`) with its `PYTHONPATH`. Where it is missing that is
 //! told in one line, and is a failure where `TBPROV_REQUIRE_PEERS` is set.
 
-#![cfg(all(unix, feature = "cli"))]
+#![cfg(all(target_os = "linux", feature = "cli"))]
 #![allow(
     missing_docs,
     clippy::disallowed_methods,

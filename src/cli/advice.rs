@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use super::conversions::conversion;
+use super::desk_advice;
 use super::limits;
 use super::rest_advice::of_rest;
-use super::shell::{operand, quoted};
+use super::shell::{Desk, operand, quoted};
 use tbprov::error::Hint;
 use tbprov::{Error, ErrorCode};
 
@@ -37,10 +38,14 @@ const OF_ANOTHER_RELEASE: &str =
 /// What helps by what the system says, where a file is what failed.
 fn of_system(error: &Error) -> Option<&'static str> {
     let is_of_file = matches!(error.code, ErrorCode::FileIo | ErrorCode::StoreIo | ErrorCode::ConfigInvalid);
-    limits::system_error(error).filter(|_| is_of_file).and_then(limits::advice)
+    let error = limits::system_error(error).filter(|_| is_of_file)?;
+    desk_advice::of_system(Desk::HERE, error.kind()).or_else(|| limits::advice(error))
 }
 
 fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
+    if let Some(text) = desk_advice::of_hint(Desk::HERE, hint) {
+        return text.into();
+    }
     let text = match hint {
         Hint::ListProfiles => "'tbprov server profile list' shows the names",
         Hint::ShowProfile => {
@@ -158,7 +163,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::FirmwareKeyTypes => "provision the device with --key-type ec-p256 (the default) or rsa-2048",
         Hint::FlashFirmwareFirst => "put the firmware on it first: tbprov firmware flash --device NAME",
         Hint::GiveDeviceName => {
-            "give it with --device-name NAME, TBPROV_DEVICE_NAME, or device-name = \"…\" in tbprov.toml; --device-name '' lets the server make one up"
+            "give it with --device-name NAME, TBPROV_DEVICE_NAME, or device-name = \"…\" in tbprov.toml; --device-name= lets the server make one up"
         }
         Hint::GiveHost => "give it with --host HOST, TBPROV_HOST, or host = \"…\" in tbprov.toml",
         Hint::ImageFile => "'tbprov firmware image' writes such files",
@@ -203,7 +208,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::NothingInCommon => {
             "the server has to offer TLS 1.3, or TLS 1.2 with an ECDHE cipher suite (RSA key exchange alone is not safe any more), and a certificate with an EC, Ed25519 or RSA key; one that demands a client certificate may answer so too where there is none"
         }
-        Hint::OpenNetwork => "an open network is --wifi-password ''",
+        Hint::OpenNetwork => "an open network is --wifi-password=",
         Hint::OtherAddress => "choose another address or port; port 0 takes any free one",
         Hint::OtherChip => {
             "connect the other board, or name another port; without --chip the firmware is built for the chip that is there"
@@ -244,7 +249,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::ProxyRefuses => {
             "many proxies connect to port 443 alone; ask who runs it to allow this host and port, or take another proxy"
         }
-        Hint::ProxyUnreached => "check the proxy's host and port; an empty --proxy '' connects without one",
+        Hint::ProxyUnreached => "check the proxy's host and port; an empty --proxy= connects without one",
         Hint::QemuArguments => "read what it says; arguments after -- have to be QEMU's own",
         Hint::RandomSource => "check that the system's random number source works",
         Hint::RemoveCopy => {
@@ -360,7 +365,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::AsServer(server) => {
             return format!("check the path; a server is given with its port, such as {server}").into();
         }
-        Hint::FileIs(kind, path) => return conversion(*kind, path.as_deref()).into(),
+        Hint::FileIs(kind, path) => return conversion(Desk::HERE, *kind, path.as_deref()).into(),
         Hint::CostlyEncryption => {
             "encrypt it again at a usual cost, with the program that made it or with OpenSSL: openssl pkcs8 -topk8 -in key.pem -out usual_key.pem"
         }
@@ -417,8 +422,17 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
     text.into()
 }
 
-/// What helps in general.
-pub(crate) const fn general(code: ErrorCode) -> &'static str {
+/// What helps in general, here.
+pub(crate) fn general(code: ErrorCode) -> &'static str {
+    general_at(Desk::HERE, code)
+}
+
+/// What helps in general at a machine of this kind.
+pub(super) fn general_at(desk: Desk, code: ErrorCode) -> &'static str {
+    desk_advice::of_code(desk, code).unwrap_or_else(|| usual(code))
+}
+
+const fn usual(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::ServerNotFound => {
             "check the provision key and secret against the device profile (Device profiles > your profile > Device provisioning), and that its strategy is not 'Disabled'"
@@ -628,7 +642,7 @@ mod tests {
     #[test]
     fn every_code_has_an_advice() {
         for code in ErrorCode::ALL {
-            assert!(!general(*code).is_empty(), "{}", code.as_str());
+            assert!(!usual(*code).is_empty(), "{}", code.as_str());
         }
     }
 

@@ -20,6 +20,7 @@ use tbprov::flow::{Prover, Run};
 use tbprov::identity::Credentials;
 use tbprov::ledger::folder::Folders;
 use tbprov::ledger::{Entry, Ledger, Which};
+use tbprov::text::{native_path, shown_path};
 use tbprov::{Error, ErrorCode, Result};
 #[cfg(feature = "fleet")]
 use tbprov::{
@@ -47,7 +48,7 @@ pub(super) struct Context {
     pub(super) named_store: Option<PathBuf>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) progress: Progress,
-    /// Cancelled by the first Ctrl-C, SIGTERM or hangup of the terminal; the second ends the process at once.
+    /// Cancelled by the first Ctrl-C, SIGTERM or end of the terminal; the second ends the process at once.
     pub(super) interrupt: CancellationToken,
     /// Whether questions can be asked.
     pub(super) may_ask: bool,
@@ -63,8 +64,10 @@ impl Context {
         };
         let store =
             global.store.clone().or_else(|| config.store.clone()).unwrap_or_else(|| "./devices".into());
+        let store = native_path(&store).into_owned();
         let interrupt = CancellationToken::new();
         listen(interrupt.clone())?;
+        warn_of_weak_sync(&progress);
         Ok(Self {
             ledger: ledger(&store, &progress),
             store,
@@ -84,7 +87,8 @@ impl Context {
     }
 
     /// The same with another store.
-    pub(super) fn with_store(&self, store: PathBuf) -> Self {
+    pub(super) fn with_store(&self, store: &Path) -> Self {
+        let store = native_path(store).into_owned();
         Self {
             ledger: ledger(&store, &self.progress),
             store,
@@ -203,13 +207,25 @@ impl Context {
     }
 }
 
+/// macOS has file systems that cannot do all that `tbprov` asks for.
+fn warn_of_weak_sync(progress: &Progress) {
+    let progress = progress.clone();
+    tbprov::files::on_weak_sync(move |path| {
+        progress.warn(format!(
+            "the file system of {} cannot empty the disk's own cache: a power cut may cost what was written last",
+            shown_path(path)
+        ));
+    });
+}
+
 /// The one place that says which kind of ledger a store is.
 fn ledger(store: &Path, progress: &Progress) -> Arc<dyn Ledger> {
     Arc::new(Folders::told_to(store, progress.clone()))
 }
 
-/// Hears SIGINT, SIGTERM and SIGHUP from now on: the first asks for a clean end, the second ends the process at once. On
-/// a thread of its own, for the other one may wait for a pipe that nobody writes to.
+/// Hears SIGINT, SIGTERM and SIGHUP from now on; on Windows Ctrl-C, Ctrl-Break, a closed window, a logoff and a
+/// shutdown. The first asks for a clean end, the second ends the process at once. On a thread of its own, for the other
+/// one may wait for a pipe that nobody writes to.
 fn listen(interrupt: CancellationToken) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(limits::no_runtime)?;
@@ -273,17 +289,38 @@ fn hears_hangup(status: Option<&str>, on_terminal: bool) -> bool {
     ignored.map_or(on_terminal, |signals| signals & 1 == 0)
 }
 
-#[cfg(not(unix))]
-struct Signals;
+/// After the last three Windows ends the process in a few seconds. It may use them: tokio's handler does not return.
+#[cfg(windows)]
+struct Signals {
+    interrupt: tokio::signal::windows::CtrlC,
+    ctrl_break: tokio::signal::windows::CtrlBreak,
+    /// The window was closed.
+    close: tokio::signal::windows::CtrlClose,
+    logoff: tokio::signal::windows::CtrlLogoff,
+    shutdown: tokio::signal::windows::CtrlShutdown,
+}
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self)
+        use tokio::signal::windows;
+        Ok(Self {
+            interrupt: windows::ctrl_c()?,
+            ctrl_break: windows::ctrl_break()?,
+            close: windows::ctrl_close()?,
+            logoff: windows::ctrl_logoff()?,
+            shutdown: windows::ctrl_shutdown()?,
+        })
     }
 
     async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.ctrl_break.recv() => {}
+            _ = self.close.recv() => {}
+            _ = self.logoff.recv() => {}
+            _ = self.shutdown.recv() => {}
+        }
     }
 }
 

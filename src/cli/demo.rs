@@ -49,7 +49,7 @@ impl DemoArgs {
 
 /// With the store of a demonstration in `directory`.
 pub(super) fn in_folder(context: &Context, directory: &Path) -> Context {
-    context.with_store(directory.join("devices"))
+    context.with_store(&directory.join("devices"))
 }
 
 /// A server of its own on this machine, and a new device provisioned with it.

@@ -1,6 +1,7 @@
 //! `tbprov doctor`
 
 use std::fmt::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -13,6 +14,7 @@ use super::ledger_args::LedgerArgs;
 use super::server_args::{
     TrustArgs, clap_host, clap_port, host_if_named, parse_host, parse_port, port_or_default,
 };
+use super::shell::{Desk, for_this_user_alone};
 use super::values::{self, Given};
 use crate::output::{Format, Mark};
 use tbprov::dial::Dialer;
@@ -65,6 +67,8 @@ impl DoctorArgs {
             Err(error) => report.add(&Check { name: "plan", finding: Finding::Failed(error) }),
         }
         doctor::check_store(&*context.ledger, |check| report.add(&check)).await;
+        let place = context.ledger_file.as_ref().map_or(Keys::Store(&context.store), |_| Keys::Ledger);
+        rights(Desk::HERE, &place).iter().for_each(|check| report.add(check));
         firmware::checks().await.iter().for_each(|check| report.add(check));
         let exit_code = report.exit_code;
         if context.output.format() != Format::Human {
@@ -100,6 +104,38 @@ impl DoctorArgs {
     }
 }
 
+/// Where the keys are whose readers are asked for.
+enum Keys<'a> {
+    Store(&'a Path),
+    Ledger,
+}
+
+/// What is not known of who may read the keys: on Windows all of it.
+fn rights(desk: Desk, place: &Keys) -> Option<Check> {
+    const ALL_BELOW: &str = "(OI)(CI)F";
+    let (what, keys, command) = match place {
+        _ if desk != Desk::Windows => return None,
+        Keys::Store(store) if !store.is_dir() => return None,
+        Keys::Store(store) => {
+            let folder = desk.quoted_path(store);
+            (
+                "the store has those of the folder that it is in",
+                folder.clone(),
+                for_this_user_alone(&folder, ALL_BELOW),
+            )
+        }
+        Keys::Ledger => (
+            "a ledger has those of its folder, which has to be one of its own",
+            "FOLDER".to_owned(),
+            for_this_user_alone("FOLDER", ALL_BELOW),
+        ),
+    };
+    let said = format!(
+        "not looked at: tbprov neither reads nor sets Windows's access rights, and {what}; 'icacls {keys}' shows who may read the keys, and this leaves them to you alone: {command}"
+    );
+    Some(Check { name: "rights", finding: Finding::Unchecked(said) })
+}
+
 /// Not by clap: the variables are about a server, and a device of the store has its own.
 fn from_environment<T>(variable: &str, parse: fn(&str) -> Result<T>) -> Result<Option<T>> {
     let Some(Given { source, value }) = values::variable(variable)? else { return Ok(None) };
@@ -131,7 +167,7 @@ impl Report<'_> {
                 Finding::Passed(_) => Mark::Passed,
                 Finding::Warning(_) | Finding::Unfinished(_) => Mark::Warning,
                 Finding::Failed(_) => Mark::Failed,
-                Finding::Absent(_) | Finding::Skipped => Mark::Skipped,
+                Finding::Absent(_) | Finding::Skipped | Finding::Unchecked(_) => Mark::Skipped,
             };
             self.context.output.finding(mark, &result.to_string());
         }
@@ -172,7 +208,7 @@ impl CheckResult {
                 ("warning", format!("{device}; run 'tbprov provision' again to finish it"))
             }
             Finding::Failed(error) => ("failed", error.message.clone()),
-            Finding::Absent(detail) => ("skipped", detail.clone()),
+            Finding::Absent(detail) | Finding::Unchecked(detail) => ("skipped", detail.clone()),
             Finding::Skipped => ("skipped", "not tried".to_owned()),
         };
         let error = match &check.finding {
@@ -197,5 +233,34 @@ impl fmt::Display for CheckResult {
             write!(formatter, "  help: {help}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_is_told_that_rights_are_not_looked_at_and_how_to_set_them() {
+        let store = tempfile::tempdir().unwrap();
+        let none = store.path().join("none");
+        let said = |desk, place| match rights(desk, &place)?.finding {
+            Finding::Unchecked(said) => Some(said),
+            other => panic!("{other:?}"),
+        };
+        let text = said(Desk::Windows, Keys::Store(store.path())).unwrap();
+        let command = format!(
+            r#"icacls {} /inheritance:r /grant:r "${{env:USERDOMAIN}}\${{env:USERNAME}}:(OI)(CI)F""#,
+            Desk::Windows.quoted_path(store.path())
+        );
+        assert!(text.starts_with("not looked at") && text.ends_with(&command), "{text}");
+        assert!(
+            said(Desk::Windows, Keys::Ledger).unwrap().contains("folder, which has to be one of its own")
+        );
+        assert_eq!(said(Desk::Windows, Keys::Store(&none)), None);
+        for desk in [Desk::Linux, Desk::MacOs] {
+            assert_eq!(said(desk, Keys::Store(store.path())), None);
+            assert_eq!(said(desk, Keys::Ledger), None);
+        }
     }
 }

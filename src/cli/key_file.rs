@@ -100,7 +100,7 @@ impl KeyFileArgs {
                 ));
             }),
             // One that cannot be looked at could not be read either, which is an error of its own.
-            Ok(Privacy::Private) | Err(_) => {}
+            Ok(Privacy::Private | Privacy::Unchecked) | Err(_) => {}
         }
     }
 }

@@ -52,7 +52,7 @@ mod named {
     /// The variable of the ledger.
     pub(super) const LEDGER: &str = "TBPROV_LEDGER";
     /// Where a fleet is, when nothing names it.
-    pub(in crate::cli) const DEFAULT_LEDGER: &str = "./fleet.db";
+    pub(in crate::cli) const DEFAULT_LEDGER: &str = if cfg!(windows) { r".\fleet.db" } else { "./fleet.db" };
 
     /// The ledger of a fleet.
     #[derive(Debug, Clone, Args)]

@@ -13,6 +13,7 @@ mod connect;
 mod context;
 mod conversions;
 mod demo;
+mod desk_advice;
 mod devices;
 mod doctor;
 mod editor;

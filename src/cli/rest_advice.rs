@@ -5,7 +5,7 @@ use tbprov::ErrorCode;
 use super::advice::general;
 
 /// What helps where dialling the REST API failed.
-pub(super) const fn of_rest(code: ErrorCode) -> &'static str {
+pub(super) fn of_rest(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::NetworkConnect => {
             "check host and port of --api-url: it is the address of ThingsBoard's web pages (443 or 8080 as a rule), and a firewall may stand between"

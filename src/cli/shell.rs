@@ -1,19 +1,60 @@
 //! Words as a shell takes them: every command that is shown can be pasted.
 //!
 //! On Unix the shell is sh (what holds for bash, zsh, dash and BusyBox alike). On Windows it is PowerShell; what stands in
-//! double quotes there is the same for cmd, and only a word with `"`, `$`, `` ` `` or `%` is PowerShell's alone.
+//! double quotes there is the same for cmd, and only a word with `"`, `$`, `` ` `` or `%` is PowerShell's alone. A word
+//! with `"` comes to a program unharmed from PowerShell 7.3 on, and an empty word after a blank too: so an empty value
+//! follows an equals sign.
 
 use std::path::Path;
 
-/// `text` as one word of a command.
-pub(super) fn quoted(text: &str) -> String {
-    if cfg!(windows) { for_powershell(text) } else { for_sh(text) }
+use tbprov::text::native_path;
+
+/// The kind of machine that somebody sits at: it decides the shell, and which programs there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Desk {
+    /// Linux, and what else is like it.
+    Linux,
+    MacOs,
+    Windows,
 }
 
-/// The path as one word, which no program takes for a flag.
+impl Desk {
+    /// This one.
+    pub(super) const HERE: Self = if cfg!(windows) {
+        Self::Windows
+    } else if cfg!(target_os = "macos") {
+        Self::MacOs
+    } else {
+        Self::Linux
+    };
+
+    /// `text` as one word of a command.
+    pub(super) fn quoted(self, text: &str) -> String {
+        if self == Self::Windows { for_powershell(text) } else { for_sh(text) }
+    }
+
+    /// The path as one word, which no program takes for a flag.
+    pub(super) fn quoted_path(self, path: &Path) -> String {
+        let path = native_path(path);
+        let text = path.to_string_lossy();
+        let here = if self == Self::Windows { r".\" } else { "./" };
+        if text.starts_with('-') { self.quoted(&format!("{here}{text}")) } else { self.quoted(&text) }
+    }
+
+    /// One command, and another after it. Windows PowerShell has no `&&`.
+    pub(super) const fn then(self) -> &'static str {
+        if matches!(self, Self::Windows) { "; " } else { " && " }
+    }
+}
+
+/// `text` as one word of a command, here.
+pub(super) fn quoted(text: &str) -> String {
+    Desk::HERE.quoted(text)
+}
+
+/// The path as one word, which no program takes for a flag, here.
 pub(super) fn quoted_path(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    if text.starts_with('-') { quoted(&format!("./{text}")) } else { quoted(&text) }
+    Desk::HERE.quoted_path(path)
 }
 
 /// The last words of a command: one that is no flag, also where it begins with a dash.
@@ -25,11 +66,16 @@ pub(super) fn operand(text: &str) -> String {
 /// A command that is given a variable.
 pub(super) fn with_variable(name: &str, value: &str, command: &str) -> String {
     let value = quoted(value);
-    if cfg!(windows) {
-        format!("$env:{name} = {value}; {command}")
-    } else {
-        format!("{name}={value} {command}")
+    match Desk::HERE {
+        Desk::Windows => format!("$env:{name} = {value}; {command}"),
+        Desk::MacOs | Desk::Linux => format!("{name}={value} {command}"),
     }
+}
+
+/// The command of Windows that leaves the file or the folder of this word to the user who runs it, and to nobody else.
+/// `rights` are icacls's words for what that user may do.
+pub(super) fn for_this_user_alone(word: &str, rights: &str) -> String {
+    format!(r#"icacls {word} /inheritance:r /grant:r "${{env:USERDOMAIN}}\${{env:USERNAME}}:{rights}""#)
 }
 
 fn for_sh(text: &str) -> String {
@@ -161,6 +207,7 @@ mod tests {
     fn a_dash_at_the_beginning_makes_no_flag() {
         assert_eq!(operand("-x"), "-- -x");
         assert_eq!(operand("x"), "x");
-        assert_eq!(quoted_path(Path::new("-x/key.pem")), "./-x/key.pem");
+        assert_eq!(Desk::Linux.quoted_path(Path::new("-x.pem")), "./-x.pem");
+        assert_eq!(Desk::Windows.quoted_path(Path::new("-x.pem")), r".\-x.pem");
     }
 }

@@ -22,7 +22,7 @@ use tbprov::files::{self, Access};
 use tbprov::identity::{Certificate, read_certificate_file};
 use tbprov::server::Host;
 use tbprov::sim::{Config, Fault, Limit, NamePattern, Release, ServerIdentity, Simulator, Strategy};
-use tbprov::text::shown_path;
+use tbprov::text::{native_path, shown_path};
 use tbprov::{Error, ErrorCode, Result, Secret, Step};
 
 /// Characters of a provision key or secret that is made up, as ThingsBoard's web form makes them.
@@ -156,7 +156,8 @@ impl SimArgs {
         let made_up = || Secret::random(SECRET_LENGTH);
         let key = self.provision_key.map_or_else(|| Ok(made_up()?.expose().to_owned()), Ok::<_, Error>)?;
         let secret = self.provision_secret.map_or_else(made_up, Ok)?;
-        let certificate = ServerIdentity::certificate_file(&self.dir);
+        let directory = native_path(&self.dir).into_owned();
+        let certificate = ServerIdentity::certificate_file(&directory);
         let ready =
             Ready::new(&key, &secret, &certificate, self.release, self.ca.as_deref(), self.name_pattern);
         let defaults = Config::new(key, secret);
@@ -170,7 +171,7 @@ impl SimArgs {
             faults: self.fault,
             strategy,
             pre_provisioned: self.devices.devices()?,
-            directory: Some(self.dir),
+            directory: Some(directory),
             hosts: self.names,
             state: self.state,
             device_limit: self.device_limit,

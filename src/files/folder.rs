@@ -4,7 +4,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Access, Failure, write_new_unsynced};
+use super::blocked::patiently;
+use super::{Access, Failure, durable, write_new_unsynced};
 
 /// Names that are tried where one is taken, at the most.
 const ATTEMPTS: u32 = 10_000;
@@ -70,7 +71,7 @@ fn above(path: &Path) -> &Path {
 pub fn sync_directory(path: &Path) -> Result<(), Failure> {
     if cfg!(unix) {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        match File::open(path).and_then(|folder| folder.sync_all()) {
+        match File::open(path).and_then(|folder| durable::sync(&folder, path)) {
             // Some network file systems have no such call.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
@@ -83,12 +84,13 @@ pub fn sync_directory(path: &Path) -> Result<(), Failure> {
 }
 
 /// Gives a file or a folder another name, at once. Durable after [`sync_directory`] of the folders that it leaves and
-/// comes to. A file of the new name is replaced, and so is, on Unix, an empty folder by a folder.
+/// comes to. A file of the new name is replaced, and so is, on Unix, an empty folder by a folder. On Windows it is tried
+/// again for a moment while another program blocks it.
 ///
 /// # Errors
 /// If the system refuses it. Both names are then as they were.
 pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
-    fs::rename(from, to).map_err(|error| Failure::new("create", to, error))
+    patiently(|| fs::rename(from, to)).map_err(|error| Failure::new("create", to, error))
 }
 
 /// Moves a file or a folder into `folder`, durably. It keeps its name, or gets a number after it if the name is taken.
@@ -124,7 +126,7 @@ pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Result<(), Failur
         let content = content.map_err(|error| Failure::new("read", from, error))?;
         write_new_unsynced(&beside, &content, access)?;
     }
-    let done = fs::rename(&beside, to);
+    let done = patiently(|| fs::rename(&beside, to));
     // A rename between two names of one file does nothing, and leaves both.
     let _ = fs::remove_file(&beside);
     done.map_err(cannot)
@@ -135,7 +137,7 @@ pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Result<(), Failur
 /// # Errors
 /// Where the system refuses it.
 pub fn remove(path: &Path) -> Result<(), Failure> {
-    gone(path, fs::remove_file(path))
+    gone(path, patiently(|| fs::remove_file(path)))
 }
 
 /// Removes a folder and all that is in it, without following links. It may be missing already.

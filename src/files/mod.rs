@@ -4,6 +4,8 @@
 //! Its errors are a [`Failure`] each: `file/…` for a caller that just uses `?`, `store/io` for one in a store.
 #![allow(clippy::disallowed_methods, reason = "the room that the bans of clippy.toml send everybody to")]
 
+mod blocked;
+mod durable;
 mod failure;
 mod folder;
 pub mod lock;
@@ -12,6 +14,7 @@ mod privacy;
 mod read;
 mod write;
 
+pub use durable::on_weak_sync;
 pub use failure::Failure;
 pub use folder::{
     create_directory, create_new_directory, create_open_directory, link_or_copy, move_aside, remove,

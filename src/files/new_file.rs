@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::blocked::patiently;
 use super::write::{begin_new, beside};
-use super::{Access, Failure, sync_directory};
+use super::{Access, Failure, durable, sync_directory};
 
 /// A file that grows under another name, and gets its own when it is [finished](NewFile::finish). Dropped before, it
 /// leaves nothing.
@@ -41,7 +42,7 @@ impl NewFile {
     pub fn finish(mut self) -> Result<(), Failure> {
         let cannot = |error| Failure::new("write", &self.path, error);
         self.writer.flush().map_err(cannot)?;
-        self.writer.get_ref().sync_all().map_err(cannot)?;
+        durable::sync(self.writer.get_ref(), &self.path).map_err(cannot)?;
         self.take_name().map_err(|error| Failure::new("create", &self.path, error))?;
         sync_directory(self.path.parent().unwrap_or(Path::new("")))
     }
@@ -53,7 +54,7 @@ impl NewFile {
                 if self.path.symlink_metadata().is_ok() {
                     return Err(io::ErrorKind::AlreadyExists.into());
                 }
-                fs::rename(&self.beside, &self.path)
+                patiently(|| fs::rename(&self.beside, &self.path))
             }
             linked => linked,
         }

@@ -5,8 +5,10 @@ use std::path::Path;
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
-    /// This user alone. On Windows always: its lists of rights are not read.
+    /// This user alone.
     Private,
+    /// Unknown: Windows's lists of rights are not read.
+    Unchecked,
     /// Unknown: the file system keeps neither modes nor owners.
     NoModes,
     /// Others of this machine.
@@ -30,7 +32,7 @@ pub fn privacy(path: &Path) -> std::io::Result<Privacy> {
     #[cfg(unix)]
     return unix::privacy(path);
     #[cfg(not(unix))]
-    path.metadata().map(|_| Privacy::Private)
+    path.metadata().map(|_| Privacy::Unchecked)
 }
 
 /// The other user who may change the file at `path`, or who made the link of that name, if there is one. None where

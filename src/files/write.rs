@@ -4,14 +4,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Access, Failure, sync_directory};
+use super::blocked::patiently;
+use super::{Access, Failure, durable, sync_directory};
 
 /// Writes a new file, durably. Its folder's entry is durable after [`sync_directory`].
 ///
 /// # Errors
 /// Where it exists, and where the system refuses it. A file that could not be written whole is removed again.
 pub fn write_new(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
-    write(path, content, access, File::sync_all)
+    write(path, content, access, durable::sync)
 }
 
 /// Like [`write_new`], but after a power cut the file may be empty or missing.
@@ -19,18 +20,18 @@ pub fn write_new(path: &Path, content: &[u8], access: Access) -> Result<(), Fail
 /// # Errors
 /// Those of [`write_new`].
 pub fn write_new_unsynced(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
-    write(path, content, access, |_| Ok(()))
+    write(path, content, access, |_, _| Ok(()))
 }
 
 fn write(
     path: &Path,
     content: &[u8],
     access: Access,
-    sync: fn(&File) -> io::Result<()>,
+    sync: fn(&File, &Path) -> io::Result<()>,
 ) -> Result<(), Failure> {
     let mut file = open(OpenOptions::new().write(true).create_new(true), path, access)
         .map_err(|error| Failure::new("create", path, error))?;
-    file.write_all(content).and_then(|()| sync(&file)).map_err(|error| {
+    file.write_all(content).and_then(|()| sync(&file, path)).map_err(|error| {
         let _ = fs::remove_file(path);
         Failure::new("write", path, error)
     })
@@ -53,7 +54,7 @@ pub fn append(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let cannot = |error| Failure::new("write", path, error);
     let mut file = OpenOptions::new().append(true).open(path).map_err(cannot)?;
     let before = file.metadata().map_err(cannot)?.len();
-    file.write_all(content).and_then(|()| file.sync_data()).map_err(|error| {
+    file.write_all(content).and_then(|()| durable::sync_content(&file, path)).map_err(|error| {
         let _ = file.set_len(before);
         cannot(error)
     })
@@ -75,7 +76,7 @@ pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Failur
             true => Failure::taken(&beside),
             false => failure.of("write", path),
         })
-        .and_then(|()| fs::rename(&beside, path).map_err(cannot))
+        .and_then(|()| patiently(|| fs::rename(&beside, path)).map_err(cannot))
         .inspect_err(|_| {
             let _ = fs::remove_file(&beside);
         })?;

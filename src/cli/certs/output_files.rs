@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tbprov::files::{self, Access};
-use tbprov::text::shown_path;
+use tbprov::text::{native_path, shown_path};
 use tbprov::{Error, ErrorCode, Result, Secret};
 
 /// Where a pair goes.
@@ -16,6 +16,7 @@ pub(super) struct PairFiles {
 impl PairFiles {
     /// The files `key` and `certificate` in `directory`, neither of which exists.
     pub(super) fn new(directory: &Path, key: &str, certificate: &str) -> Result<Self> {
+        let directory = &*native_path(directory);
         let files = Self {
             directory: directory.to_owned(),
             key: directory.join(key),

@@ -33,7 +33,7 @@ impl Machine {
             cargo: variable("CARGO"),
             rustup_home,
             named_linkers: named.collect(),
-            is_debian: Path::new("/etc/debian_version").is_file(),
+            is_debian: cfg!(target_os = "linux") && Path::new("/etc/debian_version").is_file(),
         }
     }
 

@@ -21,6 +21,9 @@ pub(super) use machine::linker_variable;
 use super::board::Board;
 use crate::error::{Error, ErrorCode, Hint, Result};
 
+/// Between two commands, the second of which needs the first: Windows PowerShell has no `&&`.
+const THEN: &str = if cfg!(windows) { "; " } else { " && " };
+
 /// The oldest compiler that the firmware can be built with.
 pub const OLDEST: (u32, u32) = (1, 95);
 
@@ -105,6 +108,8 @@ fn linker(board: Board, machine: &Machine, compiler: &Compiler) -> Result<Option
             format!("{} comes without the linker rust-lld", crate::text::shown_path(&compiler.rustc));
         let help = if machine.is_debian() {
             "run: sudo apt-get install lld"
+        } else if cfg!(target_os = "macos") {
+            "run: brew install lld"
         } else {
             "install LLVM's linker lld, so that ld.lld is in the PATH"
         };
@@ -129,14 +134,16 @@ fn why(board: Board, compilers: &[Compiler]) -> String {
 fn missing(board: Board, machine: &Machine, compilers: &[Compiler]) -> String {
     let target = board.target();
     if board.is_xtensa() {
-        return "run: cargo install espup --locked && espup install".to_owned();
+        return format!("run: cargo install espup --locked{THEN}espup install");
     }
     if !machine.has_rustup() {
         return first_install(machine, target);
     }
     match compilers.iter().any(Compiler::is_recent) {
         true => format!("run: rustup target add {target}"),
-        false => format!("run: rustup update stable && rustup default stable && rustup target add {target}"),
+        false => {
+            format!("run: rustup update stable{THEN}rustup default stable{THEN}rustup target add {target}")
+        }
     }
 }
 

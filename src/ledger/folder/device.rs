@@ -205,7 +205,7 @@ fn unlike_the_record(place: &Path) -> Error {
 /// A secret that others can read, or that another user owns, is not used: that user could act as the device.
 fn check_privacy(path: &Path, progress: &Progress) -> Result<()> {
     let why = match files::privacy(path) {
-        Ok(Privacy::Private) | Err(_) => return Ok(()),
+        Ok(Privacy::Private | Privacy::Unchecked) | Err(_) => return Ok(()),
         Ok(Privacy::NoModes) => {
             progress.warn(format!(
                 "the file system of {} keeps no access rights: others may read it",

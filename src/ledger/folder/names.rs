@@ -25,8 +25,11 @@ const DIGEST_DIGITS: usize = 16;
 /// The prefix of the folders of devices that the server names.
 const UNNAMED: &str = "unnamed";
 
-/// Names that Windows keeps for itself, with or without an extension.
+/// Names that Windows keeps for itself, with or without an extension; those of ports have a digit.
 const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com", "lpt"];
+
+/// Names of Windows's console: a device to open, and no name of a file.
+const CONSOLE: &[&str] = &["conin$", "conout$"];
 
 /// The folder of a device called `name`: the name itself wherever every file system allows it. Names that look the
 /// same, because an accent is written in two ways, have one folder.
@@ -34,7 +37,7 @@ const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com", "lpt"];
 /// Forbidden characters are percent-encoded, as are a dot at the beginning (hidden, or `..`) and a dot or a
 /// space at the end; a very long name is cut and told apart by a hash.
 pub fn folder_name(name: &str) -> String {
-    as_written(&name.nfc().collect::<String>())
+    encoded(&name.nfc().collect::<String>(), is_reserved)
 }
 
 /// The folder of a device that the server names, with an identity of this name.
@@ -49,13 +52,17 @@ pub(super) fn is_unnamed(folder: &str, credentials_id: &str) -> bool {
 }
 
 /// The folders that a device called `name` may have: first that of this release, then those of earlier ones, which kept
-/// a name, and one that looks the same, as it was written.
+/// a name, and one that looks the same, as it was written, and knew fewer of Windows's own names.
 pub(super) fn folders_of(name: &str) -> Vec<String> {
     let mut folders = Vec::new();
     if !name.is_empty() {
-        for folder in [folder_name(name), as_written(name), as_written(&name.nfd().collect::<String>())] {
-            if !folders.contains(&folder) {
-                folders.push(folder);
+        let [composed, decomposed]: [String; 2] = [name.nfc().collect(), name.nfd().collect()];
+        for written in [composed.as_str(), name, decomposed.as_str()] {
+            for reserved in [is_reserved, was_reserved] {
+                let folder = encoded(written, reserved);
+                if !folders.contains(&folder) {
+                    folders.push(folder);
+                }
             }
         }
     }
@@ -70,7 +77,7 @@ pub(super) fn is_folder_of(folder: &str, name: &str) -> bool {
 }
 
 /// As [`folder_name`], of the very characters of `name`.
-fn as_written(name: &str) -> String {
+fn encoded(name: &str, is_reserved: fn(&str) -> bool) -> String {
     let mut encoded: String = name.chars().map(encode).collect();
     if let Some(rest) = encoded.strip_prefix('.') {
         encoded = format!("%2E{rest}");
@@ -99,7 +106,17 @@ fn encode(character: char) -> String {
     if character.is_ascii() { utf8_percent_encode(text, FORBIDDEN).to_string() } else { text.to_owned() }
 }
 
+/// Whether Windows keeps the name for itself. It does not count blanks before a dot, and takes `¹`, `²` and `³` for
+/// digits.
 fn is_reserved(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ').to_ascii_lowercase();
+    let is_digit = |character: char| character.is_ascii_digit() || "¹²³".contains(character);
+    CONSOLE.contains(&stem.as_str())
+        || (RESERVED.contains(&stem.trim_end_matches(is_digit)) && stem.chars().count() <= 4)
+}
+
+/// The same up to 0.2, of which there are stores.
+fn was_reserved(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let letters = stem.trim_end_matches(|character: char| character.is_ascii_digit());
     RESERVED.contains(&letters) && stem.len() <= 4
@@ -130,6 +147,45 @@ mod tests {
         ] {
             assert_eq!(folder_name(name), folder);
         }
+    }
+
+    #[test]
+    fn what_windows_keeps_for_itself_is_no_folder() {
+        for reserved in [
+            "CON",
+            "prn",
+            "Aux.log",
+            "nul",
+            "nul.tar.gz",
+            "nul .x",
+            "nul  .x",
+            "COM1",
+            "com9.txt",
+            "LPT1",
+            "COM¹",
+            "com².x",
+            "LPT³",
+            "CONIN$",
+            "conout$",
+            "CONOUT$.txt",
+            "conin$ .x",
+        ] {
+            assert_eq!(folder_name(reserved), format!("%{reserved}"));
+        }
+        for free in ["console", "nulls", "com10", "COM¹²", "conin", "CONIN$$", "my nul", "x.nul", "com⁴"]
+        {
+            assert_eq!(folder_name(free), free);
+        }
+    }
+
+    #[test]
+    fn the_folder_of_an_earlier_release_is_found() {
+        for name in ["CONIN$", "nul .x", "COM¹", "conout$.ü"] {
+            assert_eq!(folders_of(name)[0], format!("%{name}"));
+            assert!(folders_of(name).contains(&name.to_owned()) && is_folder_of(name, name), "{name}");
+        }
+        assert_eq!(folders_of("nul.txt"), ["%nul.txt"]);
+        assert_eq!(folders_of("sensor-01"), ["sensor-01"]);
     }
 
     proptest! {

@@ -76,7 +76,7 @@ impl Place {
         let patience = self.patience;
         let set = |db: &mut Connection| -> Done<()> {
             db.execute_batch(
-                "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -24000;
+                "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA foreign_keys = ON; PRAGMA cache_size = -24000;
                  PRAGMA secure_delete = ON;
                  PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 33554432;",
             )?;
@@ -224,7 +224,7 @@ fn check_place(path: &Path, known: &Metadata, progress: &Progress) -> Result<()>
     #[cfg(not(unix))]
     let _ = known;
     let why = match files::privacy(path) {
-        Ok(Privacy::Private) => return Ok(()),
+        Ok(Privacy::Private | Privacy::Unchecked) => return Ok(()),
         Err(error) => return Err(of_ledger(Failure::new("look at", path, error).in_store())),
         Ok(Privacy::NoModes) => {
             progress.warn(format!("the file system of {shown} keeps no access rights: others may read it"));

@@ -1,0 +1,118 @@
+//! Waiting until content is on the disk.
+//!
+//! On Apple's systems std asks the disk to empty its own cache too (`F_FULLFSYNC`). Not every file system knows that:
+//! there `fsync` has to do, as in SQLite, Go and Java, and a power cut may then cost what was written last.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Once, OnceLock};
+
+type Tell = Box<dyn Fn(&Path) + Send + Sync>;
+
+/// Who is told of a file system that cannot empty the disk's cache.
+static TELL: OnceLock<Tell> = OnceLock::new();
+static TOLD: Once = Once::new();
+
+/// Names who is told, once in the life of this process, of the first file that could not be synced in full, because
+/// its file system has no such call. Only the first one named counts.
+pub fn on_weak_sync(tell: impl Fn(&Path) + Send + Sync + 'static) {
+    let _ = TELL.set(Box::new(tell));
+}
+
+/// Waits until the whole file is on the disk.
+pub(super) fn sync(file: &File, path: &Path) -> io::Result<()> {
+    in_full_or_plainly(|| file.sync_all(), || plainly(file), || tell(path))
+}
+
+/// The same, of the content alone where the system makes a difference.
+pub(super) fn sync_content(file: &File, path: &Path) -> io::Result<()> {
+    in_full_or_plainly(|| file.sync_data(), || plainly(file), || tell(path))
+}
+
+fn in_full_or_plainly(
+    in_full: impl FnOnce() -> io::Result<()>,
+    plainly: impl FnOnce() -> io::Result<()>,
+    tell: impl FnOnce(),
+) -> io::Result<()> {
+    match in_full() {
+        Err(error) if has_no_such_call(&error) => plainly().inspect(|()| tell()),
+        done => done,
+    }
+}
+
+fn tell(path: &Path) {
+    if let Some(tell) = TELL.get() {
+        TOLD.call_once(|| tell(path));
+    }
+}
+
+/// What Apple's file systems say to `F_FULLFSYNC`: SMB and NTFS ENOTSUP, WebDAV EINVAL, ZFS ENOTTY.
+#[cfg(unix)]
+fn has_no_such_call(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let known = [Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY];
+    known.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(not(unix))]
+fn has_no_such_call(_: &io::Error) -> bool {
+    false
+}
+
+/// Elsewhere std has called nothing else already, and its answer stands.
+#[cfg(unix)]
+fn plainly(file: &File) -> io::Result<()> {
+    rustix::fs::fsync(file).map_err(io::Error::from)
+}
+
+#[cfg(not(unix))]
+fn plainly(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// Whether it was synced, and whether somebody was told that it was so plainly.
+    fn synced(in_full: io::Result<()>, plainly: io::Result<()>) -> (io::Result<()>, bool) {
+        let mut told = false;
+        let done = in_full_or_plainly(|| in_full, || plainly, || told = true);
+        (done, told)
+    }
+
+    #[test]
+    fn a_file_system_without_the_call_is_synced_plainly_and_that_is_told() {
+        for errno in [Errno::NOTSUP, Errno::INVAL, Errno::NOTTY] {
+            let (done, told) = synced(Err(errno.into()), Ok(()));
+            assert!(done.is_ok() && told, "{errno:?}");
+            let (done, told) = synced(Err(errno.into()), Err(Errno::IO.into()));
+            assert_eq!((done.unwrap_err().raw_os_error(), told), (Some(Errno::IO.raw_os_error()), false));
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_has_failed() {
+        for errno in [Errno::IO, Errno::NOSPC, Errno::BADF] {
+            let (done, told) = synced(Err(errno.into()), Ok(()));
+            assert_eq!((done.unwrap_err().raw_os_error(), told), (Some(errno.raw_os_error()), false));
+        }
+        let (done, told) = synced(Ok(()), Err(Errno::IO.into()));
+        assert!(done.is_ok() && !told);
+    }
+
+    #[test]
+    fn it_is_told_once() {
+        let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = count.clone();
+        on_weak_sync(move |_| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        tell(Path::new("a"));
+        tell(Path::new("b"));
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
+}
