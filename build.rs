@@ -1,6 +1,7 @@
 //! Embeds the firmware's sources, so that who has only the binary can write them out, change and build them. Has a
 //! release without tables for unwinding, where the linker can.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
 const FIRMWARE: &str = "firmware";
+/// The embedded archive. A package has it as a file, instead of the folder: cargo packs no folder that has a manifest of
+/// its own, and packs a lock file without what only the firmware needs. `.ci/release` takes it from a build.
+const ARCHIVE: &str = "firmware-sources.bin";
 
 fn main() -> io::Result<()> {
     tell("cargo::rerun-if-changed=build.rs");
@@ -18,17 +22,33 @@ fn main() -> io::Result<()> {
     if env::var_os("CARGO_FEATURE_FIRMWARE").is_none() {
         return Ok(());
     }
-    for watched in [FIRMWARE, "Cargo.toml", "Cargo.lock"] {
-        tell(&format!("cargo::rerun-if-changed={watched}"));
-    }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     leave_out_unwinding(&out)?;
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let mut files = Vec::new();
-    collect(&root.join(FIRMWARE), &mut files)?;
-    files.sort();
-    let table = table(&root, &files, &out)?;
-    write(&out.join("firmware_sources.rs"), table.as_bytes())
+    write(&out.join(ARCHIVE), &archive(&root)?)
+}
+
+/// The archive: made of the firmware's folder, or as the package has it.
+fn archive(root: &Path) -> io::Result<Vec<u8>> {
+    if !root.join(FIRMWARE).join("Cargo.toml").is_file() {
+        tell(&format!("cargo::rerun-if-changed={ARCHIVE}"));
+        let missing =
+            |error| io::Error::other(format!("neither {FIRMWARE}/ nor {ARCHIVE} is there: {error}"));
+        return fs::read(root.join(ARCHIVE)).map_err(missing);
+    }
+    for watched in [FIRMWARE, "Cargo.toml", "Cargo.lock"] {
+        tell(&format!("cargo::rerun-if-changed={watched}"));
+    }
+    packed(&sources(root)?)
+}
+
+/// One file after the other: its length in bytes, a space, its name, a line feed, its content. All of it is deflated.
+fn packed(sources: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    for (name, content) in sources {
+        write!(encoder, "{} {name}\n{content}", content.len())?;
+    }
+    encoder.finish()
 }
 
 /// A release ends at a panic (`panic = "abort"`), so nothing reads the tables by which a stack is unwound: they are left
@@ -72,29 +92,26 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// `FILES`, each with its path in the firmware's folder; `LOCK`; and the `PROFILES` of the workspace, which a
-/// workspace of its own needs as well. The contents are deflated: they are a third as large, and rarely written out.
-fn table(root: &Path, files: &[PathBuf], out: &Path) -> io::Result<String> {
-    let mut text = String::from("pub(super) const FILES: &[(&str, &[u8])] = &[\n");
-    for (number, file) in files.iter().enumerate() {
-        let name = file.strip_prefix(root.join(FIRMWARE)).map_err(io::Error::other)?;
+/// What `tbprov firmware init` writes, by the path in the new folder: every source, the lock file, and a manifest that
+/// makes a workspace of its own of them. In this repository the firmware is a member of a workspace, which has the
+/// profiles.
+fn sources(root: &Path) -> io::Result<BTreeMap<String, String>> {
+    let firmware = root.join(FIRMWARE);
+    let mut files = Vec::new();
+    collect(&firmware, &mut files)?;
+    let mut sources = BTreeMap::new();
+    for file in files {
+        let name = file.strip_prefix(&firmware).map_err(io::Error::other)?;
         let name: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
-        let deflated = deflate(file, &out.join(number.to_string()))?;
-        let _ = writeln!(text, "    ({:?}, include_bytes!({deflated:?})),", name.join("/"));
+        sources.insert(name.join("/"), fs::read_to_string(file)?);
     }
-    let lock = deflate(&root.join("Cargo.lock"), &out.join("lock"))?;
-    let _ = writeln!(text, "];\npub(super) const LOCK: &[u8] = include_bytes!({lock:?});");
+    let members = sources.keys().filter_map(|name| name.strip_suffix("/Cargo.toml"));
+    let members: Vec<_> = members.map(|member| format!("{member:?}")).collect();
     let profiles = profiles(&fs::read_to_string(root.join("Cargo.toml"))?);
-    let _ = writeln!(text, "pub(super) const PROFILES: &str = {profiles:?};");
-    Ok(text)
-}
-
-/// Writes the content of `file` to `deflated`, and tells that name.
-fn deflate(file: &Path, deflated: &Path) -> io::Result<String> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(&fs::read(file)?)?;
-    write(deflated, &encoder.finish()?)?;
-    Ok(deflated.display().to_string())
+    let workspace = format!("\n[workspace]\nmembers = [{}]\n{profiles}", members.join(", "));
+    sources.entry("Cargo.toml".to_owned()).or_default().push_str(&workspace);
+    sources.insert("Cargo.lock".to_owned(), fs::read_to_string(root.join("Cargo.lock"))?);
+    Ok(sources)
 }
 
 /// The sections `[profile.…]` of a manifest, but for those about single packages, which the firmware does not have.

@@ -461,7 +461,7 @@ const fn usual(code: ErrorCode) -> &'static str {
         ErrorCode::IdentityClock => {
             "set the clock ('date' shows it, 'timedatectl set-ntp true' lets the network set it), and run the same command again"
         }
-        ErrorCode::NetworkResolve => "check the spelling of the host and this machine's DNS",
+        ErrorCode::NetworkResolve => unresolved(cfg!(target_env = "musl")),
         ErrorCode::NetworkConnect => {
             "check host and port; ThingsBoard's MQTT over TLS listens on 8883 only when MQTT_SSL_ENABLED=true, and a firewall may stand between"
         }
@@ -635,6 +635,15 @@ const fn usual(code: ErrorCode) -> &'static str {
     }
 }
 
+/// The C library of a static program asks DNS and the file of hosts, and loads no module that knows other names.
+const fn unresolved(is_static: bool) -> &'static str {
+    if is_static {
+        "check the spelling of the host and this machine's DNS; this tbprov is a static program, which asks DNS and /etc/hosts alone: a name that mDNS (.local), LDAP or another module of /etc/nsswitch.conf knows needs a line in /etc/hosts, or the tbprov of the .deb or the .rpm"
+    } else {
+        "check the spelling of the host and this machine's DNS"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -644,6 +653,14 @@ mod tests {
         for code in ErrorCode::ALL {
             assert!(!usual(*code).is_empty(), "{}", code.as_str());
         }
+    }
+
+    /// The release script runs a static program as well, and looks for this help.
+    #[test]
+    fn only_a_static_program_says_which_names_it_does_not_find() {
+        assert!(unresolved(true).contains("/etc/nsswitch.conf"));
+        assert!(!unresolved(false).contains("nsswitch"));
+        assert_eq!(general(ErrorCode::NetworkResolve), unresolved(cfg!(target_env = "musl")));
     }
 
     /// `doctor` never sends anybody to `doctor`: what does so is said where it cannot be met by `doctor`, which neither

@@ -1,5 +1,6 @@
 //! The firmware's sources: in a folder, and in this very program.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,8 @@ use crate::error::{Error, ErrorCode, Hint, Result, Step};
 use crate::event::Progress;
 use crate::files::{self, Access};
 
-/// What is embedded at compile time, deflated.
-mod embedded {
-    include!(concat!(env!("OUT_DIR"), "/firmware_sources.rs"));
-}
+/// What is written out, as `build.rs` packed it.
+const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firmware-sources.bin"));
 
 /// Where the sources are looked for when nobody names a folder.
 const DEFAULT: &str = "./firmware";
@@ -65,16 +64,33 @@ impl Sources {
 /// # Errors
 /// `internal/bug` when it is not among them.
 pub fn embedded_partitions() -> Result<String> {
-    let bug = || Error::new(ErrorCode::Bug, "no partition table is embedded");
-    let (_, content) = embedded::FILES.iter().find(|(name, _)| *name == PARTITIONS).ok_or_else(bug)?;
-    String::from_utf8(inflated(content)?).map_err(|_| bug())
+    embedded()?.remove(PARTITIONS).ok_or_else(|| damaged("no partition table"))
 }
 
-fn inflated(content: &[u8]) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = DeflateDecoder::new(content).read_to_end(&mut bytes);
-    read.map_err(|error| Error::new(ErrorCode::Bug, "an embedded source is damaged").source(error))?;
-    Ok(bytes)
+/// Every embedded file with its path in a new folder.
+fn embedded() -> Result<BTreeMap<String, String>> {
+    let mut text = String::new();
+    let read = DeflateDecoder::new(EMBEDDED).read_to_string(&mut text);
+    read.map_err(|error| damaged("no text").source(error))?;
+    let (mut files, mut rest) = (BTreeMap::new(), text.as_str());
+    while !rest.is_empty() {
+        let (name, content, others) = first(rest).ok_or_else(|| damaged("no files"))?;
+        files.insert(name.to_owned(), content.to_owned());
+        rest = others;
+    }
+    Ok(files)
+}
+
+/// The name and the content of the first file, and what follows it.
+fn first(text: &str) -> Option<(&str, &str, &str)> {
+    let (head, after) = text.split_once('\n')?;
+    let (length, name) = head.split_once(' ')?;
+    let (content, others) = after.split_at_checked(length.parse().ok()?)?;
+    Some((name, content, others))
+}
+
+fn damaged(what: &str) -> Error {
+    Error::new(ErrorCode::Bug, format!("the embedded sources are damaged: {what}"))
 }
 
 /// Writes the embedded sources to `directory`, which is not there or empty, and tells how many files they are:
@@ -120,37 +136,20 @@ fn used(directory: &Path, why: &str) -> Error {
 }
 
 fn write_all(directory: &Path) -> Result<usize> {
-    let mut count = 0;
-    let lock = ("Cargo.lock", embedded::LOCK);
-    for (name, content) in embedded::FILES.iter().copied().chain([lock]) {
+    let sources = embedded()?;
+    for (name, content) in &sources {
         let path = directory.join(name);
-        let folder = path.parent().unwrap_or(directory);
-        files::create_open_directory(folder)?;
-        let content = inflated(content)?;
-        if name == MANIFEST {
-            let manifest = standing_alone(&String::from_utf8_lossy(&content));
-            files::write_new(&path, manifest.as_bytes(), Access::Everybody)?;
-        } else {
-            files::write_new(&path, &content, Access::Everybody)?;
-        }
-        count += 1;
+        files::create_open_directory(path.parent().unwrap_or(directory))?;
+        files::write_new(&path, content.as_bytes(), Access::Everybody)?;
     }
     files::sync_directory(directory)?;
-    Ok(count)
+    Ok(sources.len())
 }
 
 /// Over an empty folder too, which only Unix replaces by itself.
 fn put_in_place(beside: &Path, directory: &Path) -> Result<()> {
     let _ = files::remove_empty_directory(directory);
     Ok(files::rename(beside, directory)?)
-}
-
-/// In tbprov's own repository the firmware is a member of a workspace, which has the profiles. Here it is a
-/// workspace of its own, with the same profiles.
-fn standing_alone(manifest: &str) -> String {
-    let members = embedded::FILES.iter().filter_map(|(name, _)| name.strip_suffix("/Cargo.toml"));
-    let members: Vec<_> = members.map(|member| format!("{member:?}")).collect();
-    format!("{manifest}\n[workspace]\nmembers = [{}]\n{}", members.join(", "), embedded::PROFILES)
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
@@ -171,7 +170,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("firmware");
         let count = write_out(&directory).unwrap();
-        assert_eq!(count, embedded::FILES.len() + 1);
+        assert_eq!(count, embedded().unwrap().len());
         assert_eq!(Sources::find(Some(&directory)).unwrap().directory(), directory);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(write_out(&directory).unwrap_err().code, ErrorCode::FileExists);
