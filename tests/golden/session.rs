@@ -163,3 +163,15 @@ fn the_demonstration() {
     same_as_file(&text, &kept("demo.txt"));
     is_in_both_readmes(&text);
 }
+
+#[test]
+fn tbprov_alone_says_what_to_begin_with() {
+    let sandbox = Sandbox::new();
+    let mut terminal = shell(&sandbox);
+    type_command(&mut terminal, "tbprov", |_| {});
+    type_command(&mut terminal, "tbprov >stdout; echo \"exit code $?\"", |_| {});
+    let text = text(&screen(&end(terminal)));
+    assert_eq!(sandbox.read("stdout"), "");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    same_as_file(&text, &crate::snapshot::folder().join("first-words.txt"));
+}
