@@ -1,4 +1,4 @@
-//! The sessions of the README, recorded from real ones on a terminal: as text, and one of them as an image.
+//! The sessions of the documents, recorded from real ones on a terminal: as text, and one of them as an image.
 //!
 //! `docs/session/record` writes them anew.
 
@@ -13,7 +13,7 @@ use vt100::Parser;
 
 use crate::snapshot::same_as_file;
 use crate::support::terminal::Terminal;
-use crate::support::{NAME, Running, Sandbox};
+use crate::support::{NAME, Running, Sandbox, Server, run};
 
 /// Rows for all of a session, and columns for its longest line.
 const SIZE: (u16, u16) = (48, 82);
@@ -128,10 +128,13 @@ fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/session").join(name)
 }
 
-/// Both READMEs and the recording have the same text.
+const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
+
+const FIRST_STEPS: [&str; 2] = ["docs/first-steps.md", "docs/first-steps.zh-CN.md"];
+
 #[track_caller]
-fn is_in_both_readmes(text: &str) {
-    for document in ["README.md", "README.zh-CN.md"] {
+fn is_in(documents: [&str; 2], text: &str) {
+    for document in documents {
         let content = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
         assert!(
             content.contains(&format!("```text\n{text}```\n")),
@@ -150,8 +153,8 @@ fn a_device_from_the_questions_to_its_readings() {
     let screen = screen(&simulator.as_in_the_readme(&end(terminal), &sandbox));
     same_as_file(&image::of(screen.screen()), &kept("session.svg"));
     same_as_file(&text(&screen), &kept("session.txt"));
-    is_in_both_readmes(&text(&screen));
-    is_in_both_readmes(&format!("$ tbprov sim\n{}", simulator.as_in_the_readme(&simulator.said, &sandbox)));
+    is_in(READMES, &text(&screen));
+    is_in(READMES, &format!("$ tbprov sim\n{}", simulator.as_in_the_readme(&simulator.said, &sandbox)));
 }
 
 #[test]
@@ -161,7 +164,15 @@ fn the_demonstration() {
     type_command(&mut terminal, "tbprov demo", |_| {});
     let text = text(&screen(&end(terminal)));
     same_as_file(&text, &kept("demo.txt"));
-    is_in_both_readmes(&text);
+    is_in(READMES, &text);
+}
+
+#[test]
+fn a_failure_of_the_first_steps() {
+    let (server, sandbox) = (Server::start(|_| {}), Sandbox::new());
+    let mut command = sandbox.tbprov_for(&server, &["provision", "--device-name", NAME]);
+    let stderr = run(command.env("TBPROV_PROVISION_SECRET", "another")).stderr;
+    is_in(FIRST_STEPS, &stderr[stderr.find("error[").unwrap()..]);
 }
 
 #[test]
