@@ -41,6 +41,7 @@ mod telemetry_args;
 mod terminal;
 mod values;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,7 +50,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::output::{Color, Format, Options, Output};
 use context::Context;
 use ledger_args::LedgerArgs;
-use tbprov::{Error, Result};
+use tbprov::{Error, ErrorCode, Result};
 
 /// Gives IoT devices an X.509 identity in ThingsBoard: key, certificate, provisioning, proof, telemetry.
 #[derive(Debug, Parser)]
@@ -61,13 +62,34 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-const AFTER_HELP: &str = "\
+/// The three commands to begin with.
+macro_rules! first_commands {
+    () => {
+        "\
 Try it without a server:      tbprov demo
 A first device:               tbprov provision
 Why does it not connect:      tbprov doctor --host HOST
+"
+    };
+}
 
+const AFTER_HELP: &str = concat!(
+    first_commands!(),
+    "
 Exit codes: 0 done, 1 refused by the server, 2 usage or configuration, 3 network or TLS, 4 the answer or the \
-identity does not verify, 5 store or files, 6 done in part, 7 firmware, 70 a bug, 130 interrupted (run again to continue).";
+identity does not verify, 5 store or files, 6 done in part, 7 firmware, 70 a bug, 130 interrupted (run again to continue)."
+);
+
+/// For a person who has typed nothing but `tbprov`.
+const FIRST_WORDS: &str = concat!(
+    "tbprov gives IoT devices an X.509 identity in ThingsBoard. To begin with:\n\n",
+    first_commands!(),
+    "
+Every command:                tbprov --help
+Every flag of a command:      tbprov COMMAND --help
+The first steps, explained:   docs/first-steps.md
+"
+);
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -218,6 +240,9 @@ impl Command {
 /// Parses, runs, and maps the outcome to an exit code.
 pub(crate) fn main() -> ExitCode {
     terminal::on_panic(report);
+    if std::env::args_os().len() <= 1 && std::io::stderr().is_terminal() {
+        return first_words();
+    }
     let (cli, checked) = match arguments::parse() {
         Ok(parsed) => parsed,
         Err(refused) => return arguments::tell(refused, is_for_programs(), report),
@@ -232,6 +257,13 @@ pub(crate) fn main() -> ExitCode {
         output.error(name, &error, &advice::help(&error));
         ExitCode::from(error.exit_code())
     })
+}
+
+/// What to begin with. No command is still an error of usage, as without a terminal.
+fn first_words() -> ExitCode {
+    let options = Options { format: Format::Human, quiet: false, verbose: 0, color: Color::Never };
+    Output::new(options).note(FIRST_WORDS);
+    ExitCode::from(ErrorCode::UsageMissing.kind().exit_code())
 }
 
 fn run(cli: Cli, output: Output) -> Result<ExitCode> {

@@ -36,14 +36,37 @@ fn tables_code_and_addresses_may_be_longer() {
 }
 
 #[test]
-fn both_readmes_have_the_same_sections_names_and_commands() {
-    let [english, chinese] = ["README.md", "README.zh-CN.md"].map(read);
-    let sections = |text: &str| text.lines().filter(|line| line.starts_with("## ")).count();
-    assert_eq!(sections(&english), sections(&chinese));
-    let [(names, code), (chinese_names, chinese_code)] =
-        [&english, &chinese].map(|text| names_and_code(text));
-    assert_eq!(names, chinese_names);
-    assert_eq!(code, chinese_code);
+fn a_translation_has_the_same_sections_names_and_commands() {
+    let translations: Vec<_> = documents().into_iter().filter(|path| is_translation(path)).collect();
+    assert!(translations.len() >= 3, "{translations:?}");
+    for translation in &translations {
+        let original = translation.to_str().unwrap().replace(TRANSLATION, ".md");
+        let [english, chinese] =
+            [Path::new(&original), translation].map(|path| std::fs::read_to_string(path).unwrap());
+        let sections = |text: &str| text.lines().filter(|line| line.starts_with("## ")).count();
+        assert_eq!(sections(&english), sections(&chinese), "{original}");
+        let [(names, code), (chinese_names, chinese_code)] =
+            [&english, &chinese].map(|text| names_and_code(text));
+        assert_eq!(names, chinese_names, "{original}");
+        assert_eq!(code, chinese_code, "{original}");
+    }
+}
+
+/// How the name of a translation ends.
+const TRANSLATION: &str = ".zh-CN.md";
+
+fn is_translation(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(TRANSLATION))
+}
+
+#[test]
+fn every_page_of_the_documentation_is_in_the_contents_of_the_site() {
+    let contents = read("docs/site/SUMMARY.md");
+    let pages = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    let pages = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
+    let missing: Vec<_> =
+        pages.filter(|page| page.ends_with(".md") && !contents.contains(&format!("](../{page})"))).collect();
+    assert!(missing.is_empty(), "docs/site/SUMMARY.md lacks {missing:?}");
 }
 
 fn read(name: &str) -> String {

@@ -41,6 +41,8 @@ mod place;
 mod results;
 #[cfg(unix)]
 mod rotate;
+#[cfg(target_os = "linux")]
+mod session;
 
 #[cfg(unix)]
 #[path = "../support/web.rs"]

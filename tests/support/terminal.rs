@@ -1,7 +1,7 @@
 //! A terminal in which `tbprov` runs, as a person has it.
 
 use std::fs::File;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rexpect::reader::Options;
 use rexpect::session::{PtySession, spawn_with_options};
@@ -29,6 +29,18 @@ impl Terminal {
         let mut command = sandbox.command("sh");
         command.args(["-c", SCRIPT, env!("CARGO_BIN_EXE_tbprov")]).args(arguments);
         command.env("TERM", "xterm").envs(env.iter().copied());
+        Self::begin(command, strip)
+    }
+
+    /// A shell that waits for commands, in a terminal of this many rows and columns. What it shows is kept as it comes.
+    pub(crate) fn shell(sandbox: &Sandbox, env: &[(&str, &str)], (rows, columns): (u16, u16)) -> Self {
+        let mut command = sandbox.command("sh");
+        command.args(["-c", &format!("stty sane rows {rows} cols {columns}; exec sh -i")]);
+        command.env("TERM", "xterm").env_remove("ENV").envs(env.iter().copied());
+        Self::begin(command, false)
+    }
+
+    fn begin(mut command: Command, strip: bool) -> Self {
         command.stdin(Stdio::inherit());
         let patience = u64::try_from(PATIENCE.as_millis()).ok();
         let options = Options::new().timeout_ms(patience).strip_ansi_escape_codes(strip);
@@ -44,6 +56,18 @@ impl Terminal {
             Ok(before) => self.shown.push_str(&(before + text)),
             Err(error) => panic!("{text} is not shown: {error}; before: {}", self.shown),
         }
+    }
+
+    /// All that was shown so far, as text: each byte was read as a character.
+    pub(crate) fn shown(&self) -> String {
+        let bytes = self.shown.chars().map(|byte| u8::try_from(u32::from(byte)).unwrap()).collect();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Ends the [shell](Self::shell), which ignores the signal that would end it.
+    pub(crate) fn leave_shell(&mut self) {
+        self.answer("exit");
+        self.session.exp_eof().unwrap();
     }
 
     pub(crate) fn answer(&mut self, line: &str) {
