@@ -87,7 +87,7 @@ const FIRST_WORDS: &str = concat!(
     "
 Every command:                tbprov --help
 Every flag of a command:      tbprov COMMAND --help
-The first steps, explained:   docs/first-steps.md
+The first steps, explained:   docs/first-steps.md, beside the README of tbprov
 "
 );
 
