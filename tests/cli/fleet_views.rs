@@ -98,7 +98,11 @@ fn status_counts_by_state_and_by_day() {
     assert_eq!((&status["waiting"], &status["finished"]), (&1.into(), &false.into()));
     assert_eq!(status["days"][0]["failed"], 1);
     let shown = fleet(&sandbox, "status").stdout;
-    assert!(shown.starts_with("./fleet.db: 3 devices\n") && shown.contains("waiting"), "{shown}");
+    assert!(
+        shown.starts_with(&format!("{}: 3 devices\n", tbprov::text::shown_path("./fleet.db")))
+            && shown.contains("waiting"),
+        "{shown}"
+    );
 }
 
 #[cfg(unix)]

@@ -65,9 +65,10 @@ fn a_link_leads_outside_the_folder_as_a_path_does() {
 fn a_configuration_that_nobody_named_is_announced_in_every_format() {
     let sandbox = repository("provision-secret = \"s\"");
     let line = "provision --dry-run --no-input";
-    assert!(run_in(&sandbox, line).stderr.contains("using ./tbprov.toml"));
+    let using = format!("using {}", tbprov::text::shown_path("./tbprov.toml"));
+    assert!(run_in(&sandbox, line).stderr.contains(&using));
     let json = run_in(&sandbox, &format!("{line} --json"));
-    assert_eq!((json.stdout.lines().count(), json.stderr.trim()), (1, "using ./tbprov.toml"));
+    assert_eq!((json.stdout.lines().count(), json.stderr.trim()), (1, using.as_str()));
     let events = run_in(&sandbox, &format!("{line} --events"));
     let first: serde_json::Value = serde_json::from_str(events.stdout.lines().next().unwrap()).unwrap();
     assert_eq!(first["event"], "file-found");

@@ -14,7 +14,7 @@ fn a_removed_device_is_kept_aside_and_the_server_still_knows_it() {
     assert_eq!(removed["device"], NAME);
     assert_eq!(removed["credentials_id"], made["credentials_id"]);
     assert_eq!(removed["known_to_server"], true);
-    assert_eq!(removed["moved_to"], "./devices/.removed/sensor-01");
+    assert_eq!(removed["moved_to"], tbprov::text::shown_path("./devices/.removed/sensor-01"));
     assert_eq!(sandbox.read("devices/.removed/sensor-01/key.pem"), key);
     assert!(sandbox.run("devices list --json").done()["devices"].as_array().unwrap().is_empty());
     assert_eq!(sandbox.run(&format!("connect --json {NAME}")).brief(), "5 store/not-found plan");

@@ -299,7 +299,8 @@ fn a_device_that_the_server_named_is_told_where_its_telemetry_fails() {
     assert_eq!(ran.failure().2, "telemetry", "{ran:?}");
     let folders = entries(&sandbox.path("devices"));
     let folder = folders.iter().find(|name| name.starts_with("unnamed-")).unwrap();
-    let told = format!("the device itself is proved, in ./devices/{folder}");
+    let place = tbprov::text::shown_path(format!("./devices/{folder}"));
+    let told = format!("the device itself is proved, in {place}");
     assert!(ran.message().contains(&told), "{ran:?}");
 }
 
