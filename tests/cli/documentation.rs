@@ -52,6 +52,22 @@ fn a_translation_has_the_same_sections_names_and_commands() {
     }
 }
 
+#[test]
+fn downloads_are_named_as_this_release_makes_them() {
+    for document in ["README.md", "README.zh-CN.md", "docs/install.md", "docs/install.zh-CN.md"] {
+        let text = read(document);
+        let begins_with_digit = |rest: &&str| rest.starts_with(|first: char| first.is_ascii_digit());
+        let versions = ["tbprov-", "tbprov_", "tbprov-contract-"]
+            .iter()
+            .flat_map(|name| text.split(name).skip(1).filter(begins_with_digit));
+        let versions: Vec<_> = versions.map(|rest| rest.get(..VERSION.len())).collect();
+        assert!(versions.len() >= 4, "{document}: {versions:?}");
+        assert!(versions.iter().all(|version| *version == Some(VERSION)), "{document}: {versions:?}");
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// How the name of a translation ends.
 const TRANSLATION: &str = ".zh-CN.md";
 
