@@ -14,8 +14,8 @@ type Tell = Box<dyn Fn(&Path) + Send + Sync>;
 static TELL: OnceLock<Tell> = OnceLock::new();
 static TOLD: Once = Once::new();
 
-/// Names who is told, once in the life of this process, of the first file that could not be synced in full, because
-/// its file system has no such call. Only the first one named counts.
+/// Names who is told, once in the life of this process, that the file system of a folder cannot sync in full. Only the
+/// first one named counts.
 pub fn on_weak_sync(tell: impl Fn(&Path) + Send + Sync + 'static) {
     let _ = TELL.set(Box::new(tell));
 }
@@ -43,8 +43,18 @@ fn in_full_or_plainly(
 
 fn tell(path: &Path) {
     if let Some(tell) = TELL.get() {
-        TOLD.call_once(|| tell(path));
+        TOLD.call_once(|| tell(folder_of(path)));
     }
+}
+
+/// The folder that a user knows, of a file that may have its name for a moment only: such names begin with a dot.
+fn folder_of(path: &Path) -> &Path {
+    let is_lasting = |folder: &&Path| {
+        let name = folder.file_name().map(|name| name.to_string_lossy());
+        name.is_none_or(|name| !name.starts_with('.'))
+    };
+    let folder = path.ancestors().skip(1).find(is_lasting).unwrap_or(path);
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// What Apple's file systems say to `F_FULLFSYNC`: SMB and NTFS ENOTSUP, WebDAV EINVAL, ZFS ENOTTY.
@@ -102,6 +112,20 @@ mod tests {
         }
         let (done, told) = synced(Ok(()), Err(Errno::IO.into()));
         assert!(done.is_ok() && !told);
+    }
+
+    #[test]
+    fn the_folder_is_told_and_not_a_name_that_is_gone_soon() {
+        for (path, folder) in [
+            ("devices/.new-x/key.pem", "devices"),
+            ("devices/x/.device.json.new", "devices/x"),
+            ("devices/x", "devices"),
+            ("key.pem", "."),
+            (".", "."),
+            ("/x", "/"),
+        ] {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder), "{path}");
+        }
     }
 
     #[test]
