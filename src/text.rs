@@ -77,6 +77,11 @@ pub fn native_path(path: &Path) -> Cow<'_, Path> {
     }
 }
 
+/// What stands between two commands, the second of which needs the first. Windows PowerShell has no `&&`.
+pub const fn between_commands(on_windows: bool) -> &'static str {
+    if on_windows { "; " } else { " && " }
+}
+
 /// After `\\?\` a `/` separates nothing.
 fn as_windows_writes(path: &str) -> String {
     if path.starts_with(r"\\?\") { path.to_owned() } else { path.replace('/', r"\") }

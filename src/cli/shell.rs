@@ -1,13 +1,13 @@
 //! Words as a shell takes them: every command that is shown can be pasted.
 //!
 //! On Unix the shell is sh (what holds for bash, zsh, dash and BusyBox alike). On Windows it is PowerShell; what stands in
-//! double quotes there is the same for cmd, and only a word with `"`, `$`, `` ` `` or `%` is PowerShell's alone. A word
-//! with `"` comes to a program unharmed from PowerShell 7.3 on, and an empty word after a blank too: so an empty value
-//! follows an equals sign.
+//! double quotes there is the same for cmd. Only a word with `"`, `$`, `` ` ``, `%` or a character that cannot be seen is
+//! PowerShell's alone. A word with `"` comes to a program unharmed from PowerShell 7.3 on, and an empty word after a blank
+//! too: so an empty value follows an equals sign.
 
 use std::path::Path;
 
-use tbprov::text::native_path;
+use tbprov::text::{between_commands, escaped, native_path};
 
 /// The kind of machine that somebody sits at: it decides the shell, and which programs there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +41,24 @@ impl Desk {
         if text.starts_with('-') { self.quoted(&format!("{here}{text}")) } else { self.quoted(&text) }
     }
 
-    /// One command, and another after it. Windows PowerShell has no `&&`.
+    /// The last words of a command: one that is no flag, also where it begins with a dash.
+    fn operand(self, text: &str) -> String {
+        let word = self.quoted(text);
+        if text.starts_with('-') { format!("-- {word}") } else { word }
+    }
+
+    /// What stands between two commands, the second of which needs the first.
     pub(super) const fn then(self) -> &'static str {
-        if matches!(self, Self::Windows) { "; " } else { " && " }
+        between_commands(matches!(self, Self::Windows))
+    }
+
+    /// A command that is given a variable.
+    pub(super) fn with_variable(self, name: &str, value: &str, command: &str) -> String {
+        match self {
+            // A bare word after an equals sign would be a command there.
+            Self::Windows => format!("$env:{name} = {}{}{command}", powershell_string(value), self.then()),
+            Self::MacOs | Self::Linux => format!("{name}={} {command}", for_sh(value)),
+        }
     }
 }
 
@@ -57,19 +72,9 @@ pub(super) fn quoted_path(path: &Path) -> String {
     Desk::HERE.quoted_path(path)
 }
 
-/// The last words of a command: one that is no flag, also where it begins with a dash.
+/// The last words of a command: one that is no flag, also where it begins with a dash, here.
 pub(super) fn operand(text: &str) -> String {
-    let word = quoted(text);
-    if text.starts_with('-') { format!("-- {word}") } else { word }
-}
-
-/// A command that is given a variable.
-pub(super) fn with_variable(name: &str, value: &str, command: &str) -> String {
-    let value = quoted(value);
-    match Desk::HERE {
-        Desk::Windows => format!("$env:{name} = {value}; {command}"),
-        Desk::MacOs | Desk::Linux => format!("{name}={value} {command}"),
-    }
+    Desk::HERE.operand(text)
 }
 
 /// The command of Windows that leaves the file or the folder of this word to the user who runs it, and to nobody else.
@@ -83,7 +88,7 @@ fn for_sh(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();
     }
-    if tbprov::text::escaped(text) != text {
+    if !is_visible(text) {
         return format!("\"$(printf %b '{}')\"", for_printf(text));
     }
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -94,8 +99,7 @@ fn for_sh(text: &str) -> String {
 fn for_printf(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     for character in text.chars() {
-        let shown = tbprov::text::escaped(character.encode_utf8(&mut [0; 4]));
-        if shown.starts_with(character) && !['\'', '\\'].contains(&character) {
+        if is_seen(character) && !['\'', '\\'].contains(&character) {
             written.push(character);
             continue;
         }
@@ -108,18 +112,47 @@ fn for_printf(text: &str) -> String {
 
 fn for_powershell(text: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "_-./\\:".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
+    // A bare word that begins with a dash is cut at its first dot.
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
         return text.to_owned();
     }
     // Typographic quotes end a word too; and a backslash at the end would escape the quote for the program.
-    if text.contains(['"', '$', '`', '%', '“', '”', '„']) || text.ends_with('\\') {
-        let mut word = "'".to_owned();
-        for character in text.chars() {
-            word.extend(std::iter::repeat_n(character, if "'‘’‚‛".contains(character) { 2 } else { 1 }));
-        }
-        return word + "'";
+    if text.contains(['"', '$', '`', '%', '“', '”', '„']) || text.ends_with('\\') || !is_visible(text) {
+        return powershell_string(text);
     }
     format!("\"{text}\"")
+}
+
+/// `text` as a string of PowerShell, in quotes. Every character of it can be seen.
+fn powershell_string(text: &str) -> String {
+    let mut string = String::with_capacity(text.len() + 2);
+    if is_visible(text) {
+        for character in text.chars() {
+            string.extend(std::iter::repeat_n(character, if "'‘’‚‛".contains(character) { 2 } else { 1 }));
+        }
+        return format!("'{string}'");
+    }
+    for character in text.chars() {
+        if !is_seen(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                string.push_str(&format!("$([char]0x{unit:04X})"));
+            }
+            continue;
+        }
+        if "\"“”„$`".contains(character) {
+            string.push('`');
+        }
+        string.push(character);
+    }
+    format!("\"{string}\"")
+}
+
+fn is_visible(text: &str) -> bool {
+    text.chars().all(is_seen)
+}
+
+fn is_seen(character: char) -> bool {
+    escaped(character.encode_utf8(&mut [0; 4])).starts_with(character)
 }
 
 #[cfg(test)]
@@ -174,8 +207,12 @@ mod tests {
     #[test]
     fn what_is_shown_is_visible_and_on_one_line() {
         for word in NASTY {
-            let shown = for_sh(word);
-            assert_eq!(tbprov::text::escaped(&shown), shown);
+            for desk in [Desk::Linux, Desk::Windows] {
+                let shown = [desk.quoted(word), desk.with_variable("X", word, "tbprov")];
+                for shown in shown {
+                    assert_eq!(escaped(&shown), shown);
+                }
+            }
         }
     }
 
@@ -198,15 +235,34 @@ mod tests {
             ("a b\\", "'a b\\'"),
             ("", "\"\""),
             ("%TEMP%", "'%TEMP%'"),
+            ("-x.pem", "\"-x.pem\""),
+            ("a\u{202e}b", "\"a$([char]0x202E)b\""),
+            ("it's\n\"$x`” '", "\"it's$([char]0x000A)`\"`$x```” '\""),
+            ("\u{e0041}", "\"$([char]0xDB40)$([char]0xDC41)\""),
         ] {
             assert_eq!(for_powershell(word), written);
         }
     }
 
     #[test]
+    fn the_value_of_a_variable_is_no_command() {
+        for (value, on_linux, on_windows) in [
+            ("x7", "X=x7 tbprov sim", "$env:X = 'x7'; tbprov sim"),
+            ("it's", r"X='it'\''s' tbprov sim", "$env:X = 'it''s'; tbprov sim"),
+            ("a’b", "X='a’b' tbprov sim", "$env:X = 'a’’b'; tbprov sim"),
+            ("a b", "X='a b' tbprov sim", "$env:X = 'a b'; tbprov sim"),
+            ("", "X='' tbprov sim", "$env:X = ''; tbprov sim"),
+        ] {
+            assert_eq!(Desk::Linux.with_variable("X", value, "tbprov sim"), on_linux);
+            assert_eq!(Desk::Windows.with_variable("X", value, "tbprov sim"), on_windows);
+        }
+    }
+
+    #[test]
     fn a_dash_at_the_beginning_makes_no_flag() {
-        assert_eq!(operand("-x"), "-- -x");
-        assert_eq!(operand("x"), "x");
+        assert_eq!(Desk::Linux.operand("-x"), "-- -x");
+        assert_eq!(Desk::Linux.operand("x"), "x");
+        assert_eq!(Desk::Windows.operand("-x.y"), "-- \"-x.y\"");
         assert_eq!(Desk::Linux.quoted_path(Path::new("-x.pem")), "./-x.pem");
         assert_eq!(Desk::Windows.quoted_path(Path::new("-x.pem")), r".\-x.pem");
     }

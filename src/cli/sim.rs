@@ -16,7 +16,7 @@ use self::show::observer;
 use super::context::Context;
 use super::secret_file::clap_secret;
 use super::server_args::clap_host;
-use super::shell::{quoted, quoted_path, with_variable};
+use super::shell::{Desk, quoted, quoted_path};
 use tbprov::error::Hint;
 use tbprov::files::{self, Access};
 use tbprov::identity::{Certificate, read_certificate_file};
@@ -370,7 +370,7 @@ impl fmt::Display for Ready {
                     "tbprov provision {at} --provision-key={} --server-cert {server} --device-name sensor-01",
                     quoted(key)
                 );
-                let command = with_variable("TBPROV_PROVISION_SECRET", secret, &command);
+                let command = Desk::HERE.with_variable("TBPROV_PROVISION_SECRET", secret, &command);
                 writeln!(formatter, "  {command}")?;
             }
             Registration::Chain { ca_cert, .. } => writeln!(

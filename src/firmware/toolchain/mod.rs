@@ -21,8 +21,7 @@ pub(super) use machine::linker_variable;
 use super::board::Board;
 use crate::error::{Error, ErrorCode, Hint, Result};
 
-/// Between two commands, the second of which needs the first: Windows PowerShell has no `&&`.
-const THEN: &str = if cfg!(windows) { "; " } else { " && " };
+const THEN: &str = crate::text::between_commands(cfg!(windows));
 
 /// The oldest compiler that the firmware can be built with.
 pub const OLDEST: (u32, u32) = (1, 95);
