@@ -39,7 +39,7 @@ const OF_ANOTHER_RELEASE: &str =
 fn of_system(error: &Error) -> Option<&'static str> {
     let is_of_file = matches!(error.code, ErrorCode::FileIo | ErrorCode::StoreIo | ErrorCode::ConfigInvalid);
     let error = limits::system_error(error).filter(|_| is_of_file)?;
-    desk_advice::of_system(Desk::HERE, error.kind()).or_else(|| limits::advice(error))
+    desk_advice::of_system(Desk::HERE, error).or_else(|| limits::advice(error))
 }
 
 fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {

@@ -1,6 +1,6 @@
 //! What helps on Windows and on macOS, where it is not what helps on Linux: other programs, another shell.
 
-use std::io::ErrorKind as Kind;
+use std::io;
 
 use super::shell::Desk;
 use tbprov::ErrorCode;
@@ -90,17 +90,28 @@ pub(super) const fn of_code(desk: Desk, code: ErrorCode) -> Option<&'static str>
     })
 }
 
+/// Another program has the file open, and lets nobody else: Rust has no kind for this error of Windows.
+const SHARING_VIOLATION: i32 = 32;
+
 /// What helps against what the system says about a file.
-pub(super) const fn of_system(desk: Desk, kind: Kind) -> Option<&'static str> {
-    Some(match (desk, kind) {
-        (Desk::Windows, Kind::StorageFull) => {
+pub(super) fn of_system(desk: Desk, error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    if desk != Desk::Windows {
+        return None;
+    }
+    Some(match error.kind() {
+        Kind::StorageFull => {
             "the disk is full: free some space ('Get-PSDrive' shows it), and run the same command again"
         }
-        (Desk::Windows, Kind::QuotaExceeded) => {
+        Kind::QuotaExceeded => {
             "your share of the disk is used up: free some space, and run the same command again"
         }
-        (Desk::Windows, Kind::PermissionDenied) => {
+        Kind::PermissionDenied => {
             "another program, such as a virus scanner, has the file open, or you are not allowed to do that ('icacls FILE' shows who is): run the same command again, or name another folder"
+        }
+        Kind::ReadOnlyFilesystem => "the disk is write-protected: name a folder on another one",
+        _ if error.raw_os_error() == Some(SHARING_VIOLATION) => {
+            "another program, such as a virus scanner, has the file open: close it, and run the same command again"
         }
         _ => return None,
     })
@@ -108,55 +119,142 @@ pub(super) const fn of_system(desk: Desk, kind: Kind) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use io::ErrorKind as Kind;
+
+    use super::super::advice;
     use super::*;
 
+    /// Every hint whose usual text has words of Unix, and the others that have another text somewhere.
     const HINTS: &[Hint] = &[
         Hint::PortPermission,
         Hint::MoreThreads,
         Hint::MoreDescriptors,
         Hint::OthersInStore,
         Hint::PrivateLedger,
+        Hint::SystemRoots,
         Hint::AttributesExample,
         Hint::TelemetryAfterEquals,
         Hint::AsciiHost,
     ];
 
-    /// Whether a text names a program, or writes a command, that only Unix has.
-    fn is_of_unix(text: &str) -> bool {
-        let words = [
-            "chmod",
-            "chown",
-            "sudo",
-            "apt",
-            "ulimit",
-            "ls -l",
-            "/dev/",
-            "python3 -c",
-            "timedatectl",
-            " && ",
-        ];
+    /// The same of what a system says about a file.
+    const KINDS: &[Kind] =
+        &[Kind::ReadOnlyFilesystem, Kind::StorageFull, Kind::QuotaExceeded, Kind::PermissionDenied];
+
+    /// Programs, files and notations that only Unix has.
+    const OF_UNIX: &[&str] = &[
+        "chmod",
+        "chown",
+        "sudo",
+        "usermod",
+        "dialout",
+        "apt ",
+        "apt-get",
+        "ulimit",
+        "umask",
+        "ls -l",
+        "'df'",
+        "'quota'",
+        "'date'",
+        "mount ",
+        "printf",
+        "export ",
+        "systemctl",
+        "timedatectl",
+        "python3 ",
+        "/dev/",
+        "$USER",
+        "$(",
+        " && ",
+        "='{",
+    ];
+
+    /// Of these, and of other words, what macOS has not.
+    const OF_LINUX: &[&str] = &["apt ", "apt-get", "usermod", "dialout", "uucp", "systemctl", "timedatectl"];
+
+    fn has_one_of(words: &[&str], text: &str) -> bool {
         words.iter().any(|word| text.contains(word))
+    }
+
+    /// What texts with one of `words` help against, in one function of a source: the last name after `prefix` before each.
+    fn beside(words: &[&str], source: &str, function: &str, prefix: &str) -> Vec<String> {
+        let body = &source[source.find(function).unwrap()..];
+        let (mut name, mut found) = (String::new(), Vec::new());
+        for line in body[..body.find("\n}").unwrap()].lines() {
+            if let Some((_, after)) = line.split_once(prefix) {
+                name = after.chars().take_while(|character| character.is_alphanumeric()).collect();
+            }
+            if line.find('"').is_some_and(|start| has_one_of(words, &line[start..])) {
+                found.push(name.clone());
+            }
+        }
+        found
+    }
+
+    /// The name of a variant.
+    fn named(variant: &impl std::fmt::Debug) -> String {
+        format!("{variant:?}").chars().take_while(|character| character.is_alphanumeric()).collect()
+    }
+
+    #[test]
+    fn what_has_words_of_one_system_has_others_elsewhere() {
+        let advice = include_str!("advice.rs");
+        let hints = |words| beside(words, advice, "fn special(", "Hint::");
+        let (of_unix, of_linux) = (hints(OF_UNIX), hints(OF_LINUX));
+        for known in ["PortPermission", "PrivateLedger", "AsciiHost"] {
+            assert!(of_unix.iter().any(|name| name == known), "{known} is not seen");
+        }
+        for name in of_unix {
+            assert!(HINTS.iter().any(|hint| named(hint) == name), "on_windows and HINTS need {name}");
+        }
+        for name in of_linux {
+            let hint = HINTS.iter().find(|hint| named(*hint) == name);
+            assert!(
+                hint.is_some_and(|hint| of_hint(Desk::MacOs, hint).is_some()),
+                "on_macos and HINTS need {name}"
+            );
+        }
+        let kinds = beside(OF_UNIX, include_str!("limits.rs"), "fn advice(", "Kind::");
+        assert!(kinds.iter().any(|name| name == "PermissionDenied"), "{kinds:?}");
+        for name in kinds {
+            assert!(KINDS.iter().any(|kind| named(kind) == name), "of_system and KINDS need {name}");
+        }
     }
 
     #[test]
     fn nobody_on_windows_is_told_of_programs_of_unix() {
         for hint in HINTS {
-            assert!(!is_of_unix(of_hint(Desk::Windows, hint).unwrap()), "{hint:?}");
+            let text = of_hint(Desk::Windows, hint).unwrap();
+            assert!(!has_one_of(OF_UNIX, text), "{hint:?}: {text}");
+        }
+        for kind in KINDS {
+            let text = of_system(Desk::Windows, &(*kind).into()).unwrap();
+            assert!(!has_one_of(OF_UNIX, text), "{kind:?}: {text}");
         }
         for code in ErrorCode::ALL {
-            let text = super::super::advice::general_at(Desk::Windows, *code);
-            assert!(!is_of_unix(text), "{}: {text}", code.as_str());
+            let text = advice::general_at(Desk::Windows, *code);
+            assert!(!has_one_of(OF_UNIX, text), "{}: {text}", code.as_str());
         }
     }
 
     #[test]
     fn nobody_on_macos_is_told_of_programs_of_linux() {
         for code in ErrorCode::ALL {
-            let text = super::super::advice::general_at(Desk::MacOs, *code);
-            for word in ["apt", "timedatectl", "dialout"] {
-                assert!(!text.contains(word), "{}: {text}", code.as_str());
-            }
+            let text = advice::general_at(Desk::MacOs, *code);
+            assert!(!has_one_of(OF_LINUX, text), "{}: {text}", code.as_str());
+        }
+        for text in HINTS.iter().filter_map(|hint| of_hint(Desk::MacOs, hint)) {
+            assert!(!has_one_of(OF_LINUX, text), "{text}");
         }
         assert!(of_hint(Desk::MacOs, &Hint::PortPermission).unwrap().contains("/dev/cu."));
+    }
+
+    #[test]
+    fn a_file_that_another_program_has_open_is_said_to_be_so() {
+        let shared = io::Error::from_raw_os_error(SHARING_VIOLATION);
+        for error in [&shared, &Kind::PermissionDenied.into()] {
+            assert!(of_system(Desk::Windows, error).unwrap().contains("another program"), "{error:?}");
+            assert_eq!(of_system(Desk::Linux, error), None);
+        }
     }
 }
