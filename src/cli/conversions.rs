@@ -34,9 +34,10 @@ pub(super) fn conversion(desk: Desk, kind: FileKind, path: Option<&Path>) -> Str
             };
             format!("an RSA or ECDSA key becomes PEM, in a copy: {copy}; its certificate has to be made for the same key")
         }
-        FileKind::PuttyKey => {
-            format!("puttygen {file} -O private-openssh -o key.pem writes an RSA or ECDSA key as PEM")
-        }
+        FileKind::PuttyKey => match desk {
+            Desk::Windows => format!("puttygen {file} opens a window: Conversions > Export OpenSSH key writes an RSA or ECDSA key as PEM"),
+            Desk::Linux | Desk::MacOs => format!("puttygen {file} -O private-openssh -o key.pem writes an RSA or ECDSA key as PEM"),
+        },
         FileKind::SshPublicKey | FileKind::PublicKey | FileKind::PublicKeyDer => {
             "a public key proves nothing: the private key is in another file, and a certificate has to be made for it".to_owned()
         }
@@ -150,6 +151,16 @@ mod tests {
             let command = conversion(Desk::Windows, kind, None);
             assert!(!command.contains("&&") && !command.contains("''"), "{command}");
             assert!(conversion(Desk::Linux, kind, None).contains(" && "));
+        }
+        // PuTTYgen takes flags on Unix alone.
+        for (desk, flags) in [(Desk::Windows, false), (Desk::Linux, true), (Desk::MacOs, true)] {
+            let command = conversion(desk, FileKind::PuttyKey, Some(Path::new("my.ppk")));
+            assert!(command.starts_with("puttygen my.ppk "), "{command}");
+            assert_eq!(
+                (command.contains(" -O "), command.contains(" > Export")),
+                (flags, !flags),
+                "{command}"
+            );
         }
     }
 }
