@@ -635,10 +635,11 @@ const fn usual(code: ErrorCode) -> &'static str {
     }
 }
 
-/// The C library of a static program asks DNS and the file of hosts, and loads no module that knows other names.
-const fn unresolved(is_static: bool) -> &'static str {
-    if is_static {
-        "check the spelling of the host and this machine's DNS; this tbprov is a static program, which asks DNS and /etc/hosts alone: a name that mDNS (.local), LDAP or another module of /etc/nsswitch.conf knows needs a line in /etc/hosts, or the tbprov of the .deb or the .rpm"
+/// The C library musl asks DNS and the file of hosts, and loads no module that knows other names, whether the program is
+/// static or not.
+const fn unresolved(has_musl: bool) -> &'static str {
+    if has_musl {
+        "check the spelling of the host and this machine's DNS; this tbprov has the C library musl, as each static one has, which asks DNS and /etc/hosts alone: a name that mDNS (.local), LDAP or another module of /etc/nsswitch.conf knows needs a line in /etc/hosts, or a tbprov with glibc, as in the .deb and the .rpm"
     } else {
         "check the spelling of the host and this machine's DNS"
     }
@@ -655,10 +656,11 @@ mod tests {
         }
     }
 
-    /// The release script runs a static program as well, and looks for this help.
+    /// The release script runs a program with musl as well, and looks for this help.
     #[test]
-    fn only_a_static_program_says_which_names_it_does_not_find() {
+    fn only_a_program_with_musl_says_which_names_it_does_not_find() {
         assert!(unresolved(true).contains("/etc/nsswitch.conf"));
+        assert!(!unresolved(true).contains("is a static"), "musl can be a library of its own");
         assert!(!unresolved(false).contains("nsswitch"));
         assert_eq!(general(ErrorCode::NetworkResolve), unresolved(cfg!(target_env = "musl")));
     }
