@@ -223,9 +223,9 @@ fn ledger(store: &Path, progress: &Progress) -> Arc<dyn Ledger> {
     Arc::new(Folders::told_to(store, progress.clone()))
 }
 
-/// Hears SIGINT, SIGTERM and SIGHUP from now on; on Windows Ctrl-C, Ctrl-Break, a closed window, a logoff and a
-/// shutdown. The first asks for a clean end, the second ends the process at once. On a thread of its own, for the other
-/// one may wait for a pipe that nobody writes to.
+/// Hears SIGINT, SIGTERM and SIGHUP from now on; on Windows Ctrl-C, Ctrl-Break and a closed window. The first asks for a
+/// clean end, the second ends the process at once. On a thread of its own, for the other one may wait for a pipe that
+/// nobody writes to.
 fn listen(interrupt: CancellationToken) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(limits::no_runtime)?;
@@ -289,7 +289,9 @@ fn hears_hangup(status: Option<&str>, on_terminal: bool) -> bool {
     ignored.map_or(on_terminal, |signals| signals & 1 == 0)
 }
 
-/// After the last three Windows ends the process in a few seconds. It may use them: tokio's handler does not return.
+/// After the last three Windows ends the process in a few seconds. It may use them: tokio's handler does not return. A
+/// logoff and a shutdown are told to services alone (Microsoft's page of `HandlerRoutine`): Windows ends interactive
+/// programs before.
 #[cfg(windows)]
 struct Signals {
     interrupt: tokio::signal::windows::CtrlC,
