@@ -132,7 +132,8 @@ pub fn link_or_copy(from: &Path, to: &Path, access: Access) -> Result<(), Failur
     done.map_err(cannot)
 }
 
-/// Removes a file. It may be missing already. Durable after [`sync_directory`].
+/// Removes a file. It may be missing already. Durable after [`sync_directory`]. On Windows this and the removal of a
+/// folder are tried again for a moment while another program blocks them.
 ///
 /// # Errors
 /// Where the system refuses it.
@@ -145,7 +146,8 @@ pub fn remove(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// If the system refuses it. Some of the content may then be removed already.
 pub fn remove_directory(path: &Path) -> Result<(), Failure> {
-    gone(path, fs::remove_dir_all(path))
+    // What is removed already is not there any more when it is tried again.
+    gone(path, patiently(|| fs::remove_dir_all(path)))
 }
 
 /// Removes a folder that is empty. It may be missing already.
@@ -153,7 +155,7 @@ pub fn remove_directory(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// Where it is not empty, and where the system refuses it.
 pub fn remove_empty_directory(path: &Path) -> Result<(), Failure> {
-    gone(path, fs::remove_dir(path))
+    gone(path, patiently(|| fs::remove_dir(path)))
 }
 
 fn gone(path: &Path, done: io::Result<()>) -> Result<(), Failure> {
@@ -203,6 +205,44 @@ mod tests {
         remove(&path).unwrap();
         remove_directory(&path).unwrap();
         remove_empty_directory(&path).unwrap();
+    }
+
+    /// Another program lets nobody else use what it has open: first a file, then a folder.
+    #[cfg(windows)]
+    #[test]
+    fn what_another_program_has_open_for_a_moment_is_removed() {
+        use std::os::windows::fs::OpenOptionsExt as _;
+        const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        type Remove = fn(&Path) -> Result<(), Failure>;
+        let removals: [(&str, Remove, &str); 3] = [
+            ("file", remove, "file"),
+            ("full", remove_directory, "full/file"),
+            ("empty", remove_empty_directory, "empty"),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        for (name, remove, open) in removals {
+            let open = folder.path().join(open);
+            if name == "empty" {
+                fs::create_dir(&open).unwrap();
+            } else {
+                fs::create_dir_all(open.parent().unwrap()).unwrap();
+                write_new(&open, b"x", Access::Owner).unwrap();
+            }
+            let held = fs::OpenOptions::new()
+                .read(true)
+                .share_mode(0)
+                .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
+                .open(&open)
+                .unwrap();
+            let holder = std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                drop(held);
+            });
+            let path = folder.path().join(name);
+            remove(&path).unwrap();
+            assert!(!path.exists(), "{name}");
+            holder.join().unwrap();
+        }
     }
 
     #[test]
