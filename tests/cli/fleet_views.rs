@@ -334,10 +334,10 @@ fn a_changed_history_is_told_and_nothing_connects() {
     ))
     .unwrap();
     drop(db);
-    let before = server.events().len();
+    let before = server.connections();
     let error = fleet(&sandbox, "verify --json").failed(5, "ledger/tampered");
     assert!(error["message"].as_str().unwrap().contains("'sensor-b'"), "{error}");
-    assert_eq!(server.events().len(), before);
+    assert_eq!(server.connections(), before);
     let shown = fleet(&sandbox, "show sensor-b --json").done();
     assert_eq!(shown["history_holds"], false);
     assert_eq!(fleet(&sandbox, "show sensor-a --json").done()["history_holds"], true);

@@ -103,7 +103,7 @@ fn a_chain_rotation_that_was_cut_is_finished_by_the_candidate_and_no_command_sho
             (&old.clone().into(), &"sent".into())
         );
         let server = broken(&sandbox, server, &[]);
-        let before = server.events().len();
+        let before = server.connections();
         let provision = format!("provision --json --device-name {NAME} {} {AUTHORITY}", server.flags());
         let pair = format!("--cert devices/{NAME}/cert.pem --key devices/{NAME}/key.pem");
         let lines = [
@@ -122,7 +122,7 @@ fn a_chain_rotation_that_was_cut_is_finished_by_the_candidate_and_no_command_sho
         }
         let looked = sandbox.run(&format!("doctor --json {NAME}"));
         assert!(looked.stdout.contains("rotate/unfinished"), "{looked:?}");
-        assert_eq!(server.events().len(), before, "nobody was asked");
+        assert_eq!(server.connections(), before, "nobody was asked");
         // Without the authority: its certificate is with the candidate.
         let again = rotate(&sandbox, NAME).done();
         assert_eq!(

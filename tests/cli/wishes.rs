@@ -263,7 +263,7 @@ fn requests(server: &Server) -> usize {
 fn a_certificate_of_another_device_is_told_and_no_second_name_is_asked_for() {
     let server = Server::presenting("san", |_| {});
     let sandbox = with_a_copy(&server);
-    let before = server.events().len();
+    let before = server.connections();
     let given = "--cert copy/cert.pem --key copy/key.pem --allow-readable-key";
     for flags in ["", "--no-verify-connect"] {
         let here = server.provision_as(&sandbox, "twin", &format!("{given} {flags}"));
@@ -271,7 +271,7 @@ fn a_certificate_of_another_device_is_told_and_no_second_name_is_asked_for() {
         assert!(here.message().contains("'again'"), "{here:?}");
     }
     // Nobody was asked.
-    assert_eq!(server.events().len(), before);
+    assert_eq!(server.connections(), before);
     assert!(!sandbox.path("devices/twin").exists());
     for flags in ["", "--no-verify-connect"] {
         let there = server.provision_as(&sandbox, "twin", &format!("{given} {flags} --store other"));

@@ -517,6 +517,12 @@ impl Server {
         self.events_in_time().into_iter().map(|(_, event)| event).collect()
     }
 
+    /// How many connections there were: who asks the server opens one. The end of an earlier one may be told at any time.
+    pub(crate) fn connections(&self) -> usize {
+        let opened = |event: &&Event| matches!(event, Event::ConnectionOpened { .. });
+        self.events().iter().filter(opened).count()
+    }
+
     /// Every event, and when it was told.
     pub(crate) fn events_in_time(&self) -> Vec<(SystemTime, Event)> {
         self.events.0.lock().unwrap().clone()
