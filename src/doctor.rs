@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use time::OffsetDateTime;
 
 use crate::clock;
-use crate::device::{DeviceId, State};
+use crate::device::State;
 use crate::dial::Dialer;
 use crate::error::{Error, ErrorCode, Result, Step};
 use crate::event::Progress;
@@ -27,6 +27,8 @@ pub enum Finding {
     Warning(String),
     /// A device that is not proved yet, and its state.
     Unfinished(String),
+    /// A device whose rotation is not finished; its name.
+    Rotating(String),
     /// It does not work, and why.
     Failed(Error),
     /// It is not there, and not everybody needs it.
@@ -194,31 +196,35 @@ pub async fn check_store(ledger: &dyn Ledger, mut tell: impl FnMut(Check)) {
         count => format!("{store} has {count} devices"),
     };
     tell(Check { name: "store", finding: Finding::Passed(summary) });
-    for (id, entry) in entries {
+    for (_, entry) in entries {
         let finding = match entry {
-            Ok(entry) => look_at(&id, &entry, ledger).await.unwrap_or_else(Finding::Failed),
+            Ok(entry) => look_at(&entry, ledger).await.unwrap_or_else(Finding::Failed),
             Err(error) => Finding::Failed(error),
         };
         tell(Check { name: "device", finding });
     }
 }
 
-async fn look_at(id: &DeviceId, entry: &Entry, ledger: &dyn Ledger) -> Result<Finding> {
+async fn look_at(entry: &Entry, ledger: &dyn Ledger) -> Result<Finding> {
     let credentials = ledger.key(entry, Which::Current).await?.open(&entry.place())?;
+    if let Some(name) = entry.rotation() {
+        return Ok(Finding::Rotating(name));
+    }
+    let name = entry.shown_name();
     let server_ends = ledger.trust(entry).await?.ends_soon(clock::now());
     let days = credentials.x509().map(|identity| days_left(&identity.leaf));
     let has_ended =
         credentials.x509().is_some_and(|identity| identity.leaf.validity.not_after < clock::now());
     Ok(match (entry.record.state(), days) {
-        _ if has_ended => Finding::Warning(format!("{id}: its certificate has expired")),
+        _ if has_ended => Finding::Warning(format!("{name}: its certificate has expired")),
         (_, Some(days)) if days < SOON.whole_days() => {
-            Finding::Warning(format!("{id}: its certificate expires in {days} days"))
+            Finding::Warning(format!("{name}: its certificate expires in {days} days"))
         }
         (State::Proved, _) if server_ends.is_some() => {
-            Finding::Warning(format!("{id}: {}", server_ends.unwrap_or_default()))
+            Finding::Warning(format!("{name}: {}", server_ends.unwrap_or_default()))
         }
-        (State::Proved, _) => Finding::Passed(format!("{id}: proved")),
-        (state, _) => Finding::Unfinished(format!("{id}: {}", state.as_str())),
+        (State::Proved, _) => Finding::Passed(format!("{name}: proved")),
+        (state, _) => Finding::Unfinished(format!("{name}: {}", state.as_str())),
     })
 }
 

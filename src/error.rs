@@ -273,6 +273,14 @@ error_codes! {
     Interrupted = "interrupted", Interrupted;
 }
 
+impl ErrorCode {
+    /// Whether the server said no to an identity: by CONNACK 5 (or 4), or up to ThingsBoard 3.4 by a TLS alert after the
+    /// certificate was presented.
+    pub const fn refuses_identity(self) -> bool {
+        matches!(self, Self::ServerNotAuthorized | Self::TlsClientCertificate)
+    }
+}
+
 /// How far a run had come: the last step begun when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -37,7 +37,10 @@ const OF_ANOTHER_RELEASE: &str =
 
 /// What helps by what the system says, where a file is what failed.
 fn of_system(error: &Error) -> Option<&'static str> {
-    let is_of_file = matches!(error.code, ErrorCode::FileIo | ErrorCode::StoreIo | ErrorCode::ConfigInvalid);
+    let is_of_file = matches!(
+        error.code,
+        ErrorCode::FileIo | ErrorCode::StoreIo | ErrorCode::LedgerIo | ErrorCode::ConfigInvalid
+    );
     let error = limits::system_error(error).filter(|_| is_of_file)?;
     desk_advice::of_system(Desk::HERE, error).or_else(|| limits::advice(error))
 }
@@ -306,10 +309,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::OnlyProvedBefore => {
             "this identity never was the device's; make a new one with 'tbprov rotate NAME', or delete it with 'tbprov rotate --discard NAME'"
         }
-        Hint::FinishRotation(name) => {
-            let name = operand(name);
-            return format!("finish it: tbprov rotate {name}; or give the new certificate up: tbprov rotate --roll-back {name}").into();
-        }
+        Hint::FinishRotation(name) => return to_finish_rotation(name),
         Hint::RegisterAgain(name) => {
             return format!(
                 "somebody changed the device's credentials at the server; to make the store's certificate the device's again: tbprov server register {}",
@@ -420,6 +420,15 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         }
     };
     text.into()
+}
+
+/// The ways out of a rotation that was cut short.
+pub(super) fn to_finish_rotation(device: &str) -> Cow<'static, str> {
+    let name = operand(device);
+    format!(
+        "finish it: tbprov rotate {name}; or give the new certificate up: tbprov rotate --roll-back {name}"
+    )
+    .into()
 }
 
 /// What helps in general, here.

@@ -1,5 +1,6 @@
 //! `tbprov doctor`
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -165,7 +166,7 @@ impl Report<'_> {
         if self.context.output.format() == Format::Human {
             let mark = match check.finding {
                 Finding::Passed(_) => Mark::Passed,
-                Finding::Warning(_) | Finding::Unfinished(_) => Mark::Warning,
+                Finding::Warning(_) | Finding::Unfinished(_) | Finding::Rotating(_) => Mark::Warning,
                 Finding::Failed(_) => Mark::Failed,
                 Finding::Absent(_) | Finding::Skipped | Finding::Unchecked(_) => Mark::Skipped,
             };
@@ -207,20 +208,22 @@ impl CheckResult {
             Finding::Unfinished(device) => {
                 ("warning", format!("{device}; run 'tbprov provision' again to finish it"))
             }
+            Finding::Rotating(device) => ("warning", format!("{device}: its rotation is not finished")),
             Finding::Failed(error) => ("failed", error.message.clone()),
             Finding::Absent(detail) | Finding::Unchecked(detail) => ("skipped", detail.clone()),
             Finding::Skipped => ("skipped", "not tried".to_owned()),
         };
-        let error = match &check.finding {
-            Finding::Failed(error) => Some(error),
-            _ => None,
+        let (error, help) = match &check.finding {
+            Finding::Failed(error) => (Some(error), Some(advice::help(error))),
+            Finding::Rotating(device) => (None, Some(advice::to_finish_rotation(device))),
+            _ => (None, None),
         };
         Self {
             check: check.name,
             outcome,
             detail,
             code: error.map(|error| error.code.as_str()),
-            help: error.map(|error| advice::help(error).into_owned()),
+            help: help.map(Cow::into_owned),
         }
     }
 }

@@ -140,6 +140,12 @@ pub(super) fn advice(error: &io::Error) -> Option<&'static str> {
         }
         Kind::IsADirectory => "it is a folder: name a file",
         Kind::NotADirectory => "a part of the path is a file, and no folder: check the path",
+        Kind::Unsupported => {
+            "this file system cannot do that: name a folder on another one, such as a local disk"
+        }
+        _ if is_of_hardware(error) => {
+            "the disk itself failed: save what is on it, and look at the system's log ('dmesg' shows it)"
+        }
         _ if is_loop(error) => "links point at each other: name the file itself",
         _ => return None,
     })
@@ -153,6 +159,17 @@ fn is_without_locks(error: &io::Error) -> bool {
 #[cfg(not(unix))]
 fn is_without_locks(_: &io::Error) -> bool {
     false
+}
+
+#[cfg(unix)]
+fn is_of_hardware(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// `ERROR_CRC` and `ERROR_IO_DEVICE`.
+#[cfg(not(unix))]
+fn is_of_hardware(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 1117))
 }
 
 #[cfg(unix)]
@@ -184,10 +201,12 @@ mod tests {
             (Errno::LOOP, "links"),
             (Errno::ISDIR, "folder"),
             (Errno::NOTDIR, "folder"),
+            (Errno::OPNOTSUPP, "file system"),
+            (Errno::IO, "disk itself"),
         ] {
             assert!(advice(&errno.into()).unwrap().contains(said), "{errno:?}");
         }
-        assert_eq!(advice(&Errno::IO.into()), None);
+        assert_eq!(advice(&Errno::BADF.into()), None);
     }
 
     #[test]

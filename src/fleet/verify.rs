@@ -221,7 +221,7 @@ impl Check<'_> {
     }
 
     fn learn_failure(&mut self, error: &Error) {
-        if is_refusal(error.code) {
+        if error.code.refuses_identity() {
             self.refused += 1;
             self.refused_devices += 1;
         } else if is_of_server(error.code) {
@@ -241,11 +241,6 @@ impl Check<'_> {
             self.verified.stopped = Some(Error::new(error.code, message).stamped(error.step()));
         }
     }
-}
-
-/// The server's word on one identity, which ThingsBoard counts.
-const fn is_refusal(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::ServerNotAuthorized | ErrorCode::TlsClientCertificate)
 }
 
 /// What would meet other devices too.

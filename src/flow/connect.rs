@@ -46,7 +46,7 @@ pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
     if proves || plan.telemetry.is_none() {
         let proof = async {
             let connected = run.prover.connect(&plan.credentials, !proves, run.progress).await;
-            connected.map_err(|unproved| unproved.error)
+            connected.map_err(|unproved| explained(unproved.error, plan))
         };
         reached.tls_version = run.stamped(proof).await?.tls_version;
     }
@@ -56,11 +56,19 @@ pub async fn connect(plan: &ConnectPlan, run: Run<'_>) -> Result<Reached> {
     if let Some(telemetry) = &plan.telemetry {
         let report = telemetry::run(dialer, &plan.credentials, telemetry, run.stop_telemetry, run.progress)
             .await
-            .map_err(|error| error.stamped(run.progress.step()))?;
+            .map_err(|error| explained(error, plan).stamped(run.progress.step()))?;
         reached.tls_version = report.tls_version;
         reached.telemetry = Some(report);
     }
     Ok(reached)
+}
+
+/// A server that was told of a device's new certificate refuses the old one.
+fn explained(error: Error, plan: &ConnectPlan) -> Error {
+    match plan.device.as_ref().and_then(Entry::rotation) {
+        Some(name) if error.code.refuses_identity() => error.hint(Hint::FinishRotation(name)),
+        _ => error,
+    }
 }
 
 /// Whether a rotation that is not finished lets the identity connect; none begins until the connection ends.

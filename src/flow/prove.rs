@@ -240,8 +240,7 @@ async fn open(dialer: &Dialer, credentials: &Credentials, progress: &Progress) -
     Session::open(dialer, &Login::Device(credentials), progress).await.map_err(|error| {
         let connected = match error.code {
             ErrorCode::VerifyNotAsked => Connected::NotAsked,
-            // CONNACK 5 (or 4), or up to ThingsBoard 3.4 a TLS alert after the certificate was presented.
-            ErrorCode::ServerNotAuthorized | ErrorCode::TlsClientCertificate => Connected::Refused,
+            code if code.refuses_identity() => Connected::Refused,
             _ => Connected::Unclear,
         };
         Unproved { connected, error }

@@ -325,6 +325,11 @@ pub async fn wait_for(ledger: &dyn Ledger, subject: Subject<'_>, progress: &Prog
         match ledger.lease(subject).await {
             Err(error) if error.code == ErrorCode::StoreLocked && Instant::now() < deadline => {
                 if !told {
+                    progress.warn(format!(
+                        "{}: waiting for its end, for {} s at most",
+                        error.message,
+                        PATIENCE.as_secs()
+                    ));
                     let what = format!("waiting: {}", error.message);
                     progress.event(&Event::Started { step: Step::Stage, what });
                     told = true;

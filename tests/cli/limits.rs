@@ -65,6 +65,8 @@ const FAILING: &[(&str, &str, &str, &str)] = &[
     ("mkdir", "ENAMETOOLONG", "certs gen --name d --out new", "too long"),
     ("mkdir", "EACCES", "certs gen --name d --out new", "allowed"),
     ("mkdir", "ELOOP", "certs gen --name d --out new", "links"),
+    ("mkdir", "EIO", "certs gen --name d --out new", "disk itself"),
+    ("mkdir", "EOPNOTSUPP", "certs gen --name d --out new", "file system"),
 ];
 
 #[test]
@@ -81,6 +83,19 @@ fn help_is_by_what_the_system_says() {
     }
     let ran = sandbox.run(&format!("certs gen --name d --out {} --json", "x".repeat(300)));
     assert!(ran.help().contains("too long"), "{ran:?}");
+}
+
+/// SQLite reads a ledger for which it has no room beside it, and says of a change only that it cannot be made.
+#[test]
+fn a_ledger_on_a_full_disk_is_not_called_read_only() {
+    let sandbox = Sandbox::trusting("san");
+    sandbox.write("fleet.csv", "name\nd\n");
+    sandbox.run("fleet import fleet.csv --ledger fleet.db --json").done();
+    let line = "fleet retry --all --ledger fleet.db --json";
+    let Some(ran) = failing(&sandbox, "pwrite64", "ENOSPC", line) else { return };
+    assert_eq!(ran.brief(), "5 ledger/io ledger", "{ran:?}");
+    let message = ran.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("full") && ran.help().contains("free space"), "{ran:?}");
 }
 
 #[test]

@@ -227,6 +227,13 @@ fn by_hand_the_certificate_is_shown_and_waits_until_the_server_has_it() {
     let server = pasted(server, &shown.to_pem());
     let refused = sandbox.run("connect --json");
     assert_eq!(refused.failure().0, 1, "{refused:?}");
+    let way_out = format!("finish it: tbprov rotate {NAME}; or give the new certificate up:");
+    assert!(refused.help().starts_with(&way_out), "{refused:?}");
+    let doctor = sandbox.run("doctor --json").json();
+    let device =
+        doctor["checks"].as_array().unwrap().iter().find(|check| check["check"] == "device").unwrap();
+    assert_eq!((&device["outcome"], &doctor["healthy"]), (&"warning".into(), &true.into()));
+    assert!(device["help"].as_str().unwrap().starts_with(&way_out), "{device}");
     assert!(rotate(&sandbox, &format!("{NAME} --wait 5s")).outcome() == "rotated");
     assert_eq!(sandbox.record()["previous"]["credentials_id"], old);
     assert_current(&sandbox, &server);
@@ -283,7 +290,9 @@ fn the_certificate_before_the_current_one_is_refused_too_while_a_rotation_is_not
     }
     assert_eq!(rotate(&sandbox, AUTHORITY).outcome(), "rotated");
     let server = broken(&sandbox, server, &["no-connack"]);
-    rotate(&sandbox, &format!("{AUTHORITY} --timeout 1s --wait 0s")).failure();
+    let failed = rotate(&sandbox, &format!("{AUTHORITY} --timeout 1s --wait 0s"));
+    failed.failure();
+    assert!(failed.stderr.contains("not finished") && failed.stderr.contains("same command"), "{failed:?}");
     sandbox.write("devices/broken/device.json", "{}");
     let pair = format!("--cert old-cert.pem --key old-key.pem {}", server.flags());
     for command in ["connect", "devices add other", "provision --device-name other"] {

@@ -99,8 +99,8 @@ async fn no_identity_is_ever_deleted() {
 
 /// Killed after the record was renamed, and before the second, or the first, of the two files was.
 #[tokio::test]
-async fn a_kill_after_the_commit_is_put_right_by_the_next_lease() {
-    for renamed in [0, 1] {
+async fn a_kill_after_the_commit_is_put_right_by_the_next_look_at_the_device() {
+    for (renamed, look) in [(0, Look::Find), (1, Look::Find), (0, Look::List), (1, Look::Lease)] {
         let mut device = Rotated::new().await;
         let (old, new) = (device.files(1), device.files(2));
         for (file, content) in [("key.pem", &old.1), ("cert.pem", &old.0)].into_iter().skip(renamed) {
@@ -108,14 +108,43 @@ async fn a_kill_after_the_commit_is_put_right_by_the_next_lease() {
             std::fs::remove_file(device.place.path("sensor").join(file)).unwrap();
             device.place.write(&format!("sensor/{file}"), content);
         }
-        // tbprov reads what the record names, whatever lies beside it.
+        // tbprov reads what the record names, whatever lies beside it. Another one that has the device puts it right.
         let entry = device.ledger.find(SENSOR).await.unwrap().unwrap();
         assert_eq!(held(&*device.ledger, &entry, Which::Current).await, device.samples[2].id());
         assert_ne!(device.shown(), new);
-        device.visit().await;
+        device.lease = None;
+        match look {
+            Look::Find => assert!(device.ledger.find(SENSOR).await.unwrap().is_some()),
+            Look::List => assert_eq!(device.ledger.list().await.unwrap().len(), 1),
+            Look::Lease => device.visit().await,
+        }
         assert_eq!(device.shown(), new);
         assert_eq!((device.files(1), device.files(2)), (old, new));
     }
+}
+
+/// How a later run comes to a device.
+enum Look {
+    Find,
+    List,
+    Lease,
+}
+
+/// Killed while the candidate of an earlier rotation was written: no server was told of it.
+#[tokio::test]
+async fn keys_that_a_killed_rotation_left_go_with_the_next_one() {
+    let mut device = Rotated::new().await;
+    for left in [".new-0123456789ab/key.pem", ".new-ba9876543210/credentials.json"] {
+        let left = format!("sensor/identities/{left}");
+        std::fs::create_dir_all(device.place.path(&left).parent().unwrap()).unwrap();
+        device.place.write(&left, "half of");
+    }
+    device.rotate().await;
+    // What a server gives may be given once.
+    let mut names: Vec<_> = device.samples.iter().map(|sample| sample.id()[..12].to_owned()).collect();
+    names.push(".new-ba9876543210".to_owned());
+    names.sort();
+    assert_eq!(device.place.names("sensor/identities"), names);
 }
 
 /// Killed while a candidate, or the current identity before it, was written.

@@ -3,7 +3,7 @@
 use super::super::next::Switch;
 use super::super::run::Run;
 use super::tell::return_to_current;
-use super::turn::{Turn, is_refusal, make_forget};
+use super::turn::{Turn, make_forget};
 use super::{Awaited, RotateOutcome, RotatePlan, Rotated, check, take, x509};
 use crate::device::State;
 use crate::error::{Error, ErrorCode, Hint, Result, Step};
@@ -76,7 +76,7 @@ async fn give_up(plan: &RotatePlan, run: Run<'_>, lease: &Lease, entry: Entry) -
     let proved = run.prover.connect(&credentials, switch == Switch::Account, run.progress).await;
     let proof = match proved {
         Ok(proof) => proof,
-        Err(unproved) if switch == Switch::ByHand && is_refusal(&unproved.error) => {
+        Err(unproved) if switch == Switch::ByHand && unproved.error.code.refuses_identity() => {
             // As far as is known, the server has the candidate.
             make_forget(run, &x509(run, &entry, Which::Candidate).await?).await;
             return Ok(not_given_back(run, entry, &current));

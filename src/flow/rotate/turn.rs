@@ -224,7 +224,7 @@ impl<'a> Turn<'a> {
 
     /// Waits until it is time to try again; not when there is no time left.
     async fn wait(&mut self) -> bool {
-        if self.unproved.as_ref().is_some_and(is_refusal) {
+        if self.unproved.as_ref().is_some_and(|error| error.code.refuses_identity()) {
             make_forget(self.run, &self.current).await;
         }
         if self.patience.is_zero() || Instant::now() >= self.deadline {
@@ -242,7 +242,7 @@ impl<'a> Turn<'a> {
     fn waiting(mut self) -> Result<Rotated> {
         let name = self.entry.shown_name().to_owned();
         match self.unproved.take() {
-            Some(error) if !is_refusal(&error) => {
+            Some(error) if !error.code.refuses_identity() => {
                 return Err(error.hint(Hint::PasteCertificate(name)));
             }
             Some(error) if self.plan.patience.is_some() => {
@@ -294,6 +294,12 @@ impl<'a> Turn<'a> {
     }
 
     fn failure(&mut self, why: Failed) -> Error {
+        if self.state != State::Staged && !matches!(why, Failed::Undone | Failed::NotUndone) {
+            self.run.progress.warn(format!(
+                "the rotation of '{}' is not finished: its old and its new certificate are kept, and the same command goes on with it",
+                self.entry.shown_name()
+            ));
+        }
         let bug = || Error::new(ErrorCode::Bug, "a rotation failed for no reason");
         let unproved = self.unproved.take();
         match why {
@@ -306,7 +312,7 @@ impl<'a> Turn<'a> {
     }
 
     fn undone(&self, error: Error) -> Error {
-        let code = if is_refusal(&error) { ErrorCode::VerifyRefused } else { error.code };
+        let code = if error.code.refuses_identity() { ErrorCode::VerifyRefused } else { error.code };
         let message = format!(
             "the server was told of the new certificate and does not accept it at connect ({}); the old one was put back, and is proved",
             error.message
@@ -315,7 +321,7 @@ impl<'a> Turn<'a> {
     }
 
     fn not_undone(&mut self, error: Error) -> Error {
-        let code = if is_refusal(&error) { ErrorCode::VerifyRefused } else { error.code };
+        let code = if error.code.refuses_identity() { ErrorCode::VerifyRefused } else { error.code };
         let put_back = self.not_put_back.take().map(|error| error.message).unwrap_or_default();
         let message = format!(
             "the server was told of the new certificate ({}), which did not connect: {}; the old one ({}) is not proved again: {put_back}; the store has both",
@@ -333,9 +339,4 @@ impl<'a> Turn<'a> {
 pub(super) async fn make_forget(run: Run<'_>, known: &X509Identity) {
     let known = Credentials::X509(known.clone());
     let _ = run.prover.connect(&known, true, &run.progress.unheard()).await;
-}
-
-/// Whether the server said no to a certificate.
-pub(super) const fn is_refusal(error: &Error) -> bool {
-    matches!(error.code, ErrorCode::ServerNotAuthorized | ErrorCode::TlsClientCertificate)
 }

@@ -258,6 +258,7 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
         };
     }
     files::create_directory(&identities).map_err(Failure::in_store)?;
+    delete_unfinished(&identities, name)?;
     // Under the lock, what a killed run left: no record names it. It may be all that there is of these credentials.
     let beside = identities.join(format!("{UNFINISHED}{name}"));
     if !content.is_in(&beside) {
@@ -266,6 +267,20 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
     }
     files::rename(&beside, &place).map_err(Failure::in_store)?;
     files::sync_directory(&identities).map_err(Failure::in_store)
+}
+
+/// Deletes what killed runs had begun to write, but for the identity `name` and for what a server may have given once.
+/// Under the lock: no server was told of them.
+fn delete_unfinished(identities: &Path, name: &str) -> Result<()> {
+    for entry in std::fs::read_dir(identities).into_iter().flatten().flatten() {
+        let (folder, place) = (entry.file_name(), entry.path());
+        let unfinished = folder.to_str().and_then(|folder| folder.strip_prefix(UNFINISHED));
+        let is_other = unfinished.is_some_and(|other| is_place(other) && other != name);
+        if is_other && !super::root::exists(&place.join(CREDENTIALS))? {
+            files::remove_directory(&place).map_err(Failure::in_store)?;
+        }
+    }
+    Ok(())
 }
 
 /// The folders of identities that the record does not name.
@@ -311,30 +326,62 @@ pub(super) fn left_behind(directory: &Path, record: &Record, progress: &Progress
     Ok(None)
 }
 
-/// Puts the current identity of a rotated device where other programs look for it. Between the two renames they may
-/// meet files that do not fit, until the next lease of the device; tbprov reads what the record names.
-pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
-    let Some(name) = &record.identity_name else { return Ok(()) };
+/// A file for other programs that is not of the current identity.
+enum Stale {
+    Other {
+        kept: PathBuf,
+        shown: PathBuf,
+        access: Access,
+    },
+    /// The two identities are of different kinds. What was shown stays in its own place.
+    TooMany {
+        shown: PathBuf,
+    },
+}
+
+/// The files that show another identity of a rotated device than the current one: what was killed between two renames
+/// leaves them. One whose own place cannot be read is not among them.
+fn stale(directory: &Path, record: &Record) -> Result<Vec<Stale>> {
+    let mut stale = Vec::new();
+    let Some(name) = &record.identity_name else { return Ok(stale) };
     let place = directory.join(IDENTITIES).join(name);
     let previous = record.previous.as_ref().map(|named| directory.join(IDENTITIES).join(&named.name));
     for (file, access) in
         [(KEY, Access::Owner), (CERTIFICATE, Access::Everybody), (CREDENTIALS, Access::Owner)]
     {
-        let (from, to) = (place.join(file), directory.join(file));
-        if super::root::exists(&from)? {
-            if !is_same(&from, &to) {
-                files::link_or_copy(&from, &to, access).map_err(Failure::in_store)?;
+        let (kept, shown) = (place.join(file), directory.join(file));
+        if super::root::exists(&kept)? {
+            if is_same(&kept, &shown) == Some(false) {
+                stale.push(Stale::Other { kept, shown, access });
             }
-        } else if previous.as_ref().is_some_and(|previous| is_same(&previous.join(file), &to)) {
-            // The two are of different kinds. What was shown stays in its own place.
-            files::remove(&to).map_err(Failure::in_store)?;
+        } else if previous.as_ref().and_then(|previous| is_same(&previous.join(file), &shown)) == Some(true) {
+            stale.push(Stale::TooMany { shown });
         }
+    }
+    Ok(stale)
+}
+
+/// Whether other programs find the current identity.
+pub(super) fn shows_current(directory: &Path, record: &Record) -> bool {
+    stale(directory, record).is_ok_and(|stale| stale.is_empty())
+}
+
+/// Puts the current identity of a rotated device where other programs look for it. Between the two renames they may
+/// meet files that do not fit, until the device is looked at again; tbprov reads what the record names.
+pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
+    for stale in stale(directory, record)? {
+        let done = match stale {
+            Stale::Other { kept, shown, access } => files::link_or_copy(&kept, &shown, access),
+            Stale::TooMany { shown } => files::remove(&shown),
+        };
+        done.map_err(Failure::in_store)?;
     }
     Ok(())
 }
 
-fn is_same(from: &Path, to: &Path) -> bool {
-    files::read(from, LARGEST_FILE).map(Zeroizing::new).is_ok_and(|content| holds(to, &content))
+/// Whether the file at `other` has the content of the one at `path`; not known where that cannot be read.
+fn is_same(path: &Path, other: &Path) -> Option<bool> {
+    files::read(path, LARGEST_FILE).map(Zeroizing::new).ok().map(|content| holds(other, &content))
 }
 
 /// Whether the file at `path` has this content.

@@ -110,7 +110,11 @@ impl Ledger for Folders {
         match subject {
             Subject::Named(name) => {
                 let name = name.trim().to_owned();
-                self.run(move |root| root.find_named(&name)).await
+                self.run(move |root| {
+                    let found = root.find_named(&name)?;
+                    Ok(found.inspect(|entry| root.mend(entry)))
+                })
+                .await
             }
             Subject::Unnamed(slot) => {
                 let slot = slot.clone();

@@ -81,6 +81,23 @@ impl Root {
         Ok(Locks(own, place))
     }
 
+    /// Puts the files for other programs right, where a run was killed before it did. Nothing while another tbprov has
+    /// the device: it does so itself.
+    pub(super) fn mend(&self, entry: &Entry) {
+        if device::shows_current(&self.directory(entry), &entry.record) {
+            return;
+        }
+        match self.hold_named(entry.shown_name()) {
+            Err(error) if error.code != ErrorCode::StoreLocked => self.progress.warn(format!(
+                "the key and the certificate for other programs in {} are not those that '{}' has now: {}",
+                entry.place(),
+                entry.shown_name(),
+                error.message
+            )),
+            _ => {}
+        }
+    }
+
     pub(super) fn hold_unnamed(&self, slot: &Slot) -> Result<Locks> {
         let place = self.lock(&unfinished::lock_name(slot), "(unnamed)")?;
         let folder = unfinished::find(&self.path, slot)?;
@@ -203,7 +220,7 @@ impl Root {
         }
         folders.sort();
         let open = |folder: String| {
-            let entry = self.open(&folder).and_then(in_its_own_folder);
+            let entry = self.open(&folder).and_then(in_its_own_folder).inspect(|entry| self.mend(entry));
             (DeviceId::new(one_line(&folder, usize::MAX)), entry)
         };
         Ok(folders.into_iter().map(open).collect())

@@ -101,7 +101,7 @@ impl Sqlite {
         let path = place.path().to_owned();
         let writer = match place.writing()? {
             Some(db) => Writer::start(db, session::Runs::new(&path, lease), path.clone())?,
-            None => Writer::refusing(path.clone()),
+            None => Writer::refusing(path.clone(), place.is_full),
         };
         Ok(Self(Arc::new(Core { path, place, writer, readers: Mutex::default(), claims: Mutex::default() })))
     }

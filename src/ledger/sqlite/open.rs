@@ -39,6 +39,8 @@ const STATEMENTS: usize = 96;
 pub(super) struct Place {
     path: PathBuf,
     how: How,
+    /// Whether it can only be read because the disk has no room for what SQLite keeps beside it.
+    pub(super) is_full: bool,
     /// How long another program may hold it.
     pub(super) patience: Duration,
 }
@@ -57,8 +59,8 @@ impl Place {
         let known = look(path)?;
         check_header(path, known.len())?;
         check_place(path, &known, progress)?;
-        let (db, how) = first_way(path)?;
-        let place = Self { path: path.to_owned(), how, patience: PATIENCE };
+        let Way { db, how, is_full } = first_way(path)?;
+        let place = Self { path: path.to_owned(), how, is_full, patience: PATIENCE };
         schema::upgrade(&db, path, how == How::Writing, schema::STEPS, progress)?;
         check_pages(&db, known.len()).map_err(|failed| failed.told(path))?;
         Ok(place)
@@ -237,9 +239,16 @@ fn check_place(path: &Path, known: &Metadata, progress: &Progress) -> Result<()>
     Err(Error::new(ErrorCode::StoreReadableKey, message).hint(Hint::PrivateLedger))
 }
 
+/// A ledger that was opened.
+struct Way {
+    db: Connection,
+    how: How,
+    is_full: bool,
+}
+
 /// Opens the file in the first way that works: to write, to read, to read without locks.
-fn first_way(path: &Path) -> Result<(Connection, How)> {
-    let mut failed = None;
+fn first_way(path: &Path) -> Result<Way> {
+    let mut failed: Option<rusqlite::Error> = None;
     for how in [How::Writing, How::Reading, How::ReadingOnlyThis] {
         if how == How::ReadingOnlyThis && has_changes_beside(path) {
             continue;
@@ -247,7 +256,7 @@ fn first_way(path: &Path) -> Result<(Connection, How)> {
         match open(path, how).and_then(|db| Ok((is_writable(&db)?, db))) {
             Ok((is_writable, db)) => {
                 let how = if how == How::Writing && !is_writable { How::Reading } else { how };
-                return Ok((db, how));
+                return Ok(Way { db, how, is_full: failed.as_ref().is_some_and(is_of_room) });
             }
             Err(Failed::Sql(error)) if is_of_rights(&error) => failed = Some(error),
             Err(other) => return Err(other.told(path)),
@@ -264,6 +273,11 @@ fn is_of_rights(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied | Code::SystemIoFailure)
     )
+}
+
+/// Whether the file by which processes share a ledger could not become longer.
+fn is_of_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Reads a little, because SQLite opens nothing before; tells whether the file can be written.

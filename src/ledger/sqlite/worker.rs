@@ -86,6 +86,8 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
     id: Option<ThreadId>,
     path: PathBuf,
+    /// Why there is no thread, if the disk is why.
+    is_full: bool,
 }
 
 impl Writer {
@@ -97,12 +99,18 @@ impl Writer {
         let thread = thread.map_err(|error| {
             Error::new(ErrorCode::LedgerIo, "the system gave no thread for the ledger").source(error)
         })?;
-        Ok(Self { jobs: Some(jobs), id: Some(thread.thread().id()), thread: Some(thread), path })
+        Ok(Self {
+            jobs: Some(jobs),
+            id: Some(thread.thread().id()),
+            thread: Some(thread),
+            path,
+            is_full: false,
+        })
     }
 
-    /// One that refuses every change, because the ledger can only be read.
-    pub(super) const fn refusing(path: PathBuf) -> Self {
-        Self { jobs: None, thread: None, id: None, path }
+    /// One that refuses every change, because the ledger can only be read; `is_full` where its disk has no room.
+    pub(super) const fn refusing(path: PathBuf, is_full: bool) -> Self {
+        Self { jobs: None, thread: None, id: None, path, is_full }
     }
 
     fn is_this_thread(&self) -> bool {
@@ -146,7 +154,8 @@ impl Writer {
         is_large: bool,
     ) -> Result<oneshot::Receiver<Result<T>>> {
         let Some(jobs) = &self.jobs else {
-            return Err(Failed::Sql(read_only()).told(&self.path));
+            let why = if self.is_full { full() } else { read_only() };
+            return Err(Failed::Sql(why).told(&self.path));
         };
         let (sender, answer) = oneshot::channel();
         let path = self.path.clone();
