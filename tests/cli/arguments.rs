@@ -247,3 +247,17 @@ fn empty_values_are_refused() {
         assert!(ran.message().contains(said), "{ran:?}");
     }
 }
+
+#[test]
+fn completions_offer_the_words_that_a_value_can_be() {
+    let script = Sandbox::new().run("completions bash").stdout;
+    for words in [
+        "ec-p256 ec-p384 ed25519 rsa-2048 rsa-3072 rsa-4096",
+        "esp32 esp32c2 esp32c3 esp32c6 esp32h2 esp32s3",
+        "x509 access-token mqtt-basic",
+        "3.2 3.4 3.6 3.8 4.0 4.3",
+    ] {
+        assert!(script.contains(&format!("-W \"{words}\"")), "{words}");
+    }
+    assert!(script.contains(" drop-before-tls ") && script.contains(" rate-limit= "));
+}
