@@ -158,6 +158,8 @@ pub(super) fn explained(error: Error) -> Error {
     let is_of_name = matches!(
         error.code,
         ErrorCode::FileNotFound
+            // Windows has no names with quotes, and says so.
+            | ErrorCode::FileIo
             | ErrorCode::ConfigInvalid
             | ErrorCode::NetworkResolve
             | ErrorCode::StoreNotFound

@@ -243,6 +243,8 @@ async fn a_killed_simulator_leaves_its_devices_and_an_old_state_file_is_read() {
         {"name":"old","credentials":{"type":"access-token","token":"T"},"gateway":false,"provisioned":true}]}"#;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
     file.write_all(old.as_bytes()).unwrap();
+    // Wine renames over no file that is open, as Windows before 10.
+    drop(file);
     let fixture = start(|config| config.state = Some(path.clone())).await;
     for name in ["first", "second"] {
         assert_eq!(fixture.ask(&x509_request(name, &new_identity())).await["status"], "SUCCESS");
@@ -256,8 +258,9 @@ async fn a_killed_simulator_leaves_its_devices_and_an_old_state_file_is_read() {
     assert!(begins[0].starts_with(r#"{"schema":"tbprov-sim/3"#), "{}", begins[0]);
 
     // A kill in the middle of the last line.
-    file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(u64::try_from(lines.len()).unwrap() - 40).unwrap();
+    drop(file);
     let fixture = start(|config| config.state = Some(path.clone())).await;
     let names: Vec<_> = fixture.simulator.devices().into_iter().map(|device| device.name).collect();
     assert_eq!(names, ["first", "old"]);
