@@ -176,6 +176,7 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::KeyElsewhere => {
             "let the device itself connect, or use a device whose key is a file of the store"
         }
+        Hint::MakeFolder => "make the folder, or check the path",
         Hint::MakeAuthority => "make an authority with 'tbprov certs ca'",
         Hint::NameConfig => {
             "tbprov found this file itself, so it may not do that. Read it. If you trust it, add --config tbprov.toml"

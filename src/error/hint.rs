@@ -116,6 +116,8 @@ pub enum Hint {
     KeyElsewhere,
     /// The certificate may not sign others.
     MakeAuthority,
+    /// The folder of a file is not there.
+    MakeFolder,
     /// A file that nobody named has to be named, or to be this user's own.
     NameConfig,
     /// A certificate has to name its hosts in another way.

@@ -97,6 +97,14 @@ impl DeviceCredentials {
         }
     }
 
+    /// What they are, for messages; no secret is in it.
+    pub fn in_words(&self) -> String {
+        match self.credentials_id() {
+            Some(id) => format!("the certificate {id}"),
+            None => format!("credentials of type {}", self.credentials_type()),
+        }
+    }
+
     fn text(&self, member: &str) -> &str {
         self.raw.get(member).and_then(Value::as_str).unwrap_or_default()
     }
@@ -222,9 +230,10 @@ impl Account {
 
     fn not_stored(&self, saved: &DeviceCredentials, wanted: &str) -> Error {
         let message = format!(
-            "{} has other credentials for '{}' than it was given: {saved:?} instead of {wanted}",
+            "{} has other credentials for '{}' than it was given: {} instead of {wanted}",
             self.url(),
-            saved.device
+            saved.device,
+            saved.in_words()
         );
         Error::new(ErrorCode::VerifyNotStored, message)
     }

@@ -170,3 +170,12 @@ fn a_store_is_imported_only_where_a_flag_names_it() {
     assert_eq!(ran.failure().1, "usage/missing-value");
     assert_eq!(counts(import(&sandbox, "--count 1 --name a{}")), [1, 0, 0]);
 }
+
+#[test]
+fn no_folder_is_made_for_a_ledger() {
+    let sandbox = Sandbox::new();
+    sandbox.write("fleet.csv", "name\nd\n");
+    let ran = sandbox.run("fleet import fleet.csv --ledger flet/fleet.db --json");
+    assert_eq!(ran.brief(), "5 ledger/io ledger");
+    assert!(ran.help().starts_with("make the folder") && !sandbox.path("flet").exists(), "{ran:?}");
+}

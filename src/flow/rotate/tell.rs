@@ -131,12 +131,12 @@ async fn look(account: &Account, entry: &Entry, run: Run<'_>) -> Result<Held> {
 
 fn has_another(entry: &Entry, held: &DeviceCredentials, account: &Account, wanted: &Certificate) -> Error {
     let name = entry.shown_name();
-    let has = match held.credentials_id() {
-        Some(id) => format!("the certificate {id}"),
-        None => format!("credentials of type {}", held.credentials_type()),
-    };
-    let message =
-        format!("{} has {has} for '{name}', not the store's ({})", account.url(), wanted.credentials_id());
+    let message = format!(
+        "{} has {} for '{name}', not the store's ({})",
+        account.url(),
+        held.in_words(),
+        wanted.credentials_id()
+    );
     Error::new(ErrorCode::VerifyNotStored, message).hint(Hint::RegisterAgain(name.to_owned()))
 }
 

@@ -127,6 +127,7 @@ pub(super) fn make(path: &Path) -> Result<()> {
         Ok(known) if known.len() > 0 || !known.is_file() => return Ok(()),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_folder(folder_of(path))?;
             network::check(folder_of(path))?;
             check_nothing_beside(path)?;
             lock::refuse_a_shared_folder(folder_of(path)).map_err(of_ledger)?;
@@ -145,6 +146,15 @@ pub(super) fn make(path: &Path) -> Result<()> {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A mistyped path would get a new ledger in a new folder, so none is made.
+fn check_folder(folder: &Path) -> Result<()> {
+    if folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        let message = format!("there is no folder {} for the ledger", shown_path(folder));
+        return Err(Error::new(ErrorCode::LedgerIo, message).hint(Hint::MakeFolder));
+    }
+    Ok(())
 }
 
 /// A failure of the store's files, as one of the ledger's.
