@@ -307,6 +307,9 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::BoardTakesBack => {
             "add --flashed, and give the board its new identity at once: tbprov firmware flash --identity-only. Until then the board takes the device back at its next connect: the server uses the certificate that connected last"
         }
+        Hint::NoWayBack => {
+            "the device has one identity alone: nothing was changed; 'tbprov rotate' gives it a new one"
+        }
         Hint::OnlyProvedBefore => {
             "this identity never was the device's; make a new one with 'tbprov rotate NAME', or delete it with 'tbprov rotate --discard NAME'"
         }

@@ -102,6 +102,8 @@ pub enum Hint {
     PasteCertificate(String),
     /// A board has the old certificate, with which it would take the device back.
     BoardTakesBack,
+    /// The device has no identity of before.
+    NoWayBack,
     /// Only an identity that was proved can be a device's again.
     OnlyProvedBefore,
     /// The device has to be proved before its identity is replaced.

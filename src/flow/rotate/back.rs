@@ -46,7 +46,7 @@ async fn begin(plan: &RotatePlan, entry: &Entry, run: Run<'_>) -> Result<Rotated
 
 /// Makes the previous identity the candidate.
 async fn stage_previous(run: Run<'_>, lease: &Lease, entry: Entry) -> Result<Entry> {
-    let (_, previous) = entry.identity(Which::Previous)?;
+    let (_, previous) = entry.identity(Which::Previous).map_err(|error| error.hint(Hint::NoWayBack))?;
     if previous.state != State::Proved {
         let (name, state) = (entry.shown_name(), previous.state.as_str());
         let message = format!("the previous identity of '{name}' is {state}, not proved");
