@@ -7,7 +7,7 @@ use super::conversions::conversion;
 use super::desk_advice;
 use super::limits;
 use super::rest_advice::of_rest;
-use super::shell::{Desk, operand, quoted};
+use super::shell::{Desk, device, quoted, stored_device};
 use tbprov::error::Hint;
 use tbprov::{Error, ErrorCode};
 
@@ -317,52 +317,52 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
         Hint::RegisterAgain(name) => {
             return format!(
                 "somebody changed the device's credentials at the server; to make the store's certificate the device's again: tbprov server register {}",
-                operand(name)
+                stored_device(name)
             )
             .into();
         }
         Hint::OnlyCertificates(name) => {
             return format!(
                 "only certificates are rotated; to give the device one: tbprov devices remove {0}; then, with an account: tbprov server register {0}",
-                operand(name)
+                stored_device(name)
             )
             .into();
         }
         Hint::ProveBefore(name) => {
-            return format!("prove it first: tbprov connect {}", operand(name)).into();
+            return format!("prove it first: tbprov connect {}", device(name)).into();
         }
         Hint::PasteCertificate(name) => {
             return format!(
                 "paste the new certificate in ThingsBoard (Devices > the device > Manage credentials > X.509), and run again: tbprov rotate {}",
-                operand(name)
+                device(name)
             )
             .into();
         }
         Hint::DifferingStaged(name) => {
             return format!(
                 "remove the differing option to continue with the saved identity, or choose another --device-name or --store. The server does not know the saved one, so you lose nothing if you remove it and provision again: tbprov devices remove {}",
-                operand(name)
+                stored_device(name)
             )
             .into();
         }
         Hint::RegisterAnew(name) => {
             return format!(
                 "move it out of the store, and run the same command again: a new key and certificate are made and registered. tbprov devices remove {}; where that cannot read it either, restore its folder from a backup or move it away",
-                operand(name)
+                stored_device(name)
             )
             .into();
         }
         Hint::RegisterAtServer(name) => {
             return format!(
                 "an account can give the server's device this store's certificate, and makes the device where there is none (what uses its credentials now is cut off): tbprov server register {}",
-                operand(name)
+                stored_device(name)
             )
             .into();
         }
         Hint::ReplaceStaged(name) => {
             return format!(
                 "check this machine's clock first. If it is right: the server does not know this identity, so you lose nothing if you remove it and provision again: tbprov devices remove {}",
-                operand(name)
+                stored_device(name)
             )
             .into();
         }
@@ -427,8 +427,8 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
 }
 
 /// The ways out of a rotation that was cut short.
-pub(super) fn to_finish_rotation(device: &str) -> Cow<'static, str> {
-    let name = operand(device);
+pub(super) fn to_finish_rotation(name: &str) -> Cow<'static, str> {
+    let name = device(name);
     format!(
         "finish it: tbprov rotate {name}; or give the new certificate up: tbprov rotate --roll-back {name}"
     )

@@ -13,6 +13,8 @@ use super::GlobalArgs;
 use super::arguments::Flags;
 use super::config::Config;
 use super::limits;
+#[cfg(feature = "fleet")]
+use super::shell;
 use super::terminal;
 use crate::output::Output;
 use tbprov::event::Progress;
@@ -65,6 +67,10 @@ impl Context {
         let store =
             global.store.clone().or_else(|| config.store.clone()).unwrap_or_else(|| "./devices".into());
         let store = native_path(&store).into_owned();
+        #[cfg(feature = "fleet")]
+        if global.flags.store {
+            shell::name_store(&store);
+        }
         let interrupt = CancellationToken::new();
         listen(interrupt.clone())?;
         warn_of_weak_sync(&progress);
@@ -103,6 +109,9 @@ impl Context {
     #[cfg(feature = "fleet")]
     pub(super) fn with_ledger(&self, path: &Path) -> Result<Self> {
         let fleet = self.open(path, DEFAULT_LEASE)?;
+        if self.flags.ledger {
+            shell::name_ledger(path);
+        }
         Ok(Self {
             ledger: fleet.clone(),
             ledger_file: Some(path.to_owned()),

@@ -69,7 +69,7 @@ pub(super) fn conversion(desk: Desk, kind: FileKind, path: Option<&Path>) -> Str
 }
 
 /// The text with its line ends, blanks and quotes as they should be. It may be a private key, so the new file is for its
-/// owner alone.
+/// owner alone; on Windows once the second command has run.
 fn rewritten(desk: Desk, kind: FileKind, file: &str) -> String {
     let command = match desk {
         Desk::Windows => format!(

@@ -144,7 +144,7 @@ pub(super) fn advice(error: &io::Error) -> Option<&'static str> {
             "this file system cannot do that: name a folder on another one, such as a local disk"
         }
         _ if is_of_hardware(error) => {
-            "the disk itself failed: save what is on it, and look at the system's log ('dmesg' shows it)"
+            "the disk itself failed: save what is on it, and look at the system's log"
         }
         _ if is_loop(error) => "links point at each other: name the file itself",
         _ => return None,

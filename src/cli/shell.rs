@@ -6,6 +6,7 @@
 //! too: so an empty value follows an equals sign.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use tbprov::text::{between_commands, escaped, native_path};
 
@@ -75,6 +76,37 @@ pub(super) fn quoted_path(path: &Path) -> String {
 /// The last words of a command: one that is no flag, also where it begins with a dash, here.
 pub(super) fn operand(text: &str) -> String {
     Desk::HERE.operand(text)
+}
+
+/// The flags that named the store and the ledger of this run, where flags did.
+static STORE: OnceLock<String> = OnceLock::new();
+static LEDGER: OnceLock<String> = OnceLock::new();
+
+/// Every command about a device of the store that is shown from now on names `store`.
+#[cfg(feature = "fleet")]
+pub(super) fn name_store(store: &Path) {
+    let _ = STORE.set(format!("--store {} ", quoted_path(store)));
+}
+
+/// Every command about a device that is shown from now on names `ledger`, if it takes one.
+#[cfg(feature = "fleet")]
+pub(super) fn name_ledger(ledger: &Path) {
+    let _ = LEDGER.set(format!("--ledger {} ", quoted_path(ledger)));
+}
+
+/// The flag of a command that names where the devices of this run are, with a blank behind; else nothing.
+pub(super) fn place() -> &'static str {
+    LEDGER.get().or_else(|| STORE.get()).map_or("", String::as_str)
+}
+
+/// A device as the last words of a command, after the flag that names where it is.
+pub(super) fn device(name: &str) -> String {
+    format!("{}{}", place(), operand(name))
+}
+
+/// The same, of a command that knows the store alone.
+pub(super) fn stored_device(name: &str) -> String {
+    format!("{}{}", STORE.get().map_or("", String::as_str), operand(name))
 }
 
 /// The command of Windows that leaves the file or the folder of this word to the user who runs it, and to nobody else.

@@ -20,23 +20,26 @@ pub fn on_weak_sync(tell: impl Fn(&Path) + Send + Sync + 'static) {
     let _ = TELL.set(Box::new(tell));
 }
 
+/// Whether std calls `F_FULLFSYNC`. Where it calls `fsync`, its answer stands. The tests are of Apple's answers.
+const IS_IN_FULL: bool = cfg!(any(target_vendor = "apple", test));
+
 /// Waits until the whole file is on the disk.
 pub(super) fn sync(file: &File, path: &Path) -> io::Result<()> {
-    in_full_or_plainly(|| file.sync_all(), || plainly(file), || tell(path))
+    plainly_where_needed(file.sync_all(), || plainly(file), || tell(path))
 }
 
 /// The same, of the content alone where the system makes a difference.
 pub(super) fn sync_content(file: &File, path: &Path) -> io::Result<()> {
-    in_full_or_plainly(|| file.sync_data(), || plainly(file), || tell(path))
+    plainly_where_needed(file.sync_data(), || plainly(file), || tell(path))
 }
 
-fn in_full_or_plainly(
-    in_full: impl FnOnce() -> io::Result<()>,
+fn plainly_where_needed(
+    in_full: io::Result<()>,
     plainly: impl FnOnce() -> io::Result<()>,
     tell: impl FnOnce(),
 ) -> io::Result<()> {
-    match in_full() {
-        Err(error) if has_no_such_call(&error) => plainly().inspect(|()| tell()),
+    match in_full {
+        Err(error) if IS_IN_FULL && has_no_such_call(&error) => plainly().inspect(|()| tell()),
         done => done,
     }
 }
@@ -70,7 +73,6 @@ fn has_no_such_call(_: &io::Error) -> bool {
     false
 }
 
-/// Elsewhere std has called nothing else already, and its answer stands.
 #[cfg(unix)]
 fn plainly(file: &File) -> io::Result<()> {
     rustix::fs::fsync(file).map_err(io::Error::from)
@@ -90,7 +92,7 @@ mod tests {
     /// Whether it was synced, and whether somebody was told that it was so plainly.
     fn synced(in_full: io::Result<()>, plainly: io::Result<()>) -> (io::Result<()>, bool) {
         let mut told = false;
-        let done = in_full_or_plainly(|| in_full, || plainly, || told = true);
+        let done = plainly_where_needed(in_full, || plainly, || told = true);
         (done, told)
     }
 

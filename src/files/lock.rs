@@ -52,7 +52,7 @@ fn is_the_file_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// A file that is open cannot be removed here.
+/// While it is open, nobody can remove or replace it here: [`open`] shares no deletion.
 #[cfg(not(unix))]
 fn is_the_file_at(_: &File, path: &Path) -> bool {
     path.exists()
@@ -82,7 +82,8 @@ impl FileLock {
 #[derive(Debug)]
 #[cfg(feature = "fleet")]
 pub(crate) struct LifeLock {
-    _file: File,
+    /// Closed before it is removed: Windows removes no other.
+    file: Option<File>,
     path: PathBuf,
 }
 
@@ -105,7 +106,7 @@ impl LifeLock {
             }
             done => done?,
         };
-        Ok(Self { _file: file, path })
+        Ok(Self { file: Some(file), path })
     }
 
     fn path(folder: &Path, word: &str) -> PathBuf {
@@ -138,6 +139,7 @@ impl LifeLock {
 #[cfg(feature = "fleet")]
 impl Drop for LifeLock {
     fn drop(&mut self) {
+        self.file = None;
         let _ = super::remove(&self.path);
         let _ = self.path.parent().map(super::remove_empty_directory);
     }
@@ -190,8 +192,12 @@ fn open(path: &Path) -> Result<File> {
     if path.is_symlink() {
         return Err(refused(path, LINK));
     }
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-    file.map_err(|error| Failure::new("open", path, error).in_store())
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    // FILE_SHARE_READ and FILE_SHARE_WRITE.
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 1 | 2);
+    options.open(path).map_err(|error| Failure::new("open", path, error).in_store())
 }
 
 /// A second name of the file may be anything of this user's: nothing is written to it.

@@ -23,8 +23,8 @@ pub use record::{
 };
 
 use crate::device::{DeviceId, State};
-use crate::error::{Error, ErrorCode, Hint, Result, Step};
-use crate::event::{Event, Progress};
+use crate::error::{Error, ErrorCode, Hint, Result};
+use crate::event::Progress;
 use crate::identity::{
     BasicCredentials, Certificate, Credentials, CredentialsType, SoftwareIdentity, X509Identity, sha256_hex,
 };
@@ -330,8 +330,6 @@ pub async fn wait_for(ledger: &dyn Ledger, subject: Subject<'_>, progress: &Prog
                         error.message,
                         PATIENCE.as_secs()
                     ));
-                    let what = format!("waiting: {}", error.message);
-                    progress.event(&Event::Started { step: Step::Stage, what });
                     told = true;
                 }
                 tokio::time::sleep(POLL).await;

@@ -248,6 +248,18 @@ fn empty_values_are_refused() {
     }
 }
 
+/// A folder cannot have every name.
+#[test]
+fn doctor_names_devices_as_the_user_did() {
+    let server = crate::support::Server::presenting("san", |_| {});
+    let sandbox = Sandbox::trusting("san");
+    assert_eq!(server.provision_as(&sandbox, "hall/1", "").outcome(), "provisioned");
+    let doctor = sandbox.run("doctor --json").json();
+    let checks = doctor["checks"].as_array().unwrap();
+    let device = checks.iter().find(|check| check["check"] == "device").unwrap();
+    assert_eq!(device["detail"], "hall/1: proved");
+}
+
 #[test]
 fn completions_offer_the_words_that_a_value_can_be() {
     let script = Sandbox::new().run("completions bash").stdout;

@@ -229,6 +229,10 @@ fn by_hand_the_certificate_is_shown_and_waits_until_the_server_has_it() {
     assert_eq!(refused.failure().0, 1, "{refused:?}");
     let way_out = format!("finish it: tbprov rotate {NAME}; or give the new certificate up:");
     assert!(refused.help().starts_with(&way_out), "{refused:?}");
+    // A store that a flag names is named again.
+    let elsewhere = sandbox.run("connect --store devices --json");
+    let way_out_there = format!("tbprov rotate --store devices {NAME}; or");
+    assert!(elsewhere.help().contains(&way_out_there), "{elsewhere:?}");
     let doctor = sandbox.run("doctor --json").json();
     let device =
         doctor["checks"].as_array().unwrap().iter().find(|check| check["check"] == "device").unwrap();
@@ -257,7 +261,7 @@ fn by_hand_the_way_back_waits_for_the_old_certificate() {
     let awaited = read_certificates(row["certificate"].as_str().unwrap(), "shown").unwrap().remove(0);
     assert_eq!(awaited.credentials_id(), old);
     let text = sandbox.run(&format!("rotate --roll-back {NAME}"));
-    assert!(text.stdout.contains(&format!("then run: tbprov rotate --roll-back={NAME}")), "{text:?}");
+    assert!(text.stdout.contains(&format!("then run: tbprov rotate --roll-back {NAME}")), "{text:?}");
     let server = pasted(server, &current);
     assert_eq!(rotate(&sandbox, &format!("--roll-back={NAME}")).outcome(), "rolled-back");
     assert_eq!(own(&sandbox), old);

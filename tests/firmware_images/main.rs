@@ -2,7 +2,7 @@
 //!
 //! They take minutes, a compiler for the chips and Python with `esptool` and `esp-idf-nvs-partition-gen`
 //! (`TBPROV_PYTHON`, else `python3`). What is missing is told in one line, and is a failure where
-//! `TBPROV_REQUIRE_FIRMWARE` is set; the builds run only then. With the value `all` they are of every chip.
+//! `TBPROV_REQUIRE_FIRMWARE` is set; the builds run only then. With the value `all` they are of every RISC-V chip.
 
 #![cfg(feature = "cli")]
 #![allow(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Asks for builds of the firmware; the value `all` for every chip and the long runs.
+/// Asks for builds of the firmware; the value `all` for every RISC-V chip and the long runs.
 const REQUIRED: &str = "TBPROV_REQUIRE_FIRMWARE";
 
 /// Whether the firmware shall be built.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::super::advice;
-use super::super::shell::{operand, quoted};
+use super::super::shell::{self, place, quoted};
 use tbprov::flow::next::Switch;
 use tbprov::flow::{RotateOutcome, RotatePlan, Rotated};
 use tbprov::ledger::{Entry, Which};
@@ -203,14 +203,16 @@ impl fmt::Display for Row {
         if self.certificate.is_some() {
             writeln!(
                 formatter,
-                "  give ThingsBoard the certificate above (Devices > the device > Manage credentials > X.509), then run: tbprov rotate {}",
-                if self.is_way_back { format!("--roll-back={}", quoted(device)) } else { operand(device) }
+                "  give ThingsBoard the certificate above (Devices > the device > Manage credentials > X.509), then run: tbprov rotate {}{}",
+                if self.is_way_back { "--roll-back " } else { "" },
+                shell::device(device)
             )?;
         }
         if self.on_a_board {
             writeln!(
                 formatter,
-                "  its board has the old identity: tbprov firmware flash --identity-only --device={}",
+                "  its board has the old identity: tbprov firmware flash {}--identity-only --device={}",
+                place(),
                 quoted(device)
             )?;
         }

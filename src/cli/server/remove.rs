@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::context::Context;
 use super::super::prompt::Confirmation;
-use super::super::shell::operand;
+use super::super::shell::stored_device;
 use super::device::in_store;
 use super::{ApiArgs, name_of, no_device};
 use tbprov::text::shown;
@@ -73,7 +73,7 @@ impl fmt::Display for RemoveResult {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{} was deleted at {}", shown(&self.device), self.api_url)?;
         if self.in_store {
-            let name = operand(&self.device);
+            let name = stored_device(&self.device);
             writeln!(
                 formatter,
                 "the store still has it: 'tbprov devices remove {name}' takes it out there too, 'tbprov server register {name}' brings it back"
