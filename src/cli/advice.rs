@@ -7,7 +7,7 @@ use super::conversions::conversion;
 use super::desk_advice;
 use super::limits;
 use super::rest_advice::of_rest;
-use super::shell::{Desk, device, quoted, stored_device};
+use super::shell::{Desk, device, device_flag, quoted, stored_device};
 use tbprov::error::Hint;
 use tbprov::{Error, ErrorCode};
 
@@ -428,11 +428,8 @@ fn special(hint: &Hint, code: ErrorCode) -> Cow<'static, str> {
 
 /// The ways out of a rotation that was cut short.
 pub(super) fn to_finish_rotation(name: &str) -> Cow<'static, str> {
-    let name = device(name);
-    format!(
-        "finish it: tbprov rotate {name}; or give the new certificate up: tbprov rotate --roll-back {name}"
-    )
-    .into()
+    let (forth, back) = (device(name), device_flag("--roll-back", name));
+    format!("finish it: tbprov rotate {forth}; or give the new certificate up: tbprov rotate {back}").into()
 }
 
 /// What helps in general, here.
@@ -587,7 +584,9 @@ const fn usual(code: ErrorCode) -> &'static str {
         ErrorCode::LedgerTampered => {
             "compare the ledger with a backup: somebody changed it without tbprov, or the disk did"
         }
-        ErrorCode::LedgerIo => "check the file's permissions and the free space of the disk",
+        ErrorCode::LedgerIo => {
+            "check the file's permissions, the free space of the disk, and in the system's log whether the disk fails"
+        }
         ErrorCode::FileNotFound => "check the path",
         ErrorCode::FileIo => "check the path and its permissions",
         ErrorCode::FileExists => {

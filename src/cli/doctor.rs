@@ -65,7 +65,9 @@ impl DoctorArgs {
                 context.output.note("no server to look at: give --host HOST, or a device of the store");
             }
             Err(error) if error.code == ErrorCode::Interrupted => return Err(error),
-            Err(error) => report.add(&Check { name: "plan", finding: Finding::Failed(error) }),
+            Err(error) => {
+                report.add(&Check { name: "plan", finding: Finding::Failed(values::explained(error)) });
+            }
         }
         doctor::check_store(&*context.ledger, |check| report.add(&check)).await;
         let place = context.ledger_file.as_ref().map_or(Keys::Store(&context.store), |_| Keys::Ledger);

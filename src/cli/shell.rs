@@ -95,7 +95,7 @@ pub(super) fn name_ledger(ledger: &Path) {
 }
 
 /// The flag of a command that names where the devices of this run are, with a blank behind; else nothing.
-pub(super) fn place() -> &'static str {
+fn place() -> &'static str {
     LEDGER.get().or_else(|| STORE.get()).map_or("", String::as_str)
 }
 
@@ -104,7 +104,12 @@ pub(super) fn device(name: &str) -> String {
     format!("{}{}", place(), operand(name))
 }
 
-/// The same, of a command that knows the store alone.
+/// The same, as the value of a flag.
+pub(super) fn device_flag(flag: &str, name: &str) -> String {
+    format!("{}{flag}={}", place(), quoted(name))
+}
+
+/// A device of a command that knows the store alone, as its last words.
 pub(super) fn stored_device(name: &str) -> String {
     format!("{}{}", STORE.get().map_or("", String::as_str), operand(name))
 }

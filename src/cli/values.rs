@@ -163,6 +163,7 @@ pub(super) fn explained(error: Error) -> Error {
             | ErrorCode::ConfigInvalid
             | ErrorCode::NetworkResolve
             | ErrorCode::StoreNotFound
+            | ErrorCode::LedgerNotFound
     );
     if !is_of_name || error.hint.is_some() {
         return error;

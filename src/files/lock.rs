@@ -12,6 +12,9 @@ use crate::text::shown_path;
 const EVERYBODY: u32 = 0o002;
 const GROUP: u32 = 0o020;
 
+/// The folder of a store's locks.
+const LOCKS: &str = ".locks";
+
 const LINK: &str = "it is a link to somewhere else";
 
 /// Held while this process works on a device. The operating system frees it when the process ends for any reason. The
@@ -28,13 +31,23 @@ impl DeviceLock {
     /// Nothing is written before the file is known to be the lock: a regular file of this user with one name, in a
     /// folder that nobody else writes to.
     pub(crate) fn take(root: &Path, folder: &str, device: &str) -> Result<Self> {
-        let locks = root.join(".locks");
-        create_directory(&locks).map_err(Failure::in_store)?;
+        let locks = root.join(LOCKS);
+        create_directory(root).map_err(Failure::in_store)?;
         refuse_a_folder_of_others(root, EVERYBODY)?;
+        create_directory(&locks).map_err(Failure::in_store)?;
         refuse_a_folder_of_others(&locks, EVERYBODY | GROUP)?;
-        let path = locks.join(format!("{folder}.lock"));
+        let path = Self::path(root, folder);
         let held = |holder| format!("another tbprov{holder} is working on the device '{device}'");
         Ok(Self { file: locked(&path, held)?, path })
+    }
+
+    fn path(root: &Path, folder: &str) -> PathBuf {
+        root.join(LOCKS).join(format!("{folder}.lock"))
+    }
+
+    /// Whether somebody has ever taken the lock.
+    pub(crate) fn is_there(root: &Path, folder: &str) -> bool {
+        Self::path(root, folder).is_file()
     }
 
     /// Whether the lock is one no more: somebody removed or replaced its file, and may have taken the new one.

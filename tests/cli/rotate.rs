@@ -261,7 +261,7 @@ fn by_hand_the_way_back_waits_for_the_old_certificate() {
     let awaited = read_certificates(row["certificate"].as_str().unwrap(), "shown").unwrap().remove(0);
     assert_eq!(awaited.credentials_id(), old);
     let text = sandbox.run(&format!("rotate --roll-back {NAME}"));
-    assert!(text.stdout.contains(&format!("then run: tbprov rotate --roll-back {NAME}")), "{text:?}");
+    assert!(text.stdout.contains(&format!("then run: tbprov rotate --roll-back={NAME}")), "{text:?}");
     let server = pasted(server, &current);
     assert_eq!(rotate(&sandbox, &format!("--roll-back={NAME}")).outcome(), "rolled-back");
     assert_eq!(own(&sandbox), old);

@@ -123,6 +123,31 @@ async fn a_kill_after_the_commit_is_put_right_by_the_next_look_at_the_device() {
     }
 }
 
+/// What is shown may be the last copy that is whole. And who looks at a copy of a store leaves no lock of his own there.
+#[tokio::test]
+async fn a_look_replaces_nothing_by_a_damaged_key_and_makes_no_lock() {
+    let mut device = Rotated::new().await;
+    device.lease = None;
+    let (new, name) = (device.files(2), device.samples[2].id()[..12].to_owned());
+    // A copy of the store has no links.
+    std::fs::remove_file(device.place.path("sensor/key.pem")).unwrap();
+    device.place.write("sensor/key.pem", &new.1);
+    for damaged in ["", "half of", &device.files(1).1] {
+        device.place.write(&format!("sensor/identities/{name}/key.pem"), damaged);
+        assert!(device.ledger.find(SENSOR).await.unwrap().is_some());
+        device.ledger.list().await.unwrap();
+        device.visit().await;
+        assert_eq!(device.shown(), new);
+    }
+    device.place.write(&format!("sensor/identities/{name}/key.pem"), &new.1);
+    device.place.write("sensor/key.pem", "old");
+    std::fs::remove_dir_all(device.place.path(".locks")).unwrap();
+    device.ledger.list().await.unwrap();
+    assert!(!device.place.path(".locks").exists() && device.shown() != new);
+    device.visit().await;
+    assert_eq!(device.shown(), new);
+}
+
 /// How a later run comes to a device.
 enum Look {
     Find,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::super::advice;
-use super::super::shell::{self, place, quoted};
+use super::super::shell::{self, device_flag};
 use tbprov::flow::next::Switch;
 use tbprov::flow::{RotateOutcome, RotatePlan, Rotated};
 use tbprov::ledger::{Entry, Which};
@@ -203,17 +203,15 @@ impl fmt::Display for Row {
         if self.certificate.is_some() {
             writeln!(
                 formatter,
-                "  give ThingsBoard the certificate above (Devices > the device > Manage credentials > X.509), then run: tbprov rotate {}{}",
-                if self.is_way_back { "--roll-back " } else { "" },
-                shell::device(device)
+                "  give ThingsBoard the certificate above (Devices > the device > Manage credentials > X.509), then run: tbprov rotate {}",
+                if self.is_way_back { device_flag("--roll-back", device) } else { shell::device(device) }
             )?;
         }
         if self.on_a_board {
             writeln!(
                 formatter,
-                "  its board has the old identity: tbprov firmware flash {}--identity-only --device={}",
-                place(),
-                quoted(device)
+                "  its board has the old identity: tbprov firmware flash --identity-only {}",
+                device_flag("--device", device)
             )?;
         }
         Ok(())

@@ -237,6 +237,7 @@ pub(super) fn file_current(directory: &Path, entry: &Entry, progress: &Progress)
         directory,
         &name,
         &Files::of_identity(&NewIdentity { kept: &kept, credentials: &credentials })?,
+        progress,
     )?;
     Ok(name)
 }
@@ -245,7 +246,12 @@ pub(super) fn file_current(directory: &Path, entry: &Entry, progress: &Progress)
 ///
 /// # Errors
 /// `store/exists` when another one has its name.
-pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> Result<()> {
+pub(super) fn write_identity(
+    directory: &Path,
+    name: &str,
+    content: &Files,
+    progress: &Progress,
+) -> Result<()> {
     let identities = directory.join(IDENTITIES);
     let place = identities.join(name);
     if super::root::exists(&place)? {
@@ -258,7 +264,7 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
         };
     }
     files::create_directory(&identities).map_err(Failure::in_store)?;
-    delete_unfinished(&identities, name)?;
+    delete_unfinished(&identities, name, progress);
     // Under the lock, what a killed run left: no record names it. It may be all that there is of these credentials.
     let beside = identities.join(format!("{UNFINISHED}{name}"));
     if !content.is_in(&beside) {
@@ -270,17 +276,20 @@ pub(super) fn write_identity(directory: &Path, name: &str, content: &Files) -> R
 }
 
 /// Deletes what killed runs had begun to write, but for the identity `name` and for what a server may have given once.
-/// Under the lock: no server was told of them.
-fn delete_unfinished(identities: &Path, name: &str) -> Result<()> {
+/// Under the lock: no server was told of them. Nothing depends on it, so what cannot be deleted is told.
+fn delete_unfinished(identities: &Path, name: &str, progress: &Progress) {
     for entry in std::fs::read_dir(identities).into_iter().flatten().flatten() {
         let (folder, place) = (entry.file_name(), entry.path());
         let unfinished = folder.to_str().and_then(|folder| folder.strip_prefix(UNFINISHED));
         let is_other = unfinished.is_some_and(|other| is_place(other) && other != name);
-        if is_other && !super::root::exists(&place.join(CREDENTIALS))? {
-            files::remove_directory(&place).map_err(Failure::in_store)?;
+        let credentials = place.join(CREDENTIALS).symlink_metadata();
+        if is_other
+            && credentials.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            && let Err(failure) = files::remove_directory(&place)
+        {
+            progress.warn(format!("a key that an earlier rotation had begun to write is left: {failure}"));
         }
     }
-    Ok(())
 }
 
 /// The folders of identities that the record does not name.
@@ -340,17 +349,20 @@ enum Stale {
 }
 
 /// The files that show another identity of a rotated device than the current one: what was killed between two renames
-/// leaves them. One whose own place cannot be read is not among them.
-fn stale(directory: &Path, record: &Record) -> Result<Vec<Stale>> {
+/// leaves them. None of an identity that cannot be read.
+fn stale(directory: &Path, record: &Record) -> Vec<Stale> {
     let mut stale = Vec::new();
-    let Some(name) = &record.identity_name else { return Ok(stale) };
+    let Some(name) = &record.identity_name else { return stale };
     let place = directory.join(IDENTITIES).join(name);
     let previous = record.previous.as_ref().map(|named| directory.join(IDENTITIES).join(&named.name));
-    for (file, access) in
-        [(KEY, Access::Owner), (CERTIFICATE, Access::Everybody), (CREDENTIALS, Access::Owner)]
-    {
+    let is_x509 = record.identity.credentials_type == CredentialsType::X509;
+    for (file, access, is_shown) in [
+        (KEY, Access::Owner, is_x509),
+        (CERTIFICATE, Access::Everybody, is_x509),
+        (CREDENTIALS, Access::Owner, !is_x509),
+    ] {
         let (kept, shown) = (place.join(file), directory.join(file));
-        if super::root::exists(&kept)? {
+        if is_shown {
             if is_same(&kept, &shown) == Some(false) {
                 stale.push(Stale::Other { kept, shown, access });
             }
@@ -358,25 +370,37 @@ fn stale(directory: &Path, record: &Record) -> Result<Vec<Stale>> {
             stale.push(Stale::TooMany { shown });
         }
     }
-    Ok(stale)
+    stale
 }
 
 /// Whether other programs find the current identity.
 pub(super) fn shows_current(directory: &Path, record: &Record) -> bool {
-    stale(directory, record).is_ok_and(|stale| stale.is_empty())
+    stale(directory, record).is_empty()
 }
 
-/// Puts the current identity of a rotated device where other programs look for it. Between the two renames they may
-/// meet files that do not fit, until the device is looked at again; tbprov reads what the record names.
-pub(super) fn show_current(directory: &Path, record: &Record) -> Result<()> {
-    for stale in stale(directory, record)? {
+/// Puts the current identity of a rotated device where other programs look for it, durably. Between the two renames they
+/// may meet files that do not fit, until the device is looked at again; tbprov reads what the record names.
+///
+/// One that is damaged replaces nothing: what is shown may be the last copy that is whole.
+pub(super) fn show_current(directory: &Path, entry: &Entry) -> Result<()> {
+    let stale = stale(directory, &entry.record);
+    if stale.is_empty() || !is_whole(directory, entry) {
+        return Ok(());
+    }
+    for stale in stale {
         let done = match stale {
             Stale::Other { kept, shown, access } => files::link_or_copy(&kept, &shown, access),
             Stale::TooMany { shown } => files::remove(&shown),
         };
         done.map_err(Failure::in_store)?;
     }
-    Ok(())
+    files::sync_directory(directory).map_err(Failure::in_store)
+}
+
+/// Whether the current identity fits the record, and its certificate its key. Whoever reads it says what is wrong.
+fn is_whole(directory: &Path, entry: &Entry) -> bool {
+    let kept = read_identity(directory, entry, Which::Current, &Progress::silent());
+    kept.and_then(|kept| kept.open(&entry.place())).is_ok()
 }
 
 /// Whether the file at `other` has the content of the one at `path`; not known where that cannot be read.

@@ -77,14 +77,18 @@ impl Root {
         let Ok(Some(entry)) = self.find_named(name) else { return Ok(Locks(own, None)) };
         let place = unfinished::lock_of(&self.path, &entry);
         let place = place.map(|place| self.lock(&place, name)).transpose()?;
-        device::show_current(&self.directory(&entry), &entry.record)?;
+        device::show_current(&self.directory(&entry), &entry)?;
         Ok(Locks(own, place))
     }
 
     /// Puts the files for other programs right, where a run was killed before it did. Nothing while another tbprov has
-    /// the device: it does so itself.
+    /// the device: it does so itself. And nothing where no run had it, as in a copy: a look makes no lock, which would be
+    /// that of who looks.
     pub(super) fn mend(&self, entry: &Entry) {
-        if device::shows_current(&self.directory(entry), &entry.record) {
+        let folder = names::folder_name(entry.shown_name());
+        if device::shows_current(&self.directory(entry), &entry.record)
+            || !DeviceLock::is_there(&self.path, &folder)
+        {
             return;
         }
         match self.hold_named(entry.shown_name()) {
@@ -179,7 +183,7 @@ impl Root {
         self.check_unchanged(entry)?;
         // First what is not on the disk yet: a server may give it once.
         if entry.record.candidate.is_none() {
-            device::write_identity(&directory, &identity_name(next.credentials), content)?;
+            device::write_identity(&directory, &identity_name(next.credentials), content, &self.progress)?;
         }
         let current = match &entry.record.identity_name {
             Some(name) => name.clone(),
@@ -192,7 +196,7 @@ impl Root {
     /// Makes another identity the current one.
     pub(super) fn exchange(&self, entry: &Entry, record: Record) -> Result<Entry> {
         let entry = self.replace_record(entry, record, None)?;
-        device::show_current(&self.directory(&entry), &entry.record)?;
+        device::show_current(&self.directory(&entry), &entry)?;
         Ok(entry)
     }
 

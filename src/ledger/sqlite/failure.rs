@@ -75,6 +75,13 @@ fn told(error: rusqlite::Error, path: &Path) -> Error {
     Error::new(code, message).source(error)
 }
 
+/// A ledger whose files cannot become longer.
+pub(super) fn no_room(path: &Path) -> Error {
+    let message =
+        format!("the files beside the ledger {} cannot grow: its disk is full, or fails", shown_path(path));
+    Error::new(ErrorCode::LedgerIo, message)
+}
+
 fn said(error: &rusqlite::Error) -> String {
     one_line(&error.to_string(), LONGEST_SHOWN)
 }

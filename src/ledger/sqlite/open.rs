@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode as Code, OpenFlags};
 
-use super::failure::{Done, Failed};
+use super::failure::{Done, Failed, no_room};
 use super::files::check_nothing_beside;
 use super::{network, schema};
 use crate::error::{Error, ErrorCode, Hint, Result};
@@ -268,9 +268,17 @@ fn first_way(path: &Path) -> Result<Way> {
                 let how = if how == How::Writing && !is_writable { How::Reading } else { how };
                 return Ok(Way { db, how, is_full: failed.as_ref().is_some_and(is_of_room) });
             }
-            Err(Failed::Sql(error)) if is_of_rights(&error) => failed = Some(error),
+            Err(Failed::Sql(error)) if is_of_rights(&error) => _ = failed.get_or_insert(error),
             Err(other) => return Err(other.told(path)),
         }
+    }
+    match failed {
+        Some(error) if is_of_room(&error) => return Err(no_room(path)),
+        // The disk itself.
+        Some(error) if error.sqlite_error_code() == Some(Code::SystemIoFailure) => {
+            return Err(Failed::Sql(error).told(path));
+        }
+        _ => {}
     }
     let why = "it cannot be read without being written, because changes lie beside it in its -wal";
     let message = format!("the ledger {} cannot be written, and {why}", shown_path(path));
@@ -285,7 +293,7 @@ fn is_of_rights(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether the file by which processes share a ledger could not become longer.
+/// Whether the file by which processes share a ledger could not become longer. SQLite does not say why.
 fn is_of_room(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
-use super::failure::{Done, Failed};
+use super::failure::{Done, Failed, no_room};
 use super::files::Files;
 use super::session::Runs;
 use crate::clock;
@@ -154,8 +154,12 @@ impl Writer {
         is_large: bool,
     ) -> Result<oneshot::Receiver<Result<T>>> {
         let Some(jobs) = &self.jobs else {
-            let why = if self.is_full { full() } else { read_only() };
-            return Err(Failed::Sql(why).told(&self.path));
+            let is_full = self.is_full;
+            return Err(if is_full {
+                no_room(&self.path)
+            } else {
+                Failed::Sql(read_only()).told(&self.path)
+            });
         };
         let (sender, answer) = oneshot::channel();
         let path = self.path.clone();
