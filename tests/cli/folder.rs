@@ -104,7 +104,8 @@ fn a_server_certificate_that_nobody_named_is_announced() {
     );
     let ran = sandbox.run(&format!("{line} --json"));
     assert_eq!(ran.outcome(), "provisioned");
-    assert!(ran.stderr.contains("using ./mqttserver.pub.pem"), "{ran:?}");
+    let file = if cfg!(windows) { r".\mqttserver.pub.pem" } else { "./mqttserver.pub.pem" };
+    assert!(ran.stderr.contains(&format!("using {file}")), "{ran:?}");
     let events = sandbox.run(&format!("{line} --events --store other --dry-run")).stdout;
     assert!(events.contains(r#""event":"file-found","purpose":"server-cert""#), "{events}");
     let named = sandbox.run(&format!("{line} --json --dry-run --server-cert mqttserver.pub.pem"));

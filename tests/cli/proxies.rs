@@ -352,7 +352,9 @@ fn an_address_of_one_link_cannot_be_reached_through_a_proxy() {
 
 #[test]
 fn a_variable_of_other_programs_is_named_where_no_connection_is_made() {
-    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+    // On Windows the case of a variable's name means nothing.
+    let variables = &["HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"];
+    for variable in &variables[..if cfg!(windows) { 2 } else { 4 }] {
         let mut sandbox = Sandbox::new();
         sandbox.set(variable, &format!("http://u:{PASSWORD}@127.0.0.1:1"));
         for (place, promised) in

@@ -390,6 +390,11 @@ fn attributes_go_byte_for_byte_before_the_readings() {
 
 #[test]
 fn what_contradicts_itself_is_refused_before_anything_is_sent() {
+    let meant = if cfg!(windows) {
+        [r#"did you mean --send-telemetry="@t.jsonl""#, r#"did you mean --send-telemetry="@[1]""#]
+    } else {
+        ["did you mean --send-telemetry=@t.jsonl", "did you mean --send-telemetry='@[1]'"]
+    };
     let station = Station::new();
     station.sandbox.write("t.jsonl", "{\"a\":1}\n");
     station.sandbox.write("[1]", "{\"a\":1}\n");
@@ -418,9 +423,9 @@ fn what_contradicts_itself_is_refused_before_anything_is_sent() {
         (topic(""), invalid, "bytes, without '+' and '#'"),
         // As from a variable that is not set.
         (words("--send-telemetry="), invalid, "it is empty"),
-        (words("--send-telemetry=t.jsonl"), invalid, "did you mean --send-telemetry=@t.jsonl"),
-        (words("--send-telemetry=t.jsonl --skip-refused"), invalid, "did you mean --send-telemetry=@t.jsonl"),
-        (words("--send-telemetry=[1]"), invalid, "did you mean --send-telemetry='@[1]'"),
+        (words("--send-telemetry=t.jsonl"), invalid, meant[0]),
+        (words("--send-telemetry=t.jsonl --skip-refused"), invalid, meant[0]),
+        (words("--send-telemetry=[1]"), invalid, meant[1]),
         (words("--send-telemetry=u.jsonl"), invalid, "expected one JSON object a message"),
     ];
     for (flags, brief, said) in rows {

@@ -278,10 +278,16 @@ fn what_others_do_to_the_store_meanwhile_is_noticed_and_loses_nothing() {
     let sandbox = Sandbox::trusting("san");
     let server = Server::presenting("san", slow);
     let ran = meanwhile(&sandbox, &server, || {
-        std::fs::remove_dir_all(sandbox.path("devices/.locks")).unwrap();
+        let removed = std::fs::remove_dir_all(sandbox.path("devices/.locks"));
+        // A lock that is held cannot be removed there.
+        assert_eq!(removed.is_ok(), cfg!(unix), "{removed:?}");
     });
-    assert_eq!(ran.brief(), "5 store/lease-lost promote");
-    assert_eq!(server.provision(&sandbox, "").outcome(), "recovered");
+    if cfg!(unix) {
+        assert_eq!(ran.brief(), "5 store/lease-lost promote");
+        assert_eq!(server.provision(&sandbox, "").outcome(), "recovered");
+    } else {
+        assert_eq!(ran.outcome(), "provisioned");
+    }
 
     let sandbox = Sandbox::trusting("san");
     let server = Server::presenting("san", slow);

@@ -20,9 +20,11 @@ fn an_array_that_is_too_long_goes_in_parts_and_an_object_that_is_does_not() {
     given[7] = format!("{{\"ts\":1700000000000,\"values\":{}}}", given[7]);
     for (elements, parts) in [(&elements, 2), (&tight, 2), (&given, 2)] {
         let array = format!("[{}]", elements.join(","));
-        for arguments in [words("--send-telemetry=-"), json_argument(&array, "")] {
+        let forms = [words("--send-telemetry=-"), json_argument(&array, "")];
+        // Windows has no argument of this length.
+        for arguments in &forms[..if cfg!(windows) { 1 } else { 2 }] {
             let is_line = arguments[0].ends_with('-');
-            let sent = station.connect(&arguments, if is_line { &array } else { "" });
+            let sent = station.connect(arguments, if is_line { &array } else { "" });
             assert_eq!(sent.counts(), [1, 1, parts, 0], "{:.300}", array);
             assert!(sent.messages.iter().all(|message| message.len() <= LARGEST_PAYLOAD));
             let patterns = split_as(&sent.messages, elements);
