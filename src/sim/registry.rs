@@ -388,6 +388,8 @@ mod tests {
         assert_eq!(&*found.unwrap().name, "client");
     }
 
+    /// Windows removes no folder whose lock is held.
+    #[cfg(unix)]
     #[test]
     fn what_cannot_be_saved_is_not_created() {
         let folder = tempfile::tempdir().unwrap();
